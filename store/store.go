@@ -1,0 +1,199 @@
+// Package store says what threepid keeps and what it asks of whoever keeps
+// it. It imports nothing but the standard library, so that a store can be
+// written without pulling in any other.
+//
+// Two interfaces live here. [Store] holds validation sessions; [Accounts] says
+// which account a number belongs to. They are separate because a host usually
+// has a table of accounts already and hardly ever one of sessions.
+//
+// The words View and Update are bbolt's, for the same reason: the rules are
+// plain code over a loaded [Session], and atomicity is the store's business.
+// Package storetest holds the checks every Store and Accounts must pass.
+package store
+
+import (
+	"context"
+	"crypto/sha256"
+	"errors"
+	"time"
+)
+
+// Errors that every store returns, matched with errors.Is.
+var (
+	// ErrNotFound means that there is no such session or association.
+	ErrNotFound = errors.New("store: not found")
+
+	// ErrInUse means that the number is associated with another account.
+	ErrInUse = errors.New("store: number is associated with another account")
+
+	// ErrNewerSchema means that a newer release of threepid has written the
+	// database, and that this one would misread it.
+	ErrNewerSchema = errors.New("store: the database has a newer schema than this program knows")
+
+	// ErrUnsupported means that this implementation does not do that.
+	ErrUnsupported = errors.New("store: not supported")
+)
+
+// Store keeps validation sessions. All methods may be called from many
+// goroutines, and by many processes over one database.
+//
+// An error that is none of this package's sentinels means that the store
+// failed; nothing is known of the unit of work then, except that it was kept as
+// a whole or not at all.
+type Store interface {
+	// View calls fn with a read-only Tx and returns fn's error. What fn reads
+	// is consistent. PutSession inside View is an error.
+	View(ctx context.Context, fn func(Tx) error) error
+
+	// Update calls fn with a Tx. When fn returns nil, all that it put is
+	// durable before Update returns nil; when it returns an error or panics,
+	// nothing of it is kept and Update returns that error, or panics likewise.
+	//
+	// fn may run more than once, because a conflict with another process is
+	// settled by running it again: it must change nothing but the Tx and
+	// variables that it sets anew each time. A session that is read inside
+	// Update is not changed by anyone else before Update ends, and two Updates
+	// that create the same session do not both succeed on their first reading.
+	//
+	// A ctx that is done before the unit begins ends Update with its error.
+	// Once begun, a unit may be carried through whatever becomes of ctx.
+	Update(ctx context.Context, fn func(Tx) error) error
+
+	// DeleteExpired deletes at most limit sessions whose ExpiresAt is at or
+	// before now, and returns how many went. None to delete is no error. It
+	// is meant to be called in small chunks: it holds up writers meanwhile.
+	DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error)
+}
+
+// Tx is what a unit of work sees: the store as it was when the unit began, and
+// the unit's own changes. It is used by one goroutine, and not after fn ended.
+// A Session that it returns is the caller's own copy.
+type Tx interface {
+	// SessionByKey returns the session with that key, or ErrNotFound. Expired
+	// sessions are found until they are deleted.
+	SessionByKey(key Key) (Session, error)
+
+	// SessionBySID returns the session with that sid, or ErrNotFound. Sids are
+	// compared byte by byte: another case is another sid.
+	SessionBySID(sid string) (Session, error)
+
+	// PutSession stores s under s.Key, whole. If this Tx has read or put a
+	// session with that key, s replaces it, its sid included; otherwise s is new.
+	// Two sessions never have one sid: putting a second one fails.
+	PutSession(s Session) error
+}
+
+// Key identifies a session by what the client sent: see [SessionKey].
+type Key [sha256.Size]byte
+
+// SessionKey returns the key of the session for a client_secret, the country
+// as the client sent it, and the number in E.164 without the plus sign.
+// client_secret itself is never stored; the key is how it is recognised.
+func SessionKey(clientSecret, country, msisdn string) Key {
+	// NUL occurs in none of the three, so no two triples give the same bytes.
+	return sha256.Sum256([]byte(clientSecret + "\x00" + country + "\x00" + msisdn))
+}
+
+// Purpose is what a client wants to validate its number for.
+type Purpose string
+
+// The purposes, one for each requestToken endpoint.
+const (
+	PurposeAdd      Purpose = "add"      // to add the number to an account
+	PurposeRegister Purpose = "register" // to register an account with it
+	PurposePassword Purpose = "password" // to reset the password of the account that has it
+)
+
+// Outcome is how the sending of a claimed attempt ended.
+type Outcome string
+
+// The outcomes of a claim.
+const (
+	OutcomePending  Outcome = ""         // not known: in flight, or its process died
+	OutcomeAccepted Outcome = "accepted" // the provider took the SMS
+	OutcomeFailed   Outcome = "failed"   // another try may work
+	OutcomeRejected Outcome = "rejected" // the provider will never reach this number
+)
+
+// Session is one validation of one number by one client. Times are Unix
+// milliseconds, UTC; zero means never.
+type Session struct {
+	Key     Key    // unique
+	SID     string // unique; 1 to 255 bytes of [0-9a-zA-Z.=_-]
+	MSISDN  string // E.164 without the plus sign: ASCII digits, at most 20
+	Country string // as the client sent it: two letters, or empty
+
+	Purpose  Purpose // of the latest claimed attempt, and of the validation
+	NextLink string  // where a validated person is sent; may be empty
+
+	// Attempt is the greatest send_attempt whose SMS the provider accepted,
+	// -1 before the first.
+	Attempt int64
+
+	// The claim: who is sending, or sent last. ClaimID is empty before the
+	// first. While LeaseUntil is in the future nobody else may send; it is
+	// zero once the claim ended with Outcome.
+	ClaimID      string
+	ClaimAttempt int64
+	LeaseUntil   int64
+	Outcome      Outcome
+
+	// Nonce, 32 bytes, gives the token together with the client_secret, which
+	// is not stored: so the row does not tell the token.
+	Nonce          []byte
+	TokenExpiresAt int64
+	WrongTries     int // with this nonce
+
+	ValidatedAt int64 // when the right token was submitted
+	RedeemedAt  int64 // when the host took the validation; it cannot be taken again
+
+	CreatedAt int64
+	ExpiresAt int64 // when DeleteExpired may delete it
+}
+
+// Accounts says which account a number belongs to. Numbers are E.164 without
+// the plus sign; user IDs are the host's own, opaque here and never empty.
+type Accounts interface {
+	// Owner returns the user that the number is associated with, or
+	// ErrNotFound.
+	Owner(ctx context.Context, msisdn string) (userID string, err error)
+
+	// Associate records that the number belongs to the user. It returns
+	// ErrInUse when it belongs to another, and never reassigns; of many at
+	// once one wins. The same user again is no error and changes nothing.
+	Associate(ctx context.Context, a Association) error
+
+	// Dissociate ends an association, or returns ErrNotFound when that user
+	// does not have that number.
+	Dissociate(ctx context.Context, userID, msisdn string) error
+
+	// List returns the user's numbers, oldest association first; a user
+	// without any is no error.
+	List(ctx context.Context, userID string) ([]Association, error)
+}
+
+// Association is a number on an account. Times are Unix milliseconds, UTC.
+type Association struct {
+	UserID      string
+	MSISDN      string
+	ValidatedAt int64
+	AddedAt     int64
+}
+
+// OwnerFunc makes an [Accounts] of a look-up alone, for a host that changes its
+// table of numbers itself: the other methods return ErrUnsupported.
+type OwnerFunc func(ctx context.Context, msisdn string) (userID string, err error)
+
+var _ Accounts = OwnerFunc(nil)
+
+// Owner calls f.
+func (f OwnerFunc) Owner(ctx context.Context, msisdn string) (string, error) { return f(ctx, msisdn) }
+
+// Associate returns ErrUnsupported.
+func (OwnerFunc) Associate(context.Context, Association) error { return ErrUnsupported }
+
+// Dissociate returns ErrUnsupported.
+func (OwnerFunc) Dissociate(context.Context, string, string) error { return ErrUnsupported }
+
+// List returns ErrUnsupported.
+func (OwnerFunc) List(context.Context, string) ([]Association, error) { return nil, ErrUnsupported }
