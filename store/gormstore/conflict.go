@@ -1,0 +1,137 @@
+package gormstore
+
+import (
+	"context"
+	"database/sql/driver"
+	"errors"
+	"io"
+	"math/rand/v2"
+	"net"
+	"strings"
+	"time"
+
+	"gorm.io/gorm"
+)
+
+// errTaken stands for a driver's own error about a duplicate.
+var errTaken = errors.New("another row has the same key")
+
+// conflict is what an error of the database says of its cause, if another try
+// may do better.
+type conflict int
+
+const (
+	conflictNone      conflict = iota
+	conflictBusy               // a deadlock, a serialisation failure, a lock not had in time
+	conflictDuplicate          // another unit has put in what this one found absent
+	conflictLost               // the connection broke; a COMMIT may have been carried out or not
+)
+
+// conflictsOf returns the function that tells the conflicts of a database. It
+// goes by what the standard, GORM and the messages say: importing the drivers
+// for their error types would make every host link them all.
+func conflictsOf(d gorm.Dialector) func(error) conflict {
+	translator, _ := d.(gorm.ErrorTranslator)
+	return func(err error) conflict {
+		if errors.Is(err, errChanged) || busy(err) {
+			return conflictBusy
+		}
+		if errors.Is(err, gorm.ErrDuplicatedKey) ||
+			translator != nil && errors.Is(translator.Translate(err), gorm.ErrDuplicatedKey) {
+			return conflictDuplicate
+		}
+		if lost(err) {
+			return conflictLost
+		}
+		return conflictNone
+	}
+}
+
+func busy(err error) bool {
+	var standard interface{ SQLState() string }
+	if errors.As(err, &standard) {
+		switch standard.SQLState() {
+		case "40001", "40P01": // serialization_failure, deadlock_detected
+			return true
+		default:
+			return false
+		}
+	}
+	text := err.Error()
+	for _, sign := range []string{
+		"database is locked", "database table is locked", // SQLITE_BUSY, SQLITE_LOCKED
+		"Error 1213", "Error 1205", "Error 1020", // MySQL: deadlock, lock wait, row changed since read
+	} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// lost tells whether the connection broke, or the server is closing or opening.
+func lost(err error) bool {
+	var standard interface{ SQLState() string }
+	if errors.As(err, &standard) {
+		state := standard.SQLState()
+		// connection exceptions; shutdown, crash, starting up; too many connections
+		return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P0") || state == "53300"
+	}
+	var network *net.OpError
+	if errors.As(err, &network) || errors.Is(err, net.ErrClosed) || errors.Is(err, driver.ErrBadConn) ||
+		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return true
+	}
+	text := err.Error()
+	for _, sign := range []string{
+		"invalid connection", "conn closed", // MySQL's driver, pgx
+		"Error 1040", "Error 1053", "Error 1927", // MySQL: too many connections, shutting down, killed
+	} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+// missing tells whether a table or a column is not there.
+func missing(err error) bool {
+	var standard interface{ SQLState() string }
+	if errors.As(err, &standard) {
+		state := standard.SQLState()
+		return state == "42P01" || state == "42703" // undefined_table, undefined_column
+	}
+	text := err.Error()
+	for _, sign := range []string{
+		"no such table", "no such column", "has no column named", // SQLite
+		"Error 1146", "Error 1054", // MySQL
+	} {
+		if strings.Contains(text, sign) {
+			return true
+		}
+	}
+	return false
+}
+
+const (
+	// maxTries bounds how often a unit is run. A unit that really meets others
+	// gets through in two or three; one that never can, such as a sid that is
+	// taken, is given up after a quarter of a second at most.
+	maxTries   = 10
+	firstPause = time.Millisecond
+	maxPause   = 64 * time.Millisecond
+)
+
+// pause waits before another try, or until ctx ends, whose error it returns.
+// Half of the time is random, so that those who met do not meet again.
+func pause(ctx context.Context, try int) error {
+	longest := min(firstPause<<(try-1), maxPause)
+	timer := time.NewTimer(longest/2 + rand.N(longest/2)) //nolint:gosec // nothing secret hangs on the length of a pause
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}

@@ -1,0 +1,143 @@
+package gormstore_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+)
+
+// openHost returns a database as a host has it, with logs written to out.
+func openHost(tb testing.TB, out *bytes.Buffer) *gorm.DB {
+	tb.Helper()
+	return openHostAt(tb, filepath.Join(tb.TempDir(), "host.db"), out)
+}
+
+func openHostAt(tb testing.TB, path string, out *bytes.Buffer) *gorm.DB {
+	tb.Helper()
+	config := &gorm.Config{Logger: logger.Discard}
+	if out != nil {
+		config.Logger = logger.New(log.New(out, "", 0), logger.Config{LogLevel: logger.Info})
+	}
+	db, err := gorm.Open(hostDialector(path), config)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		pool, err := db.DB()
+		if err == nil {
+			err = pool.Close()
+		}
+		if err != nil {
+			tb.Error(err)
+		}
+	})
+	return db
+}
+
+func newStore(tb testing.TB, db *gorm.DB, o gormstore.Options) *gormstore.Store {
+	tb.Helper()
+	s, err := gormstore.New(db, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	if err := s.Migrate(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+	return s
+}
+
+func session(n byte) store.Session {
+	return store.Session{Key: store.Key{n}, SID: "sid-" + string('a'+rune(n)), MSISDN: "447400123456", ExpiresAt: 1}
+}
+
+func put(sessions ...store.Session) func(store.Tx) error {
+	return func(tx store.Tx) error {
+		for i := range sessions {
+			if err := tx.PutSession(sessions[i]); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+}
+
+func expectSID(ctx context.Context, s store.Store, sid string) error {
+	return s.View(ctx, func(tx store.Tx) error {
+		_, err := tx.SessionBySID(sid)
+		return err
+	})
+}
+
+func TestHostsDatabaseIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	var out bytes.Buffer
+	db := openHost(t, &out)
+	config := *db.Config
+	s := newStore(t, db.Where("1 = 0"), gormstore.Options{}) // whatever the handle drags along
+	if err := s.Update(t.Context(), put(session(1))); err != nil {
+		t.Fatal(err)
+	}
+	if err := expectSID(t.Context(), s, session(1).SID); err != nil {
+		t.Errorf("through a handle with a condition: %v", err)
+	}
+	if err := s.Update(t.Context(), put(session(1))); err == nil { // errors are logged by GORM's default
+		t.Fatal("a second creation of one session succeeded")
+	}
+	if db.Logger != config.Logger || db.SkipDefaultTransaction || db.PrepareStmt || db.DryRun || db.ConnPool != config.ConnPool {
+		t.Error("the host's settings were changed")
+	}
+	if out.Len() > 0 {
+		t.Errorf("the host's logger was given statements:\n%s", out.String())
+	}
+	if n, err := s.DeleteExpired(t.Context(), time.UnixMilli(session(1).ExpiresAt), 2); n != 1 || err != nil {
+		t.Errorf("DeleteExpired through a handle with a condition: %d, %v; want 1", n, err)
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Exec("SELECT 1").Error; err != nil {
+		t.Errorf("the host's database after Close: %v", err)
+	}
+	if err := s.Update(t.Context(), put(session(2))); err == nil {
+		t.Error("Update after Close returned nil")
+	}
+}
+
+func TestNewRefuses(t *testing.T) {
+	t.Parallel()
+	if _, err := gormstore.New(nil, gormstore.Options{}); err == nil {
+		t.Error("nil: got no error")
+	}
+	db := openHost(t, nil)
+	if _, err := gormstore.New(db.Session(&gorm.Session{}).Where("?", 1).Set("a", 1), gormstore.Options{}); err != nil {
+		t.Errorf("a session of the host's: %v", err)
+	}
+	err := db.Transaction(func(tx *gorm.DB) error {
+		_, err := gormstore.New(tx, gormstore.Options{})
+		return err
+	})
+	if err == nil || !strings.Contains(err.Error(), "transaction") {
+		t.Errorf("a transaction: got %v", err)
+	}
+	broken := db.Session(&gorm.Session{})
+	_ = broken.AddError(errors.New("no connection"))
+	if _, err := gormstore.New(broken, gormstore.Options{}); err == nil {
+		t.Error("a *gorm.DB that failed: got no error")
+	}
+}

@@ -1,0 +1,126 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"example.com/threepid/store"
+)
+
+// migration takes the tables from one version to the next. It must bear being
+// run again after it was cut off at any point: MySQL commits each CREATE and
+// ALTER at once.
+type migration func(*gorm.DB) error
+
+// migrations returns all steps in order; the version of the schema is how many
+// of them have run. A step that was released is never changed: append another.
+func migrations() []migration {
+	return []migration{createTables}
+}
+
+func createTables(tx *gorm.DB) error {
+	if tx.Name() == "mysql" {
+		// The host's default may be a character set without emoji, or a
+		// collation that takes one case for the other.
+		tx = tx.Set("gorm:table_options", "DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
+	}
+	for _, table := range []any{&sessionRow{}, &associationRow{}} {
+		if tx.Migrator().HasTable(table) {
+			continue
+		}
+		if err := tx.Migrator().CreateTable(table); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Migrate makes the tables, or brings them to the version that this release
+// knows; when they are there already, it changes nothing. It may run in many
+// processes at once. When the database is from a newer release it returns an
+// error that wraps [store.ErrNewerSchema]; when a table or a column that should
+// be there is not, one that names it.
+func (s *Store) Migrate(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	for try := 1; ; try++ {
+		err := s.db.Session(&gorm.Session{NewDB: true, Context: s.within(ctx)}).Transaction(migrate)
+		if err == nil {
+			return nil
+		}
+		if try == maxTries || errors.Is(err, store.ErrNewerSchema) || errors.Is(err, errIncomplete) {
+			return fmt.Errorf("gormstore: migrate: %w", err)
+		}
+		// Another process may be making the same tables at this moment, and
+		// what that looks like differs with the database: so look again.
+		if err := pause(ctx, try); err != nil {
+			return err
+		}
+	}
+}
+
+func migrate(tx *gorm.DB) error {
+	version, err := schemaVersion(tx)
+	if err != nil {
+		return err
+	}
+	steps := migrations()
+	if version > int64(len(steps)) {
+		return fmt.Errorf("%w: it has version %d, the program knows versions up to %d",
+			store.ErrNewerSchema, version, len(steps))
+	}
+	if version == int64(len(steps)) {
+		return checkTables(tx)
+	}
+	for i, step := range steps[version:] {
+		if err := step(tx); err != nil {
+			return fmt.Errorf("to version %d: %w", version+int64(i)+1, err)
+		}
+	}
+	row := schemaRow{ID: 1, Version: int64(len(steps))}
+	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error; err != nil {
+		return err
+	}
+	return checkTables(tx)
+}
+
+// errIncomplete means that somebody has taken away a part of the tables.
+var errIncomplete = errors.New("threepid_schema says that the tables are complete, and they are not; " +
+	"restore what is missing from a backup, or drop all threepid_ tables to begin with empty ones")
+
+// checkTables finds out at the start, and not at some request, that a table or
+// a column is missing.
+func checkTables(tx *gorm.DB) error {
+	for _, table := range []struct {
+		row     any
+		columns []string
+	}{{&[]sessionRow{}, sessionColumns()}, {&[]associationRow{}, associationColumns()}} {
+		if err := tx.Select(table.columns).Where("1 = 0").Find(table.row).Error; err != nil {
+			if missing(err) {
+				err = fmt.Errorf("%w: %w", errIncomplete, err)
+			}
+			return err
+		}
+	}
+	return nil
+}
+
+// schemaVersion returns 0 for a database without the tables.
+func schemaVersion(tx *gorm.DB) (int64, error) {
+	if !tx.Migrator().HasTable(&schemaRow{}) {
+		return 0, tx.Migrator().CreateTable(&schemaRow{})
+	}
+	var rows []schemaRow
+	if err := tx.Find(&rows).Error; err != nil {
+		return 0, fmt.Errorf("read the version: %w", err)
+	}
+	if len(rows) == 0 {
+		return 0, nil
+	}
+	return rows[0].Version, nil
+}

@@ -1,0 +1,117 @@
+package gormstore
+
+import (
+	"fmt"
+	"strings"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+)
+
+// query names a statement that is prepared once and run often.
+type query int
+
+const (
+	findByKey query = iota
+	findBySID
+	findOwner
+	listNumbers
+
+	lockByKey // the same with the row locked until the transaction ends
+	lockBySID
+	lockOwner
+
+	insertSession
+	updateSession // leaves the indexed columns alone
+	moveSession   // sets all but session_key
+	insertAssociation
+	deleteAssociation
+
+	// For batches, which only SQLite has.
+	takeLock // begins to write without writing anything
+	setSavepoint
+	releaseSavepoint
+	rollBackToSavepoint
+
+	queryCount
+)
+
+// conditional tells whether a statement changes a row only if it is as it was.
+func (q query) conditional() bool { return q == updateSession || q == moveSession }
+
+type queryTexts [queryCount]string
+
+func readerQueries() []query { return []query{findByKey, findBySID, findOwner, listNumbers} }
+
+func writerQueries(sqlite bool) []query {
+	uses := []query{
+		lockByKey, lockBySID, lockOwner, insertSession, updateSession, moveSession, insertAssociation, deleteAssociation,
+	}
+	if sqlite {
+		return append(uses, takeLock, setSavepoint, releaseSavepoint, rollBackToSavepoint)
+	}
+	return append(uses, findByKey, findBySID)
+}
+
+// writeQueries has GORM write each statement in the dialect of db.
+func writeQueries(db *gorm.DB) (*queryTexts, error) {
+	w := queryWriter{db: db.Session(&gorm.Session{NewDB: true, DryRun: true})}
+	locking := clause.Locking{Strength: clause.LockingStrengthUpdate}
+
+	sessions := func(tx *gorm.DB, where string) *gorm.DB {
+		return tx.Model(&sessionRow{}).Select(sessionColumns()).Where(where, 0).Find(&[]sessionRow{})
+	}
+	associations := func(tx *gorm.DB, where string) *gorm.DB {
+		return tx.Model(&associationRow{}).Select(associationColumns()).Where(where, 0).
+			Order("added_at, msisdn").Find(&[]associationRow{})
+	}
+	w.put(findByKey, sessions(w.db, "session_key = ?"))
+	w.put(findBySID, sessions(w.db, "sid = ?"))
+	w.put(lockByKey, sessions(w.db.Clauses(locking), "session_key = ?"))
+	w.put(lockBySID, sessions(w.db.Clauses(locking), "sid = ?"))
+	w.put(findOwner, associations(w.db, "msisdn = ?"))
+	w.put(lockOwner, associations(w.db.Clauses(locking), "msisdn = ?"))
+	w.put(listNumbers, associations(w.db, "user_id = ?"))
+
+	w.put(insertSession, w.raw(insertInto(sessionRow{}.TableName(), sessionColumns())))
+	w.put(updateSession, w.raw(updateSessions(sessionColumns()[:unindexedColumns])))
+	w.put(moveSession, w.raw(updateSessions(sessionColumns()[:changeableColumns])))
+	w.put(insertAssociation, w.raw(insertInto(associationRow{}.TableName(), associationColumns())))
+	w.put(deleteAssociation, w.raw("DELETE FROM threepid_associations WHERE msisdn = ?"))
+	w.put(takeLock, w.raw("UPDATE threepid_schema SET version = version WHERE 0 = 1"))
+	w.put(setSavepoint, w.raw("SAVEPOINT threepid_unit"))
+	w.put(releaseSavepoint, w.raw("RELEASE threepid_unit"))
+	w.put(rollBackToSavepoint, w.raw("ROLLBACK TO threepid_unit"))
+	return &w.texts, w.err
+}
+
+type queryWriter struct {
+	db    *gorm.DB
+	texts queryTexts
+	err   error
+}
+
+func (w *queryWriter) put(q query, built *gorm.DB) {
+	if built.Error != nil && w.err == nil {
+		w.err = fmt.Errorf("gormstore: write SQL: %w", built.Error)
+	}
+	w.texts[q] = built.Statement.SQL.String()
+}
+
+// raw puts the dialect's own signs for parameters in place of the question marks.
+func (w *queryWriter) raw(text string) *gorm.DB {
+	return w.db.Raw(text, make([]any, strings.Count(text, "?"))...)
+}
+
+func insertInto(table string, columns []string) string {
+	marks := strings.Repeat(", ?", len(columns))[2:]
+	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (" + marks + ")"
+}
+
+// updateSessions addresses the row by its primary key whichever way it was
+// read. InnoDB locks the index that a statement goes by, then the row: by
+// session_key here, who has read by sid and who has read by key would each hold
+// what the other wants next. It changes no row when the version is another.
+func updateSessions(columns []string) string {
+	return "UPDATE threepid_sessions SET " + strings.Join(columns, " = ?, ") + " = ? WHERE sid = ? AND version = ?"
+}
