@@ -1,0 +1,76 @@
+package sqlite
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+const (
+	// autoCheckpointPages is how many pages of 4 KiB the WAL holds before a
+	// commit takes them back into the file, which whoever commits waits for:
+	// 33 MB, where SQLite's own 1,000 pages make the tail of the latencies.
+	autoCheckpointPages = 8000
+
+	// The checkpointer comes round this often while there is writing, and that
+	// often while there is none.
+	checkpointPause = 100 * time.Millisecond
+	checkpointIdle  = time.Second
+)
+
+// checkpointer takes the WAL back into the file while others read and write, so
+// that commits seldom have to.
+type checkpointer struct {
+	db   *sql.DB
+	stop func()
+	done chan struct{}
+}
+
+// startCheckpointer starts a checkpointer that has db for itself.
+func startCheckpointer(db *sql.DB) *checkpointer {
+	ctx, stop := context.WithCancel(context.Background())
+	c := &checkpointer{db: db, stop: stop, done: make(chan struct{})}
+	go func() {
+		defer close(c.done)
+		c.run(ctx)
+	}()
+	return c
+}
+
+func (c *checkpointer) Close() error {
+	c.stop()
+	<-c.done
+	return c.db.Close()
+}
+
+func (c *checkpointer) run(ctx context.Context) {
+	timer := time.NewTimer(checkpointPause)
+	defer timer.Stop()
+	var before walState
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		now, err := checkpoint(ctx, c.db)
+		// An error is not told here: what keeps a checkpoint from succeeding
+		// makes commits fail too, and those have somebody to tell.
+		if err != nil || now == before {
+			timer.Reset(checkpointIdle)
+		} else {
+			timer.Reset(checkpointPause)
+		}
+		before = now
+	}
+}
+
+// walState is how many pages the WAL holds, and how many of them the file has.
+type walState struct{ pages, taken int }
+
+// checkpoint takes what it can without waiting for anyone.
+func checkpoint(ctx context.Context, db *sql.DB) (s walState, err error) {
+	var busy int
+	row := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")
+	return s, row.Scan(&busy, &s.pages, &s.taken)
+}

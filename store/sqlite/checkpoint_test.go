@@ -1,0 +1,54 @@
+package sqlite_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+)
+
+// The WAL goes back into the file as it grows: a statement that is left
+// unfinished would keep it growing for ever.
+func TestWALStaysBounded(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "threepid.db")
+	s := open(t, path)
+	const units = 4000 // of four pages and more, each
+	for i := range units {
+		if err := s.Update(t.Context(), put(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	const bound = 40 << 20 // at the latest, a checkpoint comes with 8,000 pages of 4 KiB
+	if size := walSize(path); size > bound {
+		t.Errorf("after %d units the WAL has %d bytes", units, size)
+	}
+}
+
+// What was written goes back into the file within moments, and not only when
+// the WAL is full.
+func TestWALIsTakenBack(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "threepid.db")
+	s := open(t, path)
+	before := fileSize(t, path)
+	for i := range 200 {
+		if err := s.Update(t.Context(), put(i)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for end := time.Now().Add(20 * time.Second); fileSize(t, path) == before; time.Sleep(10 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("the file has not grown")
+		}
+	}
+}
+
+func fileSize(t *testing.T, path string) int64 {
+	t.Helper()
+	info, err := os.Stat(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return info.Size()
+}

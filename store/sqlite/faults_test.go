@@ -1,0 +1,115 @@
+package sqlite_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/sqlite"
+)
+
+// long returns the nth of many sessions, each a page of the file and more.
+func long(n int) store.Session {
+	return store.Session{
+		Key: store.SessionKey("secret", "GB", fmt.Sprint(n)), SID: fmt.Sprintf("long-%d", n), MSISDN: "447400123456",
+		NextLink: strings.Repeat("x", 2048), Nonce: []byte{}, ExpiresAt: 1,
+	}
+}
+
+// pragma sets something on the connection that writes.
+func pragma(t *testing.T, s *sqlite.Store, statement string) {
+	t.Helper()
+	writer, _ := sqlite.Pools(s)
+	if _, err := writer.ExecContext(t.Context(), "PRAGMA "+statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestFull has the database run out of space under many callers that share
+// transactions: who is told that a session is kept finds it, who is told
+// otherwise does not, and with space again all goes on.
+func TestFull(t *testing.T) {
+	t.Parallel()
+	const callers, each = 32, 10
+	s := open(t, filepath.Join(t.TempDir(), "threepid.db"))
+	pragma(t, s, "max_page_count = 150")
+	var kept [callers * each]error
+	keep := func(i int) error {
+		return s.Update(context.Background(), func(tx store.Tx) error { return tx.PutSession(long(i)) })
+	}
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := c; i < len(kept); i += callers {
+				kept[i] = keep(i)
+			}
+		})
+	}
+	wg.Wait()
+	failed := 0
+	for i, err := range kept {
+		if err != nil {
+			failed++
+			if !strings.Contains(err.Error(), "full") {
+				t.Errorf("session %d: got %v, want an error that says why", i, err)
+			}
+		}
+		if got := find(t, s, i); (got == nil) != (err == nil) {
+			t.Errorf("session %d: Update returned %v, then it is %v", i, err, got)
+		}
+	}
+	if failed == 0 || failed == len(kept) {
+		t.Fatalf("%d of %d failed: the space did not run out on the way", failed, len(kept))
+	}
+	pragma(t, s, "max_page_count = 1000000")
+	for i, err := range kept {
+		if err == nil {
+			continue
+		}
+		if err := keep(i); err != nil {
+			t.Errorf("session %d, with space again: %v", i, err)
+		}
+	}
+}
+
+func find(t *testing.T, s store.Store, i int) error {
+	t.Helper()
+	err := s.View(t.Context(), func(tx store.Tx) error {
+		_, err := tx.SessionBySID(long(i).SID)
+		return err
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("session %d: %v", i, err)
+	}
+	return err
+}
+
+// TestReadOnlyForAWhile has the database take no writes: they fail with the
+// reason, reads go on, and so do writes once they are taken again.
+func TestReadOnlyForAWhile(t *testing.T) {
+	t.Parallel()
+	s := open(t, filepath.Join(t.TempDir(), "threepid.db"))
+	if err := s.Update(t.Context(), put(1)); err != nil {
+		t.Fatal(err)
+	}
+	pragma(t, s, "query_only = 1")
+	if err := s.Update(t.Context(), put(2)); err == nil || !strings.Contains(err.Error(), "readonly") {
+		t.Errorf("got %v, want an error that says why", err)
+	}
+	err := s.View(t.Context(), func(tx store.Tx) error {
+		_, err := tx.SessionBySID("sid1")
+		return err
+	})
+	if err != nil {
+		t.Errorf("View: %v", err)
+	}
+	pragma(t, s, "query_only = 0")
+	if err := s.Update(t.Context(), put(2)); err != nil {
+		t.Errorf("afterwards: %v", err)
+	}
+}

@@ -1,0 +1,109 @@
+package sqlite_test
+
+import (
+	"database/sql"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/sqlite"
+)
+
+// exec runs a statement on a connection beside the store's.
+func exec(t *testing.T, path, statement string) {
+	t.Helper()
+	db, err := sql.Open("sqlite3", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	if _, err := db.Exec(statement); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestSettings(t *testing.T) {
+	t.Parallel()
+	writer, reader := sqlite.Pools(openNew(t))
+	for _, test := range []struct{ pragma, writer, reader string }{
+		{"journal_mode", "wal", "wal"},
+		{"synchronous", "2", "2"},
+		{"foreign_keys", "1", "1"},
+		{"busy_timeout", "10000", "10000"},
+		{"query_only", "0", "1"},
+	} {
+		for _, pool := range []struct {
+			name, want string
+			db         *sql.DB
+		}{{"writer", test.writer, writer}, {"reader", test.reader, reader}} {
+			var got string
+			if err := pool.db.QueryRow("PRAGMA " + test.pragma).Scan(&got); err != nil || got != pool.want {
+				t.Errorf("%s: %s is %s (error %v), want %s", pool.name, test.pragma, got, err, pool.want)
+			}
+		}
+	}
+	if n := writer.Stats().MaxOpenConnections; n != 1 {
+		t.Errorf("the writer has up to %d connections", n)
+	}
+}
+
+// A reader that is at work does not hold the writer up, nor the other way round.
+func TestReadersAndWriterDoNotWait(t *testing.T) {
+	t.Parallel()
+	s := openNew(t)
+	err := s.View(t.Context(), func(store.Tx) error { return s.Update(t.Context(), put(1)) })
+	if err != nil {
+		t.Fatal(err)
+	}
+	err = s.Update(t.Context(), func(store.Tx) error {
+		return s.View(t.Context(), func(tx store.Tx) error {
+			_, err := tx.SessionBySID("sid1")
+			return err
+		})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+//nolint:paralleltest // it counts what the process has
+func TestCloseReleasesEverything(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "threepid.db")
+	use := func() {
+		s := open(t, path)
+		if err := s.Update(t.Context(), put(1)); err != nil && !strings.Contains(err.Error(), "same key") {
+			t.Fatal(err)
+		}
+		if err := s.View(t.Context(), func(store.Tx) error { return nil }); err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	use() // whatever the driver keeps once for all
+	goroutines, files := runtime.NumGoroutine(), openFiles(t)
+	for range 5 {
+		use()
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for runtime.NumGoroutine() > goroutines || openFiles(t) > files {
+		if time.Now().After(deadline) {
+			t.Fatalf("goroutines %d, then %d; files %d, then %d", goroutines, runtime.NumGoroutine(), files, openFiles(t))
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+}
+
+func openFiles(t *testing.T) int {
+	t.Helper()
+	entries, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return 0 // no such list on this system
+	}
+	return len(entries)
+}
