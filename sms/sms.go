@@ -1,0 +1,60 @@
+// Package sms says what threepid asks of whoever carries its text messages.
+// It imports nothing but the standard library; each provider is a package of
+// its own below it.
+package sms
+
+import (
+	"context"
+	"errors"
+)
+
+// ErrRejected is wrapped by an error of Send to say that the provider will
+// never deliver to this number or country, so that trying again is pointless.
+// The client hears M_DESTINATION_REJECTED.
+var ErrRejected = errors.New("sms: the provider cannot reach this number")
+
+// Message is one text message.
+type Message struct {
+	// ID is the same for every try of one attempt and differs between any two
+	// texts otherwise, so that a provider which knows idempotency keys sends
+	// it once. Printable ASCII, at most 64 bytes. It tells nothing.
+	ID string
+
+	// To is the number in E.164 with the plus sign, such as +447700900001.
+	To string
+
+	// Text is UTF-8. It holds the token: it belongs in no log.
+	Text string
+
+	// Country is the region the number belongs to, two uppercase letters,
+	// else the one that the client dialled from; it may be empty when the
+	// number tells none.
+	Country string
+
+	// Attempt is the client's send_attempt, 0 or more. A greater one for the
+	// same number suggests that the text before it did not arrive.
+	Attempt int64
+}
+
+// Sender hands messages to a provider. Send is called from many goroutines.
+//
+// nil means that the provider accepted the message. An error for which
+// errors.Is(err, ErrRejected) holds means that it never will; any other error
+// means that another try may work. When it is not known whether the
+// provider accepted, the answer is an error: the try that follows carries the same
+// ID and the same Text.
+//
+// ctx ends with the time a send may take; Send must return soon after. Errors are
+// logged, so they must hold no credential; the number and the token
+// are removed from them in any case.
+type Sender interface {
+	Send(ctx context.Context, m Message) error
+}
+
+// Func makes a Sender of a function.
+type Func func(ctx context.Context, m Message) error
+
+var _ Sender = Func(nil)
+
+// Send calls f.
+func (f Func) Send(ctx context.Context, m Message) error { return f(ctx, m) }
