@@ -1,0 +1,56 @@
+package verify
+
+import (
+	"errors"
+	"fmt"
+)
+
+// Code says what is wrong with a request. The HTTP layer gives each one status
+// and one errcode.
+type Code int
+
+// The codes, in the order in which a request meets them.
+const (
+	TooLarge            Code = iota + 1 // the body is over the limit
+	NotJSON                             // the body is no JSON text, or more than one
+	BadJSON                             // JSON, but not an object as wanted here
+	MissingParam                        // a required field is absent, null or empty
+	InvalidParam                        // a field breaks its rule
+	InUse                               // the number is associated with an account
+	NotAssociated                       // the number is associated with no account
+	DestinationRejected                 // the provider will never reach this number
+	SendFailed                          // no SMS left; another try may work
+	TokenIncorrect                      // the token is not the one texted
+	SessionExpired                      // too late, or too many wrong tokens
+)
+
+// Error is what a request is refused with. Message is a sentence for a person
+// and goes to the client as it is: it holds nothing that the client did not
+// know. Every other error type means that something failed on our side.
+type Error struct {
+	Code    Code
+	Message string
+}
+
+func (e *Error) Error() string { return e.Message }
+
+// Errorf makes an Error.
+func Errorf(code Code, format string, args ...any) *Error {
+	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
+}
+
+// Errors of Validated and Redeem, matched with errors.Is.
+var (
+	// ErrNoSession means that there is no session with that sid and
+	// client_secret, or that it was redeemed. Which of these is not told.
+	ErrNoSession = errors.New("threepid: no such validation session")
+
+	// ErrNotValidated means that the token has not been submitted yet.
+	ErrNotValidated = errors.New("threepid: the number is not validated yet")
+
+	// ErrExpired means that the session or its validation is too old.
+	ErrExpired = errors.New("threepid: the validation session has expired")
+
+	// ErrClosed means that the plugin was closed.
+	ErrClosed = errors.New("threepid: closed")
+)

@@ -1,0 +1,286 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+	"example.com/threepid/store/storetest"
+)
+
+// steps calls at at each step that a Request takes: before and after each
+// operation of the store, the look-up of the account and the send. An error
+// that at returns is the step's.
+type steps struct {
+	store.Store
+	store.Accounts
+	sms.Sender
+	count atomic.Int64
+	at    func(step int64, after bool) error
+}
+
+func (s *steps) around(run func() error) error {
+	step := s.count.Add(1)
+	if err := s.at(step, false); err != nil {
+		return err
+	}
+	if err := run(); err != nil {
+		return err
+	}
+	return s.at(step, true)
+}
+
+func (s *steps) View(ctx context.Context, fn func(store.Tx) error) error {
+	return s.around(func() error { return s.Store.View(ctx, fn) })
+}
+
+func (s *steps) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return s.around(func() error { return s.Store.Update(ctx, fn) })
+}
+
+func (s *steps) Owner(ctx context.Context, msisdn string) (userID string, err error) {
+	err = s.around(func() error {
+		userID, err = s.Accounts.Owner(ctx, msisdn)
+		if errors.Is(err, store.ErrNotFound) {
+			return nil
+		}
+		return err
+	})
+	if err == nil && userID == "" {
+		err = store.ErrNotFound
+	}
+	return userID, err
+}
+
+func (s *steps) Send(ctx context.Context, m sms.Message) error {
+	return s.around(func() error { return s.Sender.Send(ctx, m) })
+}
+
+// clock is a clock that tests set.
+type clock struct {
+	mu  sync.Mutex
+	now time.Time
+}
+
+func newClock() *clock { return &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)} }
+
+func (c *clock) Now() time.Time {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.now
+}
+
+func (c *clock) advance(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.now = c.now.Add(d)
+}
+
+func request(attempt int64) verify.Request {
+	return verify.Request{
+		Purpose: store.PurposeAdd, ClientSecret: "secret", Country: "GB", PhoneNumber: "07700900001", Attempt: attempt,
+	}
+}
+
+// A fresh request takes these steps: the account, a look, the claim, the send,
+// the record.
+const (
+	requestSteps = 5
+	claimStep    = 3
+)
+
+// TestFaultAtEachStep has one step of a request fail, before it does anything
+// or after: then the caller retries. An attempt that was answered well is not
+// texted again; one that was not may be, as the very same message; and the code
+// is good.
+func TestFaultAtEachStep(t *testing.T) {
+	t.Parallel()
+	for step := int64(1); step <= requestSteps; step++ {
+		for _, after := range []bool{false, true} {
+			for name, fault := range map[string]func(cancel func()) error{
+				"fails":     func(func()) error { return errors.New("gone") },
+				"panics":    func(func()) error { panic("boom") },
+				"cancelled": func(cancel func()) error { cancel(); return nil },
+			} {
+				t.Run(fmt.Sprintf("step %d, after %v, %s", step, after, name), func(t *testing.T) {
+					t.Parallel()
+					faultAt(t, step, after, fault)
+				})
+			}
+		}
+	}
+}
+
+func faultAt(t *testing.T, step int64, after bool, fault func(cancel func()) error) {
+	t.Helper()
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	inner, texts, clock := memstore.New(), smstest.New(), newClock()
+	s := &steps{Store: inner, Accounts: inner, Sender: texts}
+	s.at = func(n int64, a bool) error {
+		if n == step && a == after {
+			return fault(cancel)
+		}
+		return nil
+	}
+	c := config(s, s)
+	c.Sender, c.Now = s, clock.Now
+	service := verify.New(c)
+	defer service.Close()
+	receipt, err := recovered(func() (verify.Receipt, error) { return service.Request(ctx, request(1)) })
+	answered := len(texts.Calls())
+	if err == nil && answered != 1 {
+		t.Errorf("it succeeded after %d texts", answered)
+	}
+	if ctx.Err() != nil && step >= claimStep && err != nil {
+		t.Errorf("it was cut off after it had begun to claim: %v", err)
+	}
+	if n := s.count.Load(); n < step {
+		t.Errorf("the request took only %d steps", n)
+	}
+	clock.advance(time.Minute) // past any lease
+	again, retryErr := service.Request(t.Context(), request(1))
+	if retryErr != nil {
+		t.Fatalf("retry: %v", retryErr)
+	}
+	calls := texts.Calls()
+	if err == nil && (len(calls) != 1 || again.SID != receipt.SID) {
+		t.Errorf("an attempt that was answered was texted %d times, in sessions %s and %s", len(calls), receipt.SID, again.SID)
+	}
+	for _, call := range calls {
+		if call.ID != calls[0].ID || call.Text != calls[0].Text {
+			t.Errorf("one attempt, two messages: %+v, %+v", calls[0], call)
+		}
+	}
+	_, err = service.Submit(t.Context(), verify.Submission{SID: again.SID, ClientSecret: "secret", Token: calls[0].Text})
+	if err != nil {
+		t.Errorf("the code: %v", err)
+	}
+}
+
+// recovered turns a panic, which an HTTP server recovers from, into an error.
+func recovered(fn func() (verify.Receipt, error)) (r verify.Receipt, err error) {
+	defer func() {
+		if v := recover(); v != nil {
+			err = fmt.Errorf("panic: %v", v)
+		}
+	}()
+	return fn()
+}
+
+// TestClaimWhoseNewsWasLost has the claim kept and the store say that it is
+// not known: the request knows its own claim again and goes on.
+func TestClaimWhoseNewsWasLost(t *testing.T) {
+	t.Parallel()
+	inner := memstore.New()
+	var updates atomic.Int64
+	st := storetest.FailingAfter(inner, func(op string) error {
+		if op == storetest.OpUpdate && updates.Add(1) == 1 {
+			return errors.New("connection lost")
+		}
+		return nil
+	})
+	c := config(st, inner)
+	texts := smstest.New()
+	c.Sender, c.Now = texts, newClock().Now // on which no lease ends
+	service := verify.New(c)
+	defer service.Close()
+	if _, err := service.Request(t.Context(), request(1)); err != nil {
+		t.Fatal(err)
+	}
+	if n := len(texts.Calls()); n != 1 {
+		t.Errorf("%d texts", n)
+	}
+}
+
+// TestClockSetBack has a node die with a claim, and the clock go back an hour:
+// the session does not wait for that hour to pass again, and what was
+// acknowledged before holds.
+func TestClockSetBack(t *testing.T) {
+	t.Parallel()
+	st, texts, clock := memstore.New(), smstest.New(), newClock()
+	c := config(st, st)
+	c.Sender, c.Now = texts, clock.Now
+	service := verify.New(c)
+	defer service.Close()
+	first, err := service.Request(t.Context(), request(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := c
+	broken.Store = storetest.Failing(st, failFrom(2)) // its claim is kept and never ended
+	broken.Sender = sms.Func(func(context.Context, sms.Message) error { return errors.New("died") })
+	dying := verify.New(broken)
+	if _, err := dying.Request(t.Context(), request(2)); err == nil {
+		t.Fatal("the dying node answered")
+	}
+	dying.Close()
+
+	clock.advance(-time.Hour)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if _, err := service.Request(ctx, request(1)); err != nil || len(texts.Calls()) != 1 {
+		t.Errorf("the acknowledged attempt: %v, %d texts", err, len(texts.Calls()))
+	}
+	second, err := service.Request(ctx, request(2))
+	if err != nil || second.SID != first.SID {
+		t.Fatalf("the attempt of the node that died: %v", err)
+	}
+	m, _ := texts.Last()
+	if _, err := service.Submit(ctx, verify.Submission{SID: first.SID, ClientSecret: "secret", Token: m.Text}); err != nil {
+		t.Errorf("the code: %v", err)
+	}
+}
+
+// failFrom fails all updates from the nth on.
+func failFrom(n int64) func(op string) error {
+	var updates atomic.Int64
+	return func(op string) error {
+		if op == storetest.OpUpdate && updates.Add(1) >= n {
+			return errors.New("gone")
+		}
+		return nil
+	}
+}
+
+// TestClockLeapsForwardDuringASend must not make the same node send again.
+func TestClockLeapsForwardDuringASend(t *testing.T) {
+	t.Parallel()
+	st, texts, clock := memstore.New(), smstest.New(), newClock()
+	release := texts.Hold()
+	c := config(st, st)
+	c.Sender, c.Now, c.SendTimeout = texts, clock.Now, time.Minute
+	service := verify.New(c)
+	defer service.Close()
+	errs := make(chan error, 3)
+	ask := func() {
+		_, err := service.Request(t.Context(), request(1))
+		errs <- err
+	}
+	go ask()
+	for len(texts.Calls()) == 0 {
+		time.Sleep(time.Millisecond)
+	}
+	clock.advance(time.Hour)
+	go ask()
+	go ask()
+	time.Sleep(50 * time.Millisecond)
+	release()
+	for range 3 {
+		if err := <-errs; err != nil {
+			t.Error(err)
+		}
+	}
+	if n := len(texts.Calls()); n != 1 {
+		t.Errorf("%d texts", n)
+	}
+}

@@ -1,0 +1,121 @@
+package verify
+
+import (
+	"net/netip"
+	"net/url"
+	"slices"
+	"strconv"
+	"strings"
+
+	"example.com/threepid/store"
+)
+
+const (
+	maxOpaqueLength   = 255  // bytes of a client_secret or sid: Matrix client-server API, "opaque identifiers"
+	maxNextLinkLength = 2048 // bytes
+)
+
+// maxAttempt is the greatest send_attempt: the greatest integer that canonical
+// JSON allows.
+const maxAttempt int64 = 1<<53 - 1
+
+// Request asks that a token be texted.
+type Request struct {
+	Purpose      store.Purpose
+	ClientSecret string
+	Country      string
+	PhoneNumber  string
+	Attempt      int64
+	NextLink     string
+	HasNextLink  bool
+}
+
+// Submission brings a token back.
+type Submission struct {
+	SID          string
+	ClientSecret string
+	Token        string
+}
+
+// check applies the rules of the fields that are no phone number.
+func (r Request) check(nextLinkHosts []string) error {
+	if !isOpaque(r.ClientSecret) {
+		return Errorf(InvalidParam,
+			"client_secret must be 1 to 255 characters out of a-z, A-Z, 0-9, '.', '=', '_' and '-'")
+	}
+	if r.Attempt < 0 || r.Attempt > maxAttempt {
+		return Errorf(InvalidParam, "send_attempt must be an integer from 0 to %d", maxAttempt)
+	}
+	if r.HasNextLink {
+		return checkNextLink(r.NextLink, nextLinkHosts)
+	}
+	return nil
+}
+
+// isOpaque is the grammar of client_secret and sid.
+func isOpaque(s string) bool {
+	if s == "" || len(s) > maxOpaqueLength {
+		return false
+	}
+	for i := range len(s) {
+		switch c := s[i]; {
+		case '0' <= c && c <= '9', 'a' <= c && c <= 'z', 'A' <= c && c <= 'Z':
+		case c == '.', c == '=', c == '_', c == '-':
+		default:
+			return false
+		}
+	}
+	return true
+}
+
+// checkNextLink takes only links that every browser reads as Go's parser does:
+// a redirect that goes elsewhere than was checked is an open door.
+func checkNextLink(link string, hosts []string) error {
+	if len(link) > maxNextLinkLength {
+		return Errorf(InvalidParam, "next_link must have at most %d bytes", maxNextLinkLength)
+	}
+	u, err := url.Parse(link)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Hostname() == "" {
+		return Errorf(InvalidParam, "next_link must be an absolute http or https URL")
+	}
+	if u.User != nil {
+		return Errorf(InvalidParam, "next_link must have no user name or password")
+	}
+	if strings.ContainsFunc(link, unsafeInURL) || !ValidHost(u.Host) {
+		return Errorf(InvalidParam, "next_link must have no spaces, control characters or backslashes, and an ASCII host name")
+	}
+	if len(hosts) > 0 && !slices.Contains(hosts, strings.ToLower(u.Hostname())) {
+		return Errorf(InvalidParam, "next_link must lead to a host that this server allows")
+	}
+	return nil
+}
+
+func unsafeInURL(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f }
+
+// ValidHost tells whether s is a host name or IP address, with or without a
+// port, as it stands in a URL or a Host header.
+func ValidHost(s string) bool {
+	u, err := url.Parse("http://" + s)
+	if err != nil || u.Host != s || u.User != nil || strings.HasSuffix(s, ":") {
+		return false
+	}
+	if port := u.Port(); port != "" {
+		if n, err := strconv.ParseUint(port, 10, 16); err != nil || n == 0 {
+			return false
+		}
+	}
+	host := u.Hostname()
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.Is6() == strings.HasPrefix(s, "[")
+	}
+	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
+		if label == "" || strings.ContainsFunc(label, notInHost) {
+			return false
+		}
+	}
+	return true
+}
+
+func notInHost(r rune) bool {
+	return (r < '0' || r > '9') && (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && r != '-' && r != '_'
+}

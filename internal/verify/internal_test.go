@@ -1,0 +1,189 @@
+package verify
+
+import (
+	"bytes"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/threepid/store"
+)
+
+var spans = lifetimes{token: 10 * time.Minute, session: 24 * time.Hour, lease: 15 * time.Second}
+
+const minute = int64(60_000) // in milliseconds
+
+func fresh(n byte) secrets {
+	return secrets{sid: "sid" + string('a'+n), nonce: bytes.Repeat([]byte{n}, nonceSize), claimID: "claim" + string('a'+n)}
+}
+
+// claimedSession is a new session whose attempt 1 was claimed at time 0.
+func claimedSession() store.Session {
+	s := newSession(store.Key{1}, "447700900001", "GB", fresh(1), 0)
+	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(1), spans, 0)
+}
+
+func TestStanding(t *testing.T) {
+	t.Parallel()
+	s := claimedSession()
+	lease := spans.lease.Milliseconds()
+	for _, row := range []struct {
+		name    string
+		s       store.Session
+		attempt int64
+		now     int64
+		want    standing
+	}{
+		{"new", newSession(store.Key{}, "1", "GB", fresh(1), 0), 0, 0, free},
+		{"claimed", s, 1, 1, busy},
+		{"claimed, a greater attempt", s, 2, 1, busy},
+		{"just before the lease ends", s, 1, lease - 1, busy},
+		{"lease over", s, 1, lease, free},
+		{"accepted", settled(s, s.ClaimID, 1, store.OutcomeAccepted), 1, 1, seen},
+		{"accepted, smaller attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted), 0, 1, seen},
+		{"accepted, greater attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted), 2, 1, free},
+		{"failed", settled(s, s.ClaimID, 1, store.OutcomeFailed), 1, 1, free},
+	} {
+		if got := standingOf(row.s, row.attempt, row.now); got != row.want {
+			t.Errorf("%s: %d, want %d", row.name, got, row.want)
+		}
+	}
+}
+
+// TestSettledByALateOwner has the claim be another's by the time its first owner
+// comes back.
+func TestSettledByALateOwner(t *testing.T) {
+	t.Parallel()
+	first := claimedSession()
+	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(2), spans, minute)
+	if got := settled(second, first.ClaimID, 1, store.OutcomeFailed); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
+		t.Error("a late failure ended another's claim")
+	}
+	got := settled(second, first.ClaimID, 1, store.OutcomeAccepted)
+	if got.Attempt != 1 || got.LeaseUntil != second.LeaseUntil {
+		t.Error("a late success does not count, or ended another's claim")
+	}
+	if got := settled(got, "x", 0, store.OutcomeAccepted); got.Attempt != 1 {
+		t.Error("the attempt went back")
+	}
+}
+
+func TestTokenHangsOnAllItsParts(t *testing.T) {
+	t.Parallel()
+	s := claimedSession()
+	all := map[string]string{"": token(s, "secret", 9)}
+	other := s
+	other.Nonce = fresh(2).nonce
+	all["nonce"] = token(other, "secret", 9)
+	other = s
+	other.SID = "another"
+	all["sid"] = token(other, "secret", 9)
+	other = s
+	other.Purpose = store.PurposePassword
+	all["purpose"] = token(other, "secret", 9)
+	all["client_secret"] = token(s, "Secret", 9)
+	different := map[string]bool{}
+	for name, code := range all {
+		if len(code) != 9 || strings.Trim(code, "0123456789") != "" {
+			t.Errorf("%s: token %q", name, code)
+		}
+		different[code] = true
+	}
+	if len(different) != len(all) {
+		t.Errorf("tokens %v", all)
+	}
+}
+
+// TestTokensAreEven throws many tokens into a hundred bins: a truncation that
+// prefers some would make guessing easier.
+func TestTokensAreEven(t *testing.T) {
+	t.Parallel()
+	const n = 20_000
+	var bins [100]int
+	s := claimedSession()
+	for i := range n {
+		s.Nonce = []byte{byte(i), byte(i >> 8), byte(i >> 16), 7}
+		code := token(s, "secret", 6)
+		bins[int(code[0]-'0')*10+int(code[5]-'0')]++
+	}
+	chi := 0.0
+	for _, count := range bins {
+		d := float64(count) - n/100
+		chi += d * d / (n / 100)
+	}
+	if chi > 170 { // 99 degrees of freedom: about one in 100,000 by chance, and the input is fixed
+		t.Errorf("chi-square %.0f", chi)
+	}
+}
+
+func TestMessageID(t *testing.T) {
+	t.Parallel()
+	s := claimedSession()
+	again := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(2), spans, minute)
+	if messageID(s, 1) != messageID(again, 1) {
+		t.Error("another try of one attempt is another message")
+	}
+	if messageID(s, 1) == messageID(s, 2) {
+		t.Error("two attempts are one message")
+	}
+	later := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(2), spans, 11*minute)
+	if messageID(s, 1) == messageID(later, 1) {
+		t.Error("a text with a new token would be dropped as a duplicate")
+	}
+}
+
+func TestSIDOrderAndGrammar(t *testing.T) {
+	t.Parallel()
+	last := ""
+	for ms := int64(0); ms < 1<<46; ms = ms*3 + 1 {
+		sid := newSID(time.UnixMilli(ms), bytes.Repeat([]byte{0xff}, sidRandom))
+		if !isOpaque(sid) || sid <= last {
+			t.Fatalf("sid %q after %q", sid, last)
+		}
+		last = sid
+	}
+}
+
+func TestRedact(t *testing.T) {
+	t.Parallel()
+	got := redact("to +447700900001 (07700900001): 123456 is your code; 4477 stays", "123456", "447700900001")
+	for _, s := range []string{"7700900001", "123456"} {
+		if strings.Contains(got, s) {
+			t.Errorf("%q stayed in %q", s, got)
+		}
+	}
+	if !strings.Contains(got, "4477 stays") {
+		t.Errorf("too much went: %q", got)
+	}
+}
+
+// TestRecentNumbers has it answer as ParseNumber does, whatever it remembers,
+// and not grow without end.
+func TestRecentNumbers(t *testing.T) {
+	t.Parallel()
+	var recent recentNumbers
+	for range 2 {
+		for _, row := range []struct{ phoneNumber, country string }{
+			{"07700900001", "GB"}, {"07700900001", "FR"}, {"+447700900001", "FR"}, {"0770", "GB"}, {"07700900001", ""},
+		} {
+			want, wantErr := ParseNumber(row.phoneNumber, row.country, false)
+			got, err := recent.parse(row.phoneNumber, row.country, false)
+			if got.MSISDN != want.MSISDN || got.International != want.International || (err == nil) != (wantErr == nil) {
+				t.Errorf("%v: %q %q %v, want %q %q %v", row, got.MSISDN, got.International, err, want.MSISDN, want.International, wantErr)
+			}
+		}
+	}
+	if _, ok := recent.find(spelling{"07700900001", "GB"}); !ok {
+		t.Error("it does not remember")
+	}
+	if _, ok := recent.find(spelling{"0770", "GB"}); ok {
+		t.Error("it remembers what is no number")
+	}
+	for i := range 3 * recentNumbersHalf {
+		recent.keep(spelling{fmt.Sprint(i), "GB"}, Number{})
+	}
+	if n := len(recent.young) + len(recent.old); n > 2*recentNumbersHalf {
+		t.Errorf("it remembers %d numbers", n)
+	}
+}

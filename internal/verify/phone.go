@@ -1,0 +1,131 @@
+package verify
+
+import (
+	"strings"
+	"unicode"
+	"unicode/utf8"
+
+	"github.com/nyaruka/phonenumbers"
+)
+
+// maxPhoneLength is in characters. Longer than any number is written, shorter
+// than what would make the parser work.
+const maxPhoneLength = 64
+
+// Number is a phone number that libphonenumber holds possible.
+type Number struct {
+	// MSISDN is the number in E.164 without the plus sign. All spellings of
+	// one number have the same.
+	MSISDN string
+
+	// International is the number as people write it abroad: +44 7700 900001.
+	International string
+
+	parsed  *phonenumbers.PhoneNumber
+	certain bool // it was given in E.164, so it has been read back already
+}
+
+// ParseNumber reads phoneNumber as if it were dialled from country: two
+// uppercase letters, or empty when the number is international. The error is
+// an *Error that names the field. Before a number is used for the first time,
+// ask ReadsBack.
+//
+// With requireValid a number must also lie in a range that its numbering plan
+// assigns; without it the right length is enough, as for 07700900001 in GB, the
+// specification's own example.
+func ParseNumber(phoneNumber, country string, requireValid bool) (Number, error) {
+	if country != "" && !knownRegion(country) {
+		return Number{}, Errorf(InvalidParam,
+			"country must be two uppercase letters that stand for a country, such as GB")
+	}
+	if err := checkSpelling(phoneNumber); err != nil {
+		return Number{}, err
+	}
+	parsed, err := phonenumbers.Parse(phoneNumber, country)
+	if err != nil {
+		if country == "" {
+			return Number{}, Errorf(InvalidParam,
+				"phone_number must be international, such as +44…, when country is empty")
+		}
+		return Number{}, errNotANumber(country)
+	}
+	if parsed.GetExtension() != "" {
+		return Number{}, Errorf(InvalidParam, "phone_number must have no extension")
+	}
+	// A number that can be dialled only within its own area is possible to the
+	// library too, but no SMS finds it.
+	if phonenumbers.IsPossibleNumberWithReason(parsed) != phonenumbers.IS_POSSIBLE {
+		return Number{}, errNotANumber(country)
+	}
+	if requireValid && !phonenumbers.IsValidNumber(parsed) {
+		return Number{}, errNotANumber(country)
+	}
+	e164 := phonenumbers.Format(parsed, phonenumbers.E164)
+	return Number{
+		MSISDN:        strings.TrimPrefix(e164, "+"),
+		International: phonenumbers.Format(parsed, phonenumbers.INTERNATIONAL),
+		parsed:        parsed,
+		certain:       phoneNumber == e164,
+	}, nil
+}
+
+// ReadsBack tells whether the number in E.164 is read as itself. A few that are
+// possible are not: of 000000 in CC comes +61000000, and of that +6100000,
+// because a 0 is taken for the trunk prefix each time. A number with two names
+// would have two sessions, and nobody's phone: it counts as none.
+//
+// It is not a part of ParseNumber because it takes as long again, and a retry
+// need not ask: no such number has a session.
+func (n Number) ReadsBack() bool {
+	if n.certain {
+		return true
+	}
+	again, err := phonenumbers.Parse("+"+n.MSISDN, "")
+	return err == nil && phonenumbers.Format(again, phonenumbers.E164) == "+"+n.MSISDN
+}
+
+// Region is the region whose numbering plan assigns the number, or fallback
+// when none does.
+func (n Number) Region(fallback string) string {
+	region := phonenumbers.GetRegionCodeForNumber(n.parsed)
+	if len(region) != 2 || region == "ZZ" {
+		return fallback
+	}
+	return region
+}
+
+func knownRegion(country string) bool {
+	return len(country) == 2 && phonenumbers.GetCountryCodeForRegion(country) != 0
+}
+
+// checkSpelling refuses what the parser would read more into than was meant:
+// vanity letters, "tel:" URIs, and texts far too long.
+func checkSpelling(phoneNumber string) error {
+	if utf8.RuneCountInString(phoneNumber) > maxPhoneLength {
+		return Errorf(InvalidParam, "phone_number must have at most %d characters", maxPhoneLength)
+	}
+	for _, r := range phoneNumber {
+		if unicode.IsLetter(r) || unicode.IsControl(r) {
+			return Errorf(InvalidParam, "phone_number must not contain letters")
+		}
+	}
+	return nil
+}
+
+func errNotANumber(country string) error {
+	if country == "" {
+		return Errorf(InvalidParam, "phone_number is not a phone number")
+	}
+	return Errorf(InvalidParam, "phone_number is not a phone number that can be dialled from %s", country)
+}
+
+// Mask is a number for the log: enough to tell country and operator, not the
+// person. It takes E.164 with or without the plus sign.
+func Mask(msisdn string) string {
+	const hidden = 4
+	digits := strings.TrimPrefix(msisdn, "+")
+	if len(digits) <= hidden {
+		return "+****"
+	}
+	return "+" + digits[:len(digits)-hidden] + "****"
+}

@@ -1,0 +1,190 @@
+// Package verify is the domain: what a request means. It knows no HTTP and no
+// SQL. Rules are pure functions of a session and the time (session.go, token.go,
+// phone.go, fields.go); the flows that tie them to a store and a sender are
+// methods of Service (request.go, submit.go).
+package verify
+
+import (
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"sync"
+	"time"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+)
+
+const (
+	// storeTimeout bounds one unit of work, also one that goes on although its
+	// caller may have hung up.
+	storeTimeout = 10 * time.Second
+
+	// leaseMargin is what a lease lasts beyond the time a send may take: the
+	// time to record how the send ended, and some difference between clocks.
+	leaseMargin = 5 * time.Second
+
+	// expiredRetention is how long a session stays after it expired, so that who
+	// comes late hears "expired" instead of "unknown".
+	expiredRetention = 24 * time.Hour
+
+	// Deleting goes in chunks small enough not to hold up a writer, with
+	// pauses in which writers get their turn.
+	sweepChunk = 50
+	sweepPause = 25 * time.Millisecond
+)
+
+// Config is what a Service works with. Every field is required.
+type Config struct {
+	Store    store.Store
+	Accounts store.Accounts
+	Sender   sms.Sender
+	Logger   *slog.Logger
+
+	Now    func() time.Time
+	Random io.Reader
+
+	Text            func(token string) string // the text of an SMS
+	TokenDigits     int
+	TokenLifetime   time.Duration
+	SessionLifetime time.Duration
+	SendTimeout     time.Duration
+	SweepInterval   time.Duration
+	RequireValid    bool     // see ParseNumber
+	NextLinkHosts   []string // lower case; none means any
+}
+
+// Service carries the flows out. Its methods may be called from many
+// goroutines.
+type Service struct {
+	Config
+	flights   flights
+	numbers   recentNumbers
+	lifetimes lifetimes
+
+	mu       sync.Mutex
+	closed   bool
+	active   sync.WaitGroup // requests under way, and the janitor
+	stopping chan struct{}
+}
+
+// New makes a Service. Nothing runs until Start.
+func New(c Config) *Service {
+	return &Service{
+		Config:   c,
+		stopping: make(chan struct{}),
+		lifetimes: lifetimes{
+			token:   c.TokenLifetime,
+			session: c.SessionLifetime,
+			lease:   c.SendTimeout + leaseMargin,
+		},
+	}
+}
+
+// Start starts the janitor, which deletes expired sessions until Close.
+func (s *Service) Start() {
+	if s.enter() != nil {
+		return
+	}
+	go func() {
+		defer s.active.Done()
+		s.sweepUntilClosed()
+	}()
+}
+
+// Close refuses further requests and returns when those under way have been
+// answered and their texts have left or timed out. It is safe to call twice.
+func (s *Service) Close() {
+	s.mu.Lock()
+	if !s.closed {
+		s.closed = true
+		close(s.stopping)
+	}
+	s.mu.Unlock()
+	s.active.Wait()
+}
+
+// enter counts a request as under way; who entered must call s.active.Done.
+func (s *Service) enter() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.closed {
+		return ErrClosed
+	}
+	s.active.Add(1)
+	return nil
+}
+
+// now is the injected clock in Unix milliseconds.
+func (s *Service) now() int64 { return s.Now().UnixMilli() }
+
+// detached is a context for work that must be finished although the caller may
+// hang up: a claim or a text half done helps nobody.
+func detached(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(context.WithoutCancel(ctx), timeout)
+}
+
+// bounded is a context for work that may end with its caller. A store that does
+// not answer at all must not keep callers for ever, and with them Close.
+func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
+	return context.WithTimeout(ctx, storeTimeout)
+}
+
+func (s *Service) sweepUntilClosed() {
+	ticker := time.NewTicker(s.SweepInterval)
+	defer ticker.Stop()
+	for {
+		select {
+		case <-s.stopping:
+			return
+		case <-ticker.C:
+			s.sweep()
+		}
+	}
+}
+
+// sweep deletes what has expired by now, chunk by chunk, unless Close comes.
+func (s *Service) sweep() {
+	before := s.Now().Add(-expiredRetention)
+	for {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		n, err := s.Store.DeleteExpired(ctx, before, sweepChunk)
+		cancel()
+		if err != nil {
+			s.Logger.Error("threepid: cannot delete expired sessions", "error", err)
+			return
+		}
+		if n < sweepChunk {
+			return
+		}
+		select {
+		case <-s.stopping:
+			return
+		case <-time.After(sweepPause):
+		}
+	}
+}
+
+// view loads the session with that key as far as it has not expired; found
+// tells whether there is one.
+func (s *Service) view(ctx context.Context, key store.Key) (sess store.Session, found bool, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		sess, found, err = s.live(tx, key)
+		return err
+	})
+	return sess, found, err
+}
+
+func (s *Service) live(tx store.Tx, key store.Key) (store.Session, bool, error) {
+	sess, err := tx.SessionByKey(key)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return store.Session{}, false, nil
+	case err != nil:
+		return store.Session{}, false, err
+	}
+	return sess, !expired(sess, s.now()), nil
+}

@@ -1,0 +1,174 @@
+package verify_test
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"testing"
+	"time"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+	"example.com/threepid/store/storetest"
+)
+
+func config(st store.Store, accounts store.Accounts) verify.Config {
+	return verify.Config{
+		Store: st, Accounts: accounts, Sender: smstest.New(), Logger: slog.New(slog.DiscardHandler),
+		Now: time.Now, Random: rand.Reader,
+		Text:        func(token string) string { return token },
+		TokenDigits: 6, TokenLifetime: 10 * time.Minute, SessionLifetime: 24 * time.Hour,
+		SendTimeout: time.Second, SweepInterval: time.Millisecond,
+	}
+}
+
+// TestJanitor has it delete what expired a day ago, in chunks, and leave the rest.
+func TestJanitor(t *testing.T) {
+	t.Parallel()
+	st := memstore.New()
+	now := time.Now()
+	put := func(i int, expires time.Time) {
+		s := store.Session{Key: store.SessionKey(fmt.Sprint(i), "GB", "1"), SID: fmt.Sprint(i), ExpiresAt: expires.UnixMilli()}
+		if err := st.Update(t.Context(), func(tx store.Tx) error { return tx.PutSession(s) }); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for i := range 250 {
+		put(i, now.Add(-25*time.Hour))
+	}
+	put(1000, now.Add(-23*time.Hour)) // expired, but still told from unknown
+	put(1001, now.Add(time.Hour))
+	service := verify.New(config(st, st))
+	service.Start()
+	left := func() (n int) {
+		for i := range 1002 {
+			err := st.View(t.Context(), func(tx store.Tx) error {
+				_, err := tx.SessionBySID(fmt.Sprint(i))
+				return err
+			})
+			if err == nil {
+				n++
+			}
+		}
+		return n
+	}
+	for end := time.Now().Add(10 * time.Second); left() > 2; time.Sleep(5 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatalf("%d sessions left", left())
+		}
+	}
+	time.Sleep(20 * time.Millisecond)
+	if left() != 2 {
+		t.Error("the janitor took too much")
+	}
+	service.Close()
+}
+
+// TestJanitorStops has Close end it, also in the middle of a long sweep.
+func TestJanitorStops(t *testing.T) {
+	t.Parallel()
+	inner := memstore.New()
+	swept := make(chan struct{}, 1)
+	endless := endlessStore{Store: inner, swept: swept}
+	service := verify.New(config(endless, inner))
+	service.Start()
+	<-swept
+	done := make(chan struct{})
+	go func() {
+		service.Close()
+		close(done)
+	}()
+	select {
+	case <-done:
+	case <-time.After(5 * time.Second):
+		t.Fatal("Close waits for a sweep without end")
+	}
+}
+
+// endlessStore always has more to delete.
+type endlessStore struct {
+	store.Store
+	swept chan struct{}
+}
+
+func (s endlessStore) DeleteExpired(_ context.Context, _ time.Time, limit int) (int, error) {
+	select {
+	case s.swept <- struct{}{}:
+	default:
+	}
+	return limit, nil
+}
+
+// TestClaimNotMade has the store fail, and randomness: no text may leave.
+func TestClaimNotMade(t *testing.T) {
+	t.Parallel()
+	inner := memstore.New()
+	request := verify.Request{
+		Purpose: store.PurposeAdd, ClientSecret: "s", Country: "GB", PhoneNumber: "07700900001", Attempt: 1,
+	}
+	for name, change := range map[string]func(*verify.Config){
+		"store fails": func(c *verify.Config) {
+			c.Store = storetest.Failing(inner, func(string) error { return errors.New("gone") })
+		},
+		"store commits and fails": func(c *verify.Config) {
+			c.Store = storetest.FailingAfter(memstore.New(), func(op string) error {
+				if op == "update" {
+					return errors.New("lost connection")
+				}
+				return nil
+			})
+		},
+		"randomness fails": func(c *verify.Config) { c.Random = failingReader{} },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			c := config(inner, inner)
+			texts := smstest.New()
+			c.Sender = texts
+			change(&c)
+			service := verify.New(c)
+			defer service.Close()
+			var refusal *verify.Error
+			if _, err := service.Request(t.Context(), request); err == nil || errors.As(err, &refusal) {
+				t.Errorf("error %v", err)
+			}
+			if len(texts.Calls()) > 0 {
+				t.Error("a text left without a claim")
+			}
+		})
+	}
+}
+
+type failingReader struct{}
+
+func (failingReader) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
+
+// TestNumberThatDoesNotReadBack has a number that is possible and would be read
+// as another one the next time: it counts as no number, whatever it is wanted for.
+func TestNumberThatDoesNotReadBack(t *testing.T) {
+	t.Parallel()
+	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister, store.PurposePassword} {
+		t.Run(string(purpose), func(t *testing.T) {
+			t.Parallel()
+			st, texts := memstore.New(), smstest.New()
+			c := config(st, st)
+			c.Sender = texts
+			service := verify.New(c)
+			defer service.Close()
+			_, err := service.Request(t.Context(), verify.Request{
+				Purpose: purpose, ClientSecret: "s", Country: "CC", PhoneNumber: "000000", Attempt: 1,
+			})
+			var refusal *verify.Error
+			if !errors.As(err, &refusal) || refusal.Code != verify.InvalidParam {
+				t.Errorf("got %v", err)
+			}
+			if n := len(texts.Calls()); n != 0 {
+				t.Errorf("%d texts", n)
+			}
+		})
+	}
+}

@@ -1,0 +1,118 @@
+package verify
+
+import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/base32"
+	"encoding/binary"
+	"encoding/hex"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"time"
+	"unicode"
+
+	"example.com/threepid/store"
+)
+
+const (
+	nonceSize = 32 // bytes
+	sidRandom = 18 // random bytes of a sid, beyond its time: 144 bits
+)
+
+// token derives the code of a session: the first decimal digits of
+// HMAC-SHA256(nonce, purpose ‖ client_secret ‖ sid), truncated as HOTP does
+// (RFC 4226, section 5.3). The row alone does not tell it, since client_secret
+// is not stored; the client alone cannot compute it, since the nonce never leaves.
+//
+// The purpose is part of it so that a code which somebody gave away to "add a
+// number" is no good for resetting a password.
+func token(s store.Session, clientSecret string, digits int) string {
+	mac := hmac.New(sha256.New, s.Nonce)
+	// NUL occurs in none of the parts.
+	_, _ = io.WriteString(mac, "token\x00"+string(s.Purpose)+"\x00"+clientSecret+"\x00"+s.SID)
+	sum := mac.Sum(nil)
+	offset := sum[len(sum)-1] & 0x0f
+	n := uint64(binary.BigEndian.Uint32(sum[offset:]) & 0x7fffffff)
+	mod := uint64(1)
+	for range digits {
+		mod *= 10
+	}
+	code := strconv.FormatUint(n%mod, 10)
+	return strings.Repeat("0", digits-len(code)) + code
+}
+
+// messageID names the text of one attempt. It hangs on the nonce as the token
+// does, so a text with another token is another message to a gateway that
+// deduplicates.
+func messageID(s store.Session, attempt int64) string {
+	mac := hmac.New(sha256.New, s.Nonce)
+	_, _ = io.WriteString(mac, "message\x00"+string(s.Purpose)+"\x00"+s.SID+"\x00"+strconv.FormatInt(attempt, 10))
+	return hex.EncodeToString(mac.Sum(nil)[:16])
+}
+
+// sameToken compares in constant time what a person typed with the token.
+func sameToken(typed, want string) bool {
+	return subtle.ConstantTimeCompare([]byte(normalizeToken(typed)), []byte(want)) == 1
+}
+
+// normalizeToken undoes what keyboards, clipboards and typesetting do to a
+// code: spaces, hyphens and invisible marks go, and any script's decimal digits
+// become ASCII.
+func normalizeToken(typed string) string {
+	return strings.Map(func(r rune) rune {
+		switch {
+		case '0' <= r && r <= '9':
+			return r
+		case unicode.IsSpace(r), unicode.Is(unicode.Pd, r), unicode.Is(unicode.Cf, r):
+			return -1
+		case unicode.Is(unicode.Nd, r):
+			return asciiDigit(r)
+		default:
+			return r
+		}
+	}, typed)
+}
+
+// asciiDigit maps a decimal digit of any script. Unicode encodes each script's
+// ten in order and nothing but further tens beside them, so that the number of
+// digits before it tells the value.
+func asciiDigit(r rune) rune {
+	before := rune(0)
+	for unicode.Is(unicode.Nd, r-before-1) {
+		before++
+	}
+	return '0' + before%10
+}
+
+// secrets is what a new claim may need; drawn before the store's lock is taken.
+type secrets struct {
+	sid     string
+	nonce   []byte
+	claimID string
+}
+
+func drawSecrets(random io.Reader, now time.Time) (secrets, error) {
+	buf := make([]byte, nonceSize+sidRandom+16)
+	if _, err := io.ReadFull(random, buf); err != nil {
+		return secrets{}, fmt.Errorf("threepid: read randomness: %w", err)
+	}
+	nonce, rest := buf[:nonceSize], buf[nonceSize:]
+	return secrets{
+		sid:     newSID(now, rest[:sidRandom]),
+		nonce:   nonce,
+		claimID: hex.EncodeToString(rest[sidRandom:]),
+	}, nil
+}
+
+// newSID puts the time before the random part, so that rows which come one
+// after the other lie side by side in the index. The alphabet keeps that order
+// and has one case only, for databases that compare without it.
+func newSID(now time.Time, random []byte) string {
+	raw := make([]byte, 8, 8+len(random))
+	binary.BigEndian.PutUint64(raw, uint64(now.UnixMilli()))
+	raw = append(raw[2:], random...)
+	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
+}
