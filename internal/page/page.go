@@ -1,0 +1,50 @@
+// Package page is what a person sees who opened submitToken from a link.
+package page
+
+import (
+	"crypto/sha256"
+	_ "embed" // for the page's two files
+	"encoding/base64"
+	"fmt"
+	"html/template"
+	"io"
+)
+
+//go:embed page.html
+var markup string
+
+//go:embed page.css
+var style string
+
+// Page is the page, ready to be filled in.
+type Page struct {
+	template *template.Template
+	policy   string
+}
+
+// New reads the page.
+func New() (*Page, error) {
+	t, err := template.New("page").Parse(markup)
+	if err != nil {
+		return nil, fmt.Errorf("threepid: page: %w", err)
+	}
+	sum := sha256.Sum256([]byte(style))
+	return &Page{template: t, policy: "default-src 'none'; style-src 'sha256-" +
+		base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}, nil
+}
+
+// Policy is the Content-Security-Policy the page is served with: its own style
+// and nothing else.
+func (p *Page) Policy() string { return p.policy }
+
+// Render writes the page with a sentence on how it went.
+func (p *Page) Render(w io.Writer, done bool, message string) error {
+	title := "That did not work"
+	if done {
+		title = "Number confirmed"
+	}
+	return p.template.Execute(w, map[string]any{
+		"Title": title, "Message": message, "Done": done,
+		"Style": template.CSS(style), //nolint:gosec // our own file
+	})
+}

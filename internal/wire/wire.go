@@ -1,0 +1,103 @@
+package wire
+
+import (
+	"net/url"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/store"
+)
+
+// RequestToken reads the body of a requestToken request: Matrix client-server
+// API v1.18, POST /account/3pid/msisdn/requestToken and its like.
+//
+// With legacy, id_server may come without id_access_token, as clients of r0.5
+// and older send it. Neither is used: the number is validated here.
+func RequestToken(body []byte, purpose store.Purpose, legacy bool) (verify.Request, error) {
+	o, err := parseObject(body)
+	if err != nil {
+		return verify.Request{}, err
+	}
+	if err := o.require("client_secret", "country", "phone_number", "send_attempt"); err != nil {
+		return verify.Request{}, err
+	}
+	r := verify.Request{Purpose: purpose, HasNextLink: o.has("next_link")}
+	for _, field := range []struct {
+		name string
+		into *string
+	}{
+		{"client_secret", &r.ClientSecret},
+		{"country", &r.Country},
+		{"phone_number", &r.PhoneNumber},
+		{"next_link", &r.NextLink},
+	} {
+		if *field.into, err = o.text(field.name); err != nil {
+			return verify.Request{}, err
+		}
+	}
+	if r.Attempt, err = o.integer("send_attempt"); err != nil {
+		return verify.Request{}, err
+	}
+	return r, checkIdentityServer(o, legacy)
+}
+
+// checkIdentityServer checks the fields that name an identity server.
+func checkIdentityServer(o object, legacy bool) error {
+	if _, err := o.text("id_server"); err != nil {
+		return err
+	}
+	accessToken, err := o.text("id_access_token")
+	if err != nil {
+		return err
+	}
+	if o.has("id_server") && accessToken == "" && !legacy {
+		return verify.Errorf(verify.MissingParam, "Missing: id_access_token, which id_server requires")
+	}
+	return nil
+}
+
+// Submission reads the JSON body of a submitToken request.
+func Submission(body []byte) (verify.Submission, error) {
+	o, err := parseObject(body)
+	if err != nil {
+		return verify.Submission{}, err
+	}
+	values := url.Values{}
+	for _, name := range submissionFields() {
+		value, err := o.text(name)
+		if err != nil {
+			return verify.Submission{}, err
+		}
+		values.Set(name, value)
+	}
+	return SubmissionValues(values)
+}
+
+// SubmissionForm reads the form-encoded body of a submitToken request.
+func SubmissionForm(body []byte) (verify.Submission, error) {
+	values, err := url.ParseQuery(string(body))
+	if err != nil {
+		return verify.Submission{}, verify.Errorf(verify.InvalidParam, "The body is not a form")
+	}
+	return SubmissionValues(values)
+}
+
+// SubmissionValues reads a submission from a query or form. An empty value
+// counts as absent: who presses the button too early loses no try.
+func SubmissionValues(values url.Values) (verify.Submission, error) {
+	var missing []string
+	for _, name := range submissionFields() {
+		if values.Get(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	if err := errMissing(missing); err != nil {
+		return verify.Submission{}, err
+	}
+	return verify.Submission{
+		SID:          values.Get("sid"),
+		ClientSecret: values.Get("client_secret"),
+		Token:        values.Get("token"),
+	}, nil
+}
+
+func submissionFields() []string { return []string{"sid", "client_secret", "token"} }

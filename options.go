@@ -1,0 +1,233 @@
+package threepid
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/url"
+	"path"
+	"reflect"
+	"slices"
+	"strings"
+	"time"
+	"unicode"
+	"unicode/utf8"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/store"
+)
+
+// The spans and sizes that Options allow.
+const (
+	defaultBasePath        = "/_api/client/v3"
+	defaultTokenDigits     = 6
+	mostTokenDigits        = 9
+	defaultTokenLifetime   = 10 * time.Minute
+	defaultSessionLifetime = 24 * time.Hour
+	defaultSendTimeout     = 10 * time.Second
+	mostSendTimeout        = time.Minute
+	mostBrandLength        = 40 // characters; the text must stay one SMS
+	sweepInterval          = time.Minute
+)
+
+// Endpoint is one of the paths that Register mounts, below the base path.
+type Endpoint string
+
+// The endpoints. The number must not be associated with an account to be added
+// or registered, and must be to reset a password.
+const (
+	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"
+	EndpointRegister Endpoint = "/register/msisdn/requestToken"
+	EndpointPassword Endpoint = "/account/password/msisdn/requestToken"
+	EndpointSubmit   Endpoint = "/account/3pid/msisdn/submitToken"
+)
+
+func endpoints() []Endpoint {
+	return []Endpoint{EndpointAdd, EndpointRegister, EndpointPassword, EndpointSubmit}
+}
+
+// Options adjust a plugin. The zero value works and is safe.
+type Options struct {
+	// BasePath stands before every endpoint. A Matrix homeserver sets
+	// "/_matrix/client/v3". Plugin.Mount adds further ones.
+	// Default "/_api/client/v3".
+	BasePath string
+
+	// PublicURL is how clients reach the router: scheme, host, and a path if a
+	// proxy strips one, such as "https://example.org". It begins every
+	// submit_url. Set it in production: without it submit_url repeats the Host
+	// header that the request came with, and is https only when this process
+	// itself ends TLS. Default: taken from each request.
+	PublicURL string
+
+	// Accounts says which numbers are associated with an account.
+	// Default: the store, if it is a store.Accounts, as those of this module are.
+	Accounts store.Accounts
+
+	// Brand is who the text message says the code is for: "123456 is your
+	// Example code." At most 40 characters. Default: "verification".
+	Brand string
+
+	// RequireValidNumbers refuses numbers that have a possible length but lie
+	// in no range that is assigned. Default: possible is enough.
+	RequireValidNumbers bool
+
+	// AllowLegacyClients accepts id_server without id_access_token, as clients
+	// of the Matrix client-server API r0.5 and older send it. Neither is
+	// used. Default: id_server requires id_access_token.
+	AllowLegacyClients bool
+
+	// NextLinkHosts are the host names, without port, that a next_link may
+	// lead to. Default: any host.
+	NextLinkHosts []string
+
+	// Omit leaves endpoints out that the host serves itself. Default: none.
+	Omit []Endpoint
+
+	// DisableCORS leaves the CORS headers to the host; without it they are
+	// sent, save those that are set already. Default: sent.
+	DisableCORS bool
+
+	// TokenDigits is the length of a code, 6 to 9. Default 6.
+	TokenDigits int
+
+	// TokenLifetime is how long a code is good after the latest text that
+	// carried it. Default 10 minutes.
+	TokenLifetime time.Duration
+
+	// SessionLifetime is how long a session lives after its latest text, and
+	// how long a validation counts. Default 24 hours.
+	SessionLifetime time.Duration
+
+	// SendTimeout is how long the sender may take for one text, at most a
+	// minute. It also bounds how long Close waits. Default 10 seconds.
+	SendTimeout time.Duration
+
+	// Logger hears of texts, validations and failures. It is given no token,
+	// no client_secret and no whole number. Default: slog.Default().
+	Logger *slog.Logger
+
+	// Now is the clock. Nodes that share a store must agree to a second or
+	// so. Default: time.Now.
+	Now func() time.Time
+
+	// Random is where sids and nonces come from; it must be fit for
+	// cryptography and safe for concurrent use. Default: crypto/rand.Reader.
+	Random io.Reader
+}
+
+// complete returns a copy of o with its defaults filled in, or says what is
+// wrong. It changes nothing that the caller can see.
+func (o Options) complete(st store.Store) (Options, error) {
+	orDefault(&o.BasePath, defaultBasePath)
+	orDefault(&o.Brand, "verification")
+	orDefault(&o.TokenDigits, defaultTokenDigits)
+	orDefault(&o.TokenLifetime, defaultTokenLifetime)
+	orDefault(&o.SessionLifetime, defaultSessionLifetime)
+	orDefault(&o.SendTimeout, defaultSendTimeout)
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	if o.Now == nil {
+		o.Now = time.Now
+	}
+	if isNil(o.Random) {
+		o.Random = rand.Reader
+	}
+	if isNil(o.Accounts) {
+		accounts, ok := st.(store.Accounts)
+		if !ok {
+			return o, errors.New("threepid: set Options.Accounts: the store does not say which numbers have an account")
+		}
+		o.Accounts = accounts
+	}
+	o.Omit = slices.Clone(o.Omit)
+	o.NextLinkHosts = slices.Clone(o.NextLinkHosts)
+	for i, host := range o.NextLinkHosts {
+		o.NextLinkHosts[i] = strings.ToLower(host)
+	}
+	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
+	return o, errors.Join(o.checkNames(), o.checkSpans())
+}
+
+// checkNames checks what is made of letters.
+func (o Options) checkNames() error {
+	var errs []error
+	errs = append(errs, checkBasePath(o.BasePath), checkPublicURL(o.PublicURL))
+	for _, e := range o.Omit {
+		if !slices.Contains(endpoints(), e) {
+			errs = append(errs, fmt.Errorf("threepid: Options.Omit: there is no endpoint %q; use the Endpoint constants", e))
+		}
+	}
+	for _, host := range o.NextLinkHosts {
+		if !verify.ValidHost(host) || strings.Contains(host, ":") {
+			errs = append(errs, fmt.Errorf("threepid: Options.NextLinkHosts: %q is no host name; give it without scheme, port and path", host))
+		}
+	}
+	if utf8.RuneCountInString(o.Brand) > mostBrandLength || strings.ContainsFunc(o.Brand, unicode.IsControl) {
+		errs = append(errs, fmt.Errorf("threepid: Options.Brand must be one line of at most %d characters", mostBrandLength))
+	}
+	return errors.Join(errs...)
+}
+
+// checkSpans checks what is made of numbers.
+func (o Options) checkSpans() error {
+	var errs []error
+	if o.TokenDigits < defaultTokenDigits || o.TokenDigits > mostTokenDigits {
+		errs = append(errs, fmt.Errorf("threepid: Options.TokenDigits must be %d to %d, not %d",
+			defaultTokenDigits, mostTokenDigits, o.TokenDigits))
+	}
+	if o.SendTimeout < time.Millisecond || o.SendTimeout > mostSendTimeout {
+		errs = append(errs, fmt.Errorf("threepid: Options.SendTimeout must be 1ms to %v, not %v", mostSendTimeout, o.SendTimeout))
+	}
+	if o.TokenLifetime <= o.SendTimeout {
+		errs = append(errs, fmt.Errorf("threepid: Options.TokenLifetime must be longer than SendTimeout, %v, not %v",
+			o.SendTimeout, o.TokenLifetime))
+	}
+	if o.SessionLifetime < o.TokenLifetime {
+		errs = append(errs, fmt.Errorf("threepid: Options.SessionLifetime must not be shorter than TokenLifetime, %v, but is %v",
+			o.TokenLifetime, o.SessionLifetime))
+	}
+	return errors.Join(errs...)
+}
+
+func checkBasePath(p string) error {
+	switch {
+	case !strings.HasPrefix(p, "/") || p != path.Clean(p):
+		return fmt.Errorf("threepid: base path %q must begin with a slash, end without one, and be clean, such as %q", p, defaultBasePath)
+	case strings.ContainsAny(p, ":*?#%\\ "):
+		return fmt.Errorf("threepid: base path %q must be made of plain letters: no wildcards, query or escapes", p)
+	}
+	return nil
+}
+
+func checkPublicURL(s string) error {
+	if s == "" {
+		return nil
+	}
+	u, err := url.Parse(s)
+	if err != nil || (u.Scheme != "https" && u.Scheme != "http") || !verify.ValidHost(u.Host) ||
+		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		return errors.New("threepid: Options.PublicURL must be an http or https URL without user, query and fragment, such as https://example.org")
+	}
+	return nil
+}
+
+func orDefault[T comparable](v *T, otherwise T) {
+	var zero T
+	if *v == zero {
+		*v = otherwise
+	}
+}
+
+// isNil tells whether an interface holds nothing, or a nil pointer or function.
+func isNil(v any) bool {
+	if v == nil {
+		return true
+	}
+	nillable := []reflect.Kind{reflect.Pointer, reflect.Func, reflect.Map, reflect.Chan, reflect.Slice}
+	r := reflect.ValueOf(v)
+	return slices.Contains(nillable, r.Kind()) && r.IsNil()
+}

@@ -1,0 +1,172 @@
+// Package threepid verifies phone numbers on a Gin server that already exists:
+// it mounts the MSISDN requestToken endpoints of the Matrix client-server API,
+// and submitToken, which takes the code that was texted.
+//
+//	st, err := sqlite.Open("threepid.db")
+//	…
+//	plugin, err := threepid.Register(router, st, console.New(os.Stdout), threepid.Options{})
+//	…
+//	defer plugin.Close()
+//
+// A client posts a number to requestToken, a code is texted to it, the client
+// posts the code to submitToken, and from then on Validated and Redeem tell the
+// host that whoever has the session's sid and client_secret holds the number.
+//
+// The rooms of the house: store says what is kept and has its implementations
+// below it (gormstore, sqlite, memstore), sms what carries texts (console,
+// webhook); internal/verify holds the rules and knows neither HTTP nor SQL.
+package threepid
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid/internal/page"
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+)
+
+// Errors of Validated and Redeem, matched with errors.Is.
+var (
+	// ErrNoSession means that there is no session with that sid and
+	// client_secret, or that it was redeemed. Which of these is not told.
+	ErrNoSession = verify.ErrNoSession
+
+	// ErrNotValidated means that the code has not been submitted yet.
+	ErrNotValidated = verify.ErrNotValidated
+
+	// ErrExpired means that the session, or its validation, is too old.
+	ErrExpired = verify.ErrExpired
+
+	// ErrClosed means that the plugin was closed.
+	ErrClosed = verify.ErrClosed
+)
+
+// Plugin is what Register mounted. Its methods may be called from many
+// goroutines.
+type Plugin struct {
+	service *verify.Service
+	opts    Options
+	page    *page.Page
+}
+
+// Register mounts the endpoints on router, which may be a *gin.Engine or one of
+// its groups, and starts deleting expired sessions in the background. Middleware
+// that the router has by then runs before the endpoints.
+//
+// The store and the sender stay the host's: close the store after the plugin.
+// Register returns an error, and serves nothing, when an argument is nil, an
+// option is wrong or the router has one of the routes already.
+func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Options) (*Plugin, error) {
+	switch {
+	case isNil(router):
+		return nil, errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
+	case isNil(st):
+		return nil, errors.New("threepid: the store is nil; open one with store/sqlite, or pass gormstore.New(db)")
+	case isNil(sender):
+		return nil, errors.New("threepid: the sender is nil; pass sms/console for development, or your provider's")
+	}
+	opts, err := opts.complete(st)
+	if err != nil {
+		return nil, err
+	}
+	human, err := page.New()
+	if err != nil {
+		return nil, err
+	}
+	p := &Plugin{opts: opts, page: human, service: verify.New(verify.Config{
+		Store:           st,
+		Accounts:        opts.Accounts,
+		Sender:          sender,
+		Logger:          opts.Logger,
+		Now:             opts.Now,
+		Random:          opts.Random,
+		Text:            func(token string) string { return fmt.Sprintf("%s is your %s code.", token, opts.Brand) },
+		TokenDigits:     opts.TokenDigits,
+		TokenLifetime:   opts.TokenLifetime,
+		SessionLifetime: opts.SessionLifetime,
+		SendTimeout:     opts.SendTimeout,
+		SweepInterval:   sweepInterval,
+		RequireValid:    opts.RequireValidNumbers,
+		NextLinkHosts:   opts.NextLinkHosts,
+	})}
+	if err := p.Mount(router, opts.BasePath); err != nil {
+		p.service.Close()
+		return nil, err
+	}
+	if opts.PublicURL == "" {
+		opts.Logger.Warn("threepid: Options.PublicURL is not set: submit_url repeats the Host header of each request")
+	}
+	p.service.Start()
+	return p, nil
+}
+
+// Mount mounts the same endpoints below a further base path, such as
+// "/_matrix/client/r0" for old clients. Sessions are shared between all. It
+// returns an error, and mounts nothing, when the router has one of the routes
+// already. (A group does not tell which routes its engine has: then what
+// stood before the clash stays mounted.)
+func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
+	if isNil(router) {
+		return errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
+	}
+	if err := checkBasePath(basePath); err != nil {
+		return err
+	}
+	prefix := ""
+	if group, ok := router.(interface{ BasePath() string }); ok {
+		prefix = strings.TrimRight(group.BasePath(), "/")
+	}
+	basePath = strings.TrimRight(basePath, "/") // "/" alone mounts at the root
+	h := &handler{service: p.service, opts: p.opts, page: p.page, path: prefix + basePath}
+	return h.mount(router, basePath)
+}
+
+// Validation is a number whose holder has proved to hold it.
+type Validation struct {
+	SID    string
+	MSISDN string // E.164 without the plus sign
+
+	// Country is what the client said the number was dialled from, two
+	// letters; empty when it said nothing.
+	Country string
+
+	// Purpose is what the endpoint said the code was for. A host that resets a
+	// password should insist on store.PurposePassword, lest a code that
+	// somebody gave away to add a number opens an account.
+	Purpose store.Purpose
+
+	// ValidatedAt is when the code was submitted, in Unix milliseconds.
+	ValidatedAt int64
+}
+
+// Validated looks a validated session up, for the host's own /register,
+// /account/password or m.login.msisdn. The error is ErrNoSession,
+// ErrNotValidated or ErrExpired; any other says that the store failed.
+func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
+	v, err := p.service.Validated(ctx, sid, clientSecret)
+	return Validation(v), err
+}
+
+// Redeem is Validated, and takes the validation: of any number of calls, at
+// once or one after the other, on one node or on many, one succeeds and the
+// others get ErrNoSession. Redeem as the last step before the account changes,
+// because it cannot be undone.
+func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
+	v, err := p.service.Redeem(ctx, sid, clientSecret)
+	return Validation(v), err
+}
+
+// Close refuses further requests with 503, and returns when those under way
+// are answered: no SMS is cut off. That takes little longer than
+// Options.SendTimeout at the most. Call it after the HTTP server's Shutdown and
+// before the store is closed. It returns nil, and may be called again.
+func (p *Plugin) Close() error {
+	p.service.Close()
+	return nil
+}
