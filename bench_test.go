@@ -1,0 +1,92 @@
+package threepid_test
+
+import (
+	"context"
+	"fmt"
+	"net/http"
+	"sync/atomic"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms"
+)
+
+// BenchmarkRequestToken measures the handler alone, without a network: what a
+// bare Gin handler takes that decodes the same JSON, a request refused for its
+// number, a retry of an attempt seen, and a fresh one, durable before and after
+// the text.
+func BenchmarkRequestToken(b *testing.B) {
+	b.Run("bare", benchmarkBare)
+	for name, open := range stores() {
+		b.Run(name, func(b *testing.B) {
+			router := gin.New()
+			accept := sms.Func(func(context.Context, sms.Message) error { return nil })
+			plugin, err := threepid.Register(router, open(b), accept, threepid.Options{
+				PublicURL: "https://example.org", Logger: slogDiscard(),
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = plugin.Close() })
+			var fresh atomic.Int64
+			for _, path := range []struct {
+				name   string
+				status int
+				body   func() string
+			}{
+				{"refused", http.StatusBadRequest, func() string { return benchBody("same", "12") }},
+				{"retry", http.StatusOK, func() string { return benchBody("same", spoken) }},
+				{"fresh", http.StatusOK, func() string { return benchBody(fmt.Sprint("s", fresh.Add(1)), spoken) }},
+			} {
+				b.Run(path.name, func(b *testing.B) { benchmarkPath(b, router, path.status, path.body) })
+				b.Run(path.name+"-32", func(b *testing.B) { benchmarkParallel(b, router, path.status, path.body) })
+			}
+		})
+	}
+}
+
+func benchBody(clientSecret, number string) string {
+	return `{"client_secret":"` + clientSecret + `","country":"GB","phone_number":"` + number + `","send_attempt":1}`
+}
+
+func benchmarkBare(b *testing.B) {
+	router := gin.New()
+	router.POST(addPath, func(c *gin.Context) {
+		var body struct {
+			ClientSecret string `json:"client_secret"`
+			Country      string `json:"country"`
+			PhoneNumber  string `json:"phone_number"`
+			SendAttempt  int64  `json:"send_attempt"`
+		}
+		if err := c.ShouldBindJSON(&body); err != nil {
+			c.Status(http.StatusBadRequest)
+			return
+		}
+		c.JSON(http.StatusOK, gin.H{"sid": "sid", "submit_url": "https://example.org"})
+	})
+	benchmarkPath(b, router, http.StatusOK, func() string { return benchBody("same", spoken) })
+}
+
+func benchmarkPath(b *testing.B, router http.Handler, status int, body func() string) {
+	b.Helper()
+	post(b, router, status, addPath, body())
+	b.ReportAllocs()
+	for b.Loop() {
+		post(b, router, status, addPath, body())
+	}
+}
+
+// benchmarkParallel has 32 callers at once.
+func benchmarkParallel(b *testing.B, router http.Handler, status int, body func() string) {
+	b.Helper()
+	post(b, router, status, addPath, body())
+	b.ReportAllocs()
+	b.SetParallelism(16) // times two processors
+	b.RunParallel(func(pb *testing.PB) {
+		for pb.Next() {
+			post(b, router, status, addPath, body())
+		}
+	})
+}

@@ -1,0 +1,238 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/threepid"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/storetest"
+)
+
+// failureTests have providers and stores fail.
+func failureTests() []test {
+	return []test{
+		{"ProviderFailures", testProviderFailures},
+		{"ProviderEcho", testProviderEcho},
+		{"SenderThatPanicsOrHangs", testSenderThatPanicsOrHangs},
+		{"StoreFailures", testStoreFailures},
+		{"AccountsFailure", testAccountsFailure},
+		{"StoreFailsAfterTheTextLeft", testStoreFailsAfterTheTextLeft},
+		{"StoreFailsForAMoment", testStoreFailsForAMoment},
+		{"CloseWhileATextIsNotOnRecord", testCloseWhileATextIsNotOnRecord},
+		{"TokenSettlesItsAttempt", testTokenSettlesItsAttempt},
+		{"ClaimRunAgainAfterItWasKept", testClaimRunAgainAfterItWasKept},
+	}
+}
+
+func testProviderFailures(t *testing.T, open opener) {
+	leak := errors.New("provider said: number 07700900001 text 123456 key s3cr3t")
+	rows := []struct {
+		name    string
+		err     error
+		status  int
+		errcode string
+	}{
+		{"rejected for good", errors.Join(leak, sms.ErrRejected), http.StatusBadRequest, "M_DESTINATION_REJECTED"},
+		{"failed", leak, http.StatusBadGateway, "M_SEND_ERROR"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			n := start(t, open(t))
+			n.sms.Fail(row.err)
+			a := n.post(addPath, attempt(1))
+			expect(t, a, row.status, row.errcode)
+			if strings.Contains(a.body, "provider") || strings.Contains(a.body, "s3cr3t") {
+				t.Errorf("the provider's words reached the client: %s", a.body)
+			}
+			// Not seen: the same attempt may be tried again, as the same message.
+			n.mustRequest(addPath, attempt(1))
+			calls := n.sms.Calls()
+			if len(calls) != 2 || calls[0].ID != calls[1].ID || calls[0].Text != calls[1].Text {
+				t.Errorf("calls %+v", calls)
+			}
+		})
+	}
+}
+
+// testProviderEcho has the provider repeat all it got: none of it may be logged.
+func testProviderEcho(t *testing.T, open opener) {
+	n := start(t, open(t))
+	sender := sms.Func(func(ctx context.Context, m sms.Message) error {
+		_ = n.sms.Send(ctx, m)
+		return errors.New("cannot text " + m.Text + " to " + m.To + ", nor to 07700900001 or 7700900001")
+	})
+	other := startWith(t, open(t), sender, n.logs)
+	expect(t, other.post(addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
+	if !strings.Contains(n.logs.String(), "cannot text ****** is your") {
+		t.Errorf("the operator hears nothing of the cause: %s", n.logs)
+	}
+}
+
+func testSenderThatPanicsOrHangs(t *testing.T, open opener) {
+	const timeout, late = 100 * time.Millisecond, 10 * time.Second
+	for name, sender := range map[string]sms.Sender{
+		"panics": smstest.Panicking("boom"),
+		"hangs":  smstest.Hang(),
+		"ignores its context": sms.Func(func(_ context.Context, _ sms.Message) error {
+			time.Sleep(2 * late)
+			return nil
+		}),
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := startWith(t, open(t), sender, &logs{}, func(o *threepid.Options) { o.SendTimeout = timeout })
+			begin := time.Now()
+			expect(t, n.post(addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
+			if took := time.Since(begin); took > late {
+				t.Errorf("answered after %v", took)
+			}
+		})
+	}
+}
+
+// both joins a wrapped store and the accounts of the store within.
+type both struct {
+	store.Store
+	store.Accounts
+}
+
+func testStoreFailures(t *testing.T, open opener) {
+	broken := errors.New("disk on fire at /var/lib/secret")
+	for _, op := range []string{"view", "update"} {
+		t.Run(op, func(t *testing.T) {
+			t.Parallel()
+			inner := open(t)
+			failing := storetest.Failing(inner, func(o string) error {
+				if o == op {
+					return broken
+				}
+				return nil
+			})
+			n := start(t, both{failing, inner})
+			a := n.post(addPath, attempt(1))
+			expect(t, a, http.StatusInternalServerError, "M_UNKNOWN")
+			if a.text("error") != "Internal server error" {
+				t.Errorf("error %q", a.text("error"))
+			}
+			if !strings.Contains(n.logs.String(), "disk on fire") {
+				t.Error("the cause was not logged")
+			}
+			n.expectTexts(t, 0)
+		})
+	}
+}
+
+func testAccountsFailure(t *testing.T, open opener) {
+	n := start(t, open(t), func(o *threepid.Options) {
+		o.Accounts = store.OwnerFunc(func(context.Context, string) (string, error) { return "", errors.New("no users table") })
+	})
+	expect(t, n.post(addPath, attempt(1)), http.StatusInternalServerError, "M_UNKNOWN")
+	n.expectTexts(t, 0)
+}
+
+// flaky is a store whose nth update fails where fails(n) says so. The first is
+// the claim.
+func flaky(inner Store, fails func(update int64) bool) Store {
+	var updates atomic.Int64
+	return both{storetest.Failing(inner, func(op string) error {
+		if op == storetest.OpUpdate && fails(updates.Add(1)) {
+			return errors.New("gone for a while")
+		}
+		return nil
+	}), inner}
+}
+
+func allButTheClaim(update int64) bool { return update > 1 }
+
+// testStoreFailsAfterTheTextLeft has the record of an accepted text fail: the
+// caller is not told of our trouble, the attempt is not texted again however
+// long it takes, and the token is good.
+func testStoreFailsAfterTheTextLeft(t *testing.T, open opener) {
+	var broken atomic.Bool
+	broken.Store(true)
+	n := start(t, flaky(open(t), func(update int64) bool { return update > 1 && broken.Load() }))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	if !strings.Contains(n.logs.String(), "cannot record") {
+		t.Error("nothing was logged")
+	}
+	n.mustRequest(addPath, attempt(1))
+	n.clock.advance(time.Minute) // the lease is over
+	n.mustRequest(addPath, attempt(1))
+	n.expectTexts(t, 1)
+	expect(t, n.post(addPath, attempt(2)), http.StatusInternalServerError, "M_UNKNOWN")
+	broken.Store(false)
+	waitUntil(t, "the text is on record", func() bool {
+		s, err := n.sessionOf(t)
+		return err == nil && s.Attempt == 1
+	})
+	n.mustRequest(addPath, attempt(1))
+	n.expectTexts(t, 1)
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+}
+
+// testStoreFailsForAMoment has the record succeed at the second try.
+func testStoreFailsForAMoment(t *testing.T, open opener) {
+	n := start(t, flaky(open(t), func(update int64) bool { return update == 2 }))
+	n.mustRequest(addPath, attempt(1))
+	if s, err := n.sessionOf(t); err != nil || s.Attempt != 1 || strings.Contains(n.logs.String(), "cannot record") {
+		t.Errorf("attempt %d, %v; log %s", s.Attempt, err, n.logs)
+	}
+}
+
+// testCloseWhileATextIsNotOnRecord must not wait for a store that is gone.
+func testCloseWhileATextIsNotOnRecord(t *testing.T, open opener) {
+	n := start(t, flaky(open(t), allButTheClaim))
+	n.mustRequest(addPath, attempt(1))
+	closed := make(chan struct{})
+	go func() {
+		_ = n.plugin.Close()
+		close(closed)
+	}()
+	select {
+	case <-closed:
+	case <-time.After(patience):
+		t.Error("Close hangs")
+	}
+}
+
+// testTokenSettlesItsAttempt has the node die before it records a text that
+// arrived: the token that comes back tells as much.
+func testTokenSettlesItsAttempt(t *testing.T, open opener) {
+	inner := open(t)
+	dead := start(t, flaky(inner, allButTheClaim))
+	sid := dead.mustRequest(addPath, attempt(1)).text("sid")
+	other := start(t, inner)
+	expect(t, other.submit(sid, secret, dead.token()), http.StatusOK, "")
+	other.mustRequest(addPath, attempt(1))
+	other.expectTexts(t, 0)
+}
+
+// repeating is a store that runs each unit again after it was kept, as one does
+// that lost its connection before it heard of the commit.
+type repeating struct{ store.Store }
+
+func (r repeating) Update(ctx context.Context, fn func(store.Tx) error) error {
+	if err := r.Store.Update(ctx, fn); err != nil {
+		return err
+	}
+	return r.Store.Update(ctx, fn)
+}
+
+// testClaimRunAgainAfterItWasKept must not take its own claim for somebody else's.
+func testClaimRunAgainAfterItWasKept(t *testing.T, open opener) {
+	inner := open(t)
+	n := start(t, both{repeating{inner}, inner})
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	n.mustRequest(addPath, attempt(1))
+	n.expectTexts(t, 1)
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+}

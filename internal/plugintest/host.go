@@ -1,0 +1,222 @@
+package plugintest
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+)
+
+// hostTests are about what the host has of the plugin, beside its endpoints.
+func hostTests() []test {
+	return []test{
+		{"MountElsewhere", testMountElsewhere},
+		{"OmitLeavesNoTrace", testOmitLeavesNoTrace},
+		{"OmittedRouteIsTheHosts", testOmittedRouteIsTheHosts},
+		{"PreflightsOfAllPathsAreTheHosts", testPreflightsOfAllPathsAreTheHosts},
+		{"OptionsAreCopied", testOptionsAreCopied},
+		{"ValidatedAndRedeem", testValidatedAndRedeem},
+		{"ValidationCountsFor24Hours", testValidationCountsFor24Hours},
+		{"CloseWaitsForTheText", testCloseWaitsForTheText},
+		{"WarnsWithoutPublicURL", testWarnsWithoutPublicURL},
+	}
+}
+
+func testMountElsewhere(t *testing.T, open opener) {
+	n := start(t, open(t))
+	for _, path := range []string{"/_matrix/client/v3", "/_matrix/client/r0", "/"} {
+		if err := n.plugin.Mount(n.router, path); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := n.plugin.Mount(n.router, "/_matrix/client/r0"); err == nil {
+		t.Error("mounted twice")
+	}
+	if err := n.plugin.Mount(nil, "/x"); err == nil {
+		t.Error("mounted on nothing")
+	}
+	r0 := "/_matrix/client/r0" + string(threepid.EndpointAdd)
+	a := n.mustRequest(r0, attempt(1))
+	if want := n.url + "/_matrix/client/r0" + string(threepid.EndpointSubmit); a.text("submit_url") != want {
+		t.Errorf("submit_url %q, want %q", a.text("submit_url"), want)
+	}
+	if n.mustRequest(string(threepid.EndpointAdd), attempt(1)).text("sid") != a.text("sid") {
+		t.Error("the mounts do not share sessions")
+	}
+	n.expectTexts(t, 1)
+}
+
+func testOmitLeavesNoTrace(t *testing.T, open opener) {
+	n := start(t, open(t), func(o *threepid.Options) {
+		o.Omit = []threepid.Endpoint{threepid.EndpointSubmit, threepid.EndpointPassword}
+	})
+	for _, method := range []string{http.MethodOptions, http.MethodPost, http.MethodGet} {
+		if a := n.do(method, pwdPath, "", ""); a.status != http.StatusNotFound {
+			t.Errorf("%s: %d", method, a.status)
+		}
+	}
+}
+
+// testOmittedRouteIsTheHosts has the host serve an endpoint itself.
+func testOmittedRouteIsTheHosts(t *testing.T, open opener) {
+	router := gin.New()
+	router.POST(regPath, teapot)
+	n := startOn(t, router, open(t), smstest.New(), &logs{}, func(o *threepid.Options) {
+		o.Omit = []threepid.Endpoint{threepid.EndpointRegister}
+	})
+	if a := n.post(regPath, request(nil)); a.status != http.StatusTeapot {
+		t.Errorf("the host's route answered %d", a.status)
+	}
+	n.mustRequest(addPath, request(nil))
+}
+
+// testPreflightsOfAllPathsAreTheHosts has the host answer them on every path.
+func testPreflightsOfAllPathsAreTheHosts(t *testing.T, open opener) {
+	router := gin.New()
+	router.OPTIONS("/*any", teapot)
+	n := startOn(t, router, open(t), smstest.New(), &logs{})
+	if a := n.do(http.MethodOptions, addPath, "", ""); a.status != http.StatusTeapot {
+		t.Errorf("OPTIONS answered %d", a.status)
+	}
+	n.mustRequest(addPath, request(nil))
+}
+
+// teapot is how the host answers what is its own.
+func teapot(c *gin.Context) { c.String(http.StatusTeapot, "the host's own") }
+
+func testOptionsAreCopied(t *testing.T, open opener) {
+	hosts := []string{"App.Example.org"}
+	n := start(t, open(t), func(o *threepid.Options) { o.NextLinkHosts = hosts })
+	if hosts[0] != "App.Example.org" {
+		t.Error("the caller's slice was changed")
+	}
+	hosts[0] = "evil.example"
+	expect(t, n.post(addPath, request(map[string]any{"next_link": "https://evil.example/"})), http.StatusBadRequest, "M_INVALID_PARAM")
+}
+
+func testValidatedAndRedeem(t *testing.T, open opener) {
+	n := start(t, open(t))
+	check := func(step, sid, clientSecret string, want error) {
+		t.Helper()
+		v, err := n.plugin.Validated(t.Context(), sid, clientSecret)
+		if !errors.Is(err, want) {
+			t.Errorf("%s: Validated: %v, want %v", step, err, want)
+		}
+		if want == nil && (v.MSISDN != msisdn || v.Country != "GB" || v.Purpose != store.PurposeAdd || v.SID != sid || v.ValidatedAt != n.clock.Now().UnixMilli()) {
+			t.Errorf("%s: %+v", step, v)
+		}
+		if want != nil {
+			if v != (threepid.Validation{}) {
+				t.Errorf("%s: a validation came with the error: %+v", step, v)
+			}
+			if _, err := n.plugin.Redeem(t.Context(), sid, clientSecret); !errors.Is(err, want) {
+				t.Errorf("%s: Redeem: %v, want %v", step, err, want)
+			}
+		}
+	}
+	check("unknown", "nosuchsid", secret, threepid.ErrNoSession)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	check("not submitted", sid, secret, threepid.ErrNotValidated)
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+	check("another secret", sid, "another", threepid.ErrNoSession)
+	check("validated", sid, secret, nil)
+	check("validated, asked again", sid, secret, nil)
+
+	won := make([]error, 50)
+	together(len(won), func(i int) { _, won[i] = n.plugin.Redeem(t.Context(), sid, secret) })
+	wins := 0
+	for _, err := range won {
+		if err == nil {
+			wins++
+		} else if !errors.Is(err, threepid.ErrNoSession) {
+			t.Errorf("Redeem: %v", err)
+		}
+	}
+	if wins != 1 {
+		t.Errorf("%d of 50 redeemed", wins)
+	}
+	check("redeemed", sid, secret, threepid.ErrNoSession)
+	expect(t, n.submit(sid, secret, n.token()), http.StatusBadRequest, "M_INVALID_PARAM")
+
+	// The attempt stays seen; a greater one starts a validation anew.
+	n.mustRequest(addPath, attempt(1))
+	n.expectTexts(t, 1)
+	old := n.token()
+	n.mustRequest(addPath, attempt(2))
+	check("asked anew", sid, secret, threepid.ErrNotValidated)
+	if n.token() == old {
+		t.Error("a redeemed token was texted again")
+	}
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+	check("validated anew", sid, secret, nil)
+}
+
+func testValidationCountsFor24Hours(t *testing.T, open opener) {
+	n := start(t, open(t))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	n.clock.advance(9 * time.Minute)
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+	n.clock.advance(24*time.Hour - time.Millisecond)
+	if _, err := n.plugin.Validated(t.Context(), sid, secret); err != nil {
+		t.Errorf("within 24 hours: %v", err)
+	}
+	n.clock.advance(time.Millisecond)
+	if _, err := n.plugin.Validated(t.Context(), sid, secret); !errors.Is(err, threepid.ErrExpired) {
+		t.Errorf("after 24 hours: %v", err)
+	}
+	if _, err := n.plugin.Redeem(t.Context(), sid, secret); !errors.Is(err, threepid.ErrExpired) {
+		t.Errorf("after 24 hours: %v", err)
+	}
+}
+
+// testCloseWaitsForTheText has Close come while the provider is being asked.
+func testCloseWaitsForTheText(t *testing.T, open opener) {
+	n := start(t, open(t))
+	release := n.sms.Hold()
+	answered := make(chan answer, 1)
+	go func() { answered <- n.post(addPath, attempt(1)) }()
+	waitUntil(t, "the provider is asked", func() bool { return len(n.sms.Calls()) == 1 })
+	closed := make(chan struct{})
+	go func() {
+		_ = n.plugin.Close()
+		close(closed)
+	}()
+	waitUntil(t, "requests are refused", func() bool {
+		return n.post(addPath, attempt(2)).status == http.StatusServiceUnavailable
+	})
+	select {
+	case <-closed:
+		t.Error("Close did not wait for the text")
+	default:
+	}
+	release()
+	if a := <-answered; a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	<-closed
+	expect(t, n.submit("sid", secret, "123456"), http.StatusServiceUnavailable, "M_UNKNOWN")
+	if _, err := n.plugin.Validated(t.Context(), "sid", secret); !errors.Is(err, threepid.ErrClosed) {
+		t.Errorf("Validated: %v", err)
+	}
+	if err := n.plugin.Close(); err != nil {
+		t.Errorf("closed twice: %v", err)
+	}
+}
+
+func testWarnsWithoutPublicURL(t *testing.T, open opener) {
+	n := start(t, open(t))
+	if !strings.Contains(n.logs.String(), "PublicURL") {
+		t.Errorf("log: %s", n.logs)
+	}
+	quiet := start(t, open(t), func(o *threepid.Options) { o.PublicURL = "https://example.org" })
+	if quiet.logs.String() != "" {
+		t.Errorf("log: %s", quiet.logs)
+	}
+}

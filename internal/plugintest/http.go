@@ -1,0 +1,189 @@
+package plugintest
+
+import (
+	"bufio"
+	"bytes"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms/smstest"
+)
+
+// httpTests are about HTTP alone: methods, headers, sizes.
+func httpTests() []test {
+	return []test{
+		{"CORS", testCORS},
+		{"CORSOff", testCORSOff},
+		{"CORSOfTheHost", testCORSOfTheHost},
+		{"OptionsRunsNoEndpoint", testOptionsRunsNoEndpoint},
+		{"WrongMethod", testWrongMethod},
+		{"BodyLimit", testBodyLimit},
+		{"BodyLimitReadsNoFurther", testBodyLimitReadsNoFurther},
+		{"TheDocumentsClient", testTheDocumentsClient},
+	}
+}
+
+func allPaths() []string { return []string{addPath, regPath, pwdPath, subPath} }
+
+var corsHeaders = map[string]string{
+	"Access-Control-Allow-Origin":   "*",
+	"Access-Control-Allow-Methods":  "GET, POST, PUT, DELETE, OPTIONS",
+	"Access-Control-Allow-Headers":  "X-Requested-With, Content-Type, Authorization",
+	"Access-Control-Expose-Headers": "Retry-After",
+}
+
+// testCORS has every kind of answer carry the headers, once.
+func testCORS(t *testing.T, open opener) {
+	n := start(t, open(t))
+	for _, a := range []answer{
+		n.do(http.MethodOptions, addPath, "", ""),
+		n.do(http.MethodPut, addPath, "", ""),
+		n.post(addPath, "{}"),
+		n.post(addPath, request(nil)),
+		n.post(subPath, "{}"),
+		n.do(http.MethodGet, subPath, "", ""),
+		n.post(addPath, strings.Repeat(" ", 70000)),
+	} {
+		for name, want := range corsHeaders {
+			if got := a.header.Values(name); len(got) != 1 || got[0] != want {
+				t.Errorf("%d: %s is %q", a.status, name, got)
+			}
+		}
+	}
+}
+
+func testCORSOff(t *testing.T, open opener) {
+	n := start(t, open(t), func(o *threepid.Options) { o.DisableCORS = true })
+	a := n.post(addPath, request(nil))
+	for name := range corsHeaders {
+		if a.header.Get(name) != "" {
+			t.Errorf("%s is set", name)
+		}
+	}
+}
+
+// testCORSOfTheHost has the host's own middleware set a header first.
+func testCORSOfTheHost(t *testing.T, open opener) {
+	router := gin.New()
+	router.Use(func(c *gin.Context) { c.Header("Access-Control-Allow-Origin", "https://app.example.org") })
+	n := startOn(t, router, open(t), smstest.New(), &logs{})
+	a := n.post(addPath, request(nil))
+	if got := a.header.Values("Access-Control-Allow-Origin"); len(got) != 1 || got[0] != "https://app.example.org" {
+		t.Errorf("Access-Control-Allow-Origin %q", got)
+	}
+}
+
+func testOptionsRunsNoEndpoint(t *testing.T, open opener) {
+	n := start(t, open(t))
+	for _, path := range allPaths() {
+		a := n.do(http.MethodOptions, path, "application/json", request(nil))
+		if a.status != http.StatusNoContent || a.body != "" {
+			t.Errorf("OPTIONS %s: %d %s", path, a.status, a.body)
+		}
+	}
+	n.expectTexts(t, 0)
+}
+
+func testWrongMethod(t *testing.T, open opener) {
+	n := start(t, open(t))
+	for _, path := range allPaths() {
+		allow := "POST, OPTIONS"
+		if path == subPath {
+			allow = "GET, POST, OPTIONS"
+		}
+		for _, method := range []string{"GET", "HEAD", "PUT", "PATCH", "DELETE", "TRACE"} {
+			if strings.Contains(allow, method) {
+				continue
+			}
+			a := n.do(method, path, "", "")
+			if a.status != http.StatusMethodNotAllowed || a.header.Get("Allow") != allow {
+				t.Errorf("%s %s: %d, Allow %q", method, path, a.status, a.header.Get("Allow"))
+			}
+			if method != "HEAD" {
+				expect(t, a, http.StatusMethodNotAllowed, "M_UNRECOGNIZED")
+			}
+		}
+	}
+}
+
+func testBodyLimit(t *testing.T, open opener) {
+	n := start(t, open(t))
+	pad := func(size int) string { return request(nil) + strings.Repeat(" ", size-len(request(nil))) }
+	if a := n.post(addPath, pad(64<<10)); a.status != http.StatusOK {
+		t.Errorf("64 KiB: %d %s", a.status, a.body)
+	}
+	for _, path := range []string{addPath, subPath} {
+		a := n.post(path, pad(64<<10+1))
+		expect(t, a, http.StatusRequestEntityTooLarge, "M_TOO_LARGE")
+		if !a.closed {
+			t.Errorf("%s: the connection is kept, so the server reads the body to its end", path)
+		}
+	}
+	n.expectTexts(t, 1)
+}
+
+// testBodyLimitReadsNoFurther sends a body without end, its length unsaid.
+func testBodyLimitReadsNoFurther(t *testing.T, open opener) {
+	n := start(t, open(t))
+	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		t.Fatal(err)
+	}
+	sent := make(chan int, 1)
+	go func() {
+		total := 0
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", addPath)
+		chunk := append([]byte("10000\r\n"), append(bytes.Repeat([]byte(" "), 0x10000), "\r\n"...)...)
+		for err == nil && total < 256<<20 {
+			_, err = conn.Write(chunk)
+			total += 0x10000
+		}
+		sent <- total
+	}()
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, _ = io.Copy(io.Discard, res.Body)
+	if res.StatusCode != http.StatusRequestEntityTooLarge || !res.Close {
+		t.Errorf("%d, connection kept: %v", res.StatusCode, !res.Close)
+	}
+	if total := <-sent; total >= 64<<20 {
+		t.Errorf("the server took %d bytes", total)
+	}
+}
+
+// testTheDocumentsClient sends what the client of the document sends, byte for
+// byte: optional fields absent, its order, no trailing newline.
+func testTheDocumentsClient(t *testing.T, open opener) {
+	n := start(t, open(t))
+	const body = `{"client_secret":"monkeys_are_GREAT","country":"GB","phone_number":"07700900001","send_attempt":1}`
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+"/_api/client/v3/account/3pid/msisdn/requestToken", strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	a := n.send(req)
+	// That client takes 200 alone, and casts sid and submit_url to strings.
+	if a.status != http.StatusOK || a.text("sid") == "" || !strings.HasPrefix(a.text("submit_url"), "http") {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	const whole = `{"client_secret":"monkeys_are_GREAT","country":"GB","next_link":"https://example.org/","phone_number":"07700900001","send_attempt":2,"id_access_token":"abc","id_server":"id.example.org"}`
+	if a := n.post(addPath, whole); a.status != http.StatusOK {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	n.expectTexts(t, 2)
+}

@@ -1,0 +1,304 @@
+package threepid_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/internal/plugintest"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+	"example.com/threepid/store/sqlite"
+)
+
+const (
+	addPath = "/_api/client/v3" + string(threepid.EndpointAdd)
+	subPath = "/_api/client/v3" + string(threepid.EndpointSubmit)
+
+	// The specification's example.
+	secret  = "monkeys_are_GREAT"
+	spoken  = "07700900001"
+	msisdn  = "447700900001"
+	request = `{"client_secret":"` + secret + `","country":"GB","phone_number":"` + spoken + `","send_attempt":1}`
+)
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.TestMode)
+	m.Run()
+}
+
+// stores are the stores that need no service, by name. Those that need one have
+// a module of their own, dbtest.
+func stores() map[string]func(testing.TB) plugintest.Store {
+	return map[string]func(testing.TB) plugintest.Store{
+		"memstore": func(testing.TB) plugintest.Store { return memstore.New() },
+		"sqlite": func(tb testing.TB) plugintest.Store {
+			tb.Helper()
+			return openSQLite(tb, tb.TempDir())
+		},
+	}
+}
+
+func openSQLite(tb testing.TB, dir string) *sqlite.Store {
+	tb.Helper()
+	st, err := sqlite.Open(filepath.Join(dir, "threepid.db"))
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := st.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return st
+}
+
+func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
+
+// ExampleRegister takes a number through the whole flow.
+func ExampleRegister() {
+	texts := smstest.New() // your provider here
+	router := gin.New()    // your server
+	plugin, err := threepid.Register(router, memstore.New(), texts, threepid.Options{
+		PublicURL: "https://example.org",
+		Brand:     "Example",
+		Logger:    slog.New(slog.DiscardHandler),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = plugin.Close() }()
+
+	// A client asks for a code…
+	post := func(path, body string) map[string]any {
+		w := httptest.NewRecorder()
+		router.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/_api/client/v3/account/3pid/msisdn/"+path, strings.NewReader(body)))
+		var answer map[string]any
+		_ = json.Unmarshal(w.Body.Bytes(), &answer)
+		return answer
+	}
+	asked := post("requestToken", `{"client_secret":"s3cret","country":"GB","phone_number":"07700900001","send_attempt":1}`)
+	fmt.Println(asked["intl_fmt"], asked["submit_url"])
+
+	// …and brings it back.
+	text, _ := texts.Last()
+	fmt.Println(post("submitToken", fmt.Sprintf(`{"client_secret":"s3cret","sid":%q,"token":%q}`, asked["sid"], smstest.Token(text))))
+
+	// The host takes the validation for its own /register.
+	v, err := plugin.Redeem(context.Background(), asked["sid"].(string), "s3cret")
+	fmt.Println(v.MSISDN, v.Purpose, err)
+	// Output:
+	// +44 7700 900001 https://example.org/_api/client/v3/account/3pid/msisdn/submitToken
+	// map[success:true]
+	// 447700900001 add <nil>
+}
+
+// TestPlugin is most of the tests: what clients, hosts and providers see.
+func TestPlugin(t *testing.T) {
+	t.Parallel()
+	for name, open := range stores() {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			plugintest.Run(t, open)
+		})
+	}
+}
+
+func TestRegisterRefusesWrongUse(t *testing.T) {
+	t.Parallel()
+	var noRouter *gin.Engine
+	var noStore *memstore.Store
+	rows := []struct {
+		name   string
+		router gin.IRouter
+		store  store.Store
+		sender sms.Sender
+		opts   threepid.Options
+		says   string
+	}{
+		{"no router", nil, memstore.New(), smstest.New(), threepid.Options{}, "router is nil"},
+		{"nil router in an interface", noRouter, memstore.New(), smstest.New(), threepid.Options{}, "router is nil"},
+		{"no store", gin.New(), nil, smstest.New(), threepid.Options{}, "store is nil"},
+		{"nil store in an interface", gin.New(), noStore, smstest.New(), threepid.Options{}, "store is nil"},
+		{"no sender", gin.New(), memstore.New(), nil, threepid.Options{}, "sender is nil"},
+		{"nil function", gin.New(), memstore.New(), sms.Func(nil), threepid.Options{}, "sender is nil"},
+		{"no accounts", gin.New(), struct{ store.Store }{memstore.New()}, smstest.New(), threepid.Options{}, "Options.Accounts"},
+		{"base path without slash", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "api"}, "base path"},
+		{"base path with one at its end", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "/api/"}, "base path"},
+		{"base path with a wildcard", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "/:tenant"}, "wildcards"},
+		{"public URL without scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{PublicURL: "example.org"}, "PublicURL"},
+		{"public URL with a query", gin.New(), memstore.New(), smstest.New(), threepid.Options{PublicURL: "https://example.org/?a=1"}, "PublicURL"},
+		{"public URL with a user", gin.New(), memstore.New(), smstest.New(), threepid.Options{PublicURL: "https://a:b@example.org"}, "PublicURL"},
+		{"five digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenDigits: 5}, "TokenDigits"},
+		{"ten digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenDigits: 10}, "TokenDigits"},
+		{"negative lifetime", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenLifetime: -1}, "TokenLifetime"},
+		{"session shorter than token", gin.New(), memstore.New(), smstest.New(), threepid.Options{SessionLifetime: time.Minute}, "SessionLifetime"},
+		{"send timeout too long", gin.New(), memstore.New(), smstest.New(), threepid.Options{SendTimeout: time.Hour}, "SendTimeout"},
+		{"brand of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Brand: "a\nb"}, "Brand"},
+		{"unknown endpoint", gin.New(), memstore.New(), smstest.New(), threepid.Options{Omit: []threepid.Endpoint{"/x"}}, "Omit"},
+		{"next link host with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{NextLinkHosts: []string{"https://a"}}, "NextLinkHosts"},
+	}
+	for _, row := range rows {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			row.opts.Logger = slogDiscard()
+			plugin, err := threepid.Register(row.router, row.store, row.sender, row.opts)
+			if plugin != nil || err == nil || !strings.Contains(err.Error(), row.says) {
+				t.Errorf("%v, %v; want an error with %q", plugin, err, row.says)
+			}
+			if engine, ok := row.router.(*gin.Engine); ok && engine != nil && len(engine.Routes()) > 0 {
+				t.Errorf("routes were mounted: %v", engine.Routes())
+			}
+		})
+	}
+}
+
+func TestRegisterRefusesARouteTheHostHas(t *testing.T) {
+	t.Parallel()
+	hosts := func(c *gin.Context) { c.String(http.StatusTeapot, "the host's own") }
+	for name, add := range map[string]func(gin.IRouter){
+		"the same route": func(r gin.IRouter) { r.POST(addPath, hosts) },
+		"a catch-all":    func(r gin.IRouter) { r.POST("/_api/*rest", hosts) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			router := gin.New()
+			add(router)
+			before := len(router.Routes())
+			_, err := threepid.Register(router, memstore.New(), smstest.New(), threepid.Options{Logger: slogDiscard()})
+			if err == nil || !strings.Contains(err.Error(), "Options.Omit") {
+				t.Errorf("error %v", err)
+			}
+			if len(router.Routes()) != before {
+				t.Error("routes were mounted all the same")
+			}
+			grouped := gin.New()
+			add(grouped)
+			if _, err := threepid.Register(grouped.Group("/"), memstore.New(), smstest.New(), threepid.Options{Logger: slogDiscard()}); err == nil {
+				t.Error("no error through a group")
+			}
+		})
+	}
+}
+
+func TestRegisterOnAGroup(t *testing.T) {
+	t.Parallel()
+	router := gin.New()
+	var passed atomic.Int64
+	group := router.Group("/chat", func(*gin.Context) { passed.Add(1) })
+	texts := smstest.New()
+	plugin, err := threepid.Register(group, memstore.New(), texts, threepid.Options{Logger: slogDiscard(), PublicURL: "https://example.org"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plugin.Close() }()
+	w := post(t, router, http.StatusOK, "/chat"+addPath, request)
+	if !strings.Contains(w.Body.String(), `"https://example.org/chat/_api/`) {
+		t.Errorf("%s", w.Body)
+	}
+	if passed.Load() != 1 {
+		t.Error("the group's middleware did not run")
+	}
+}
+
+// TestExpiredSessionsAreDeleted lets two days go by, in a bubble of its own time.
+func TestExpiredSessionsAreDeleted(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		router, st := gin.New(), memstore.New()
+		plugin, err := threepid.Register(router, st, smstest.New(), threepid.Options{Logger: slogDiscard()})
+		if err != nil {
+			t.Fatal(err)
+		}
+		post(t, router, http.StatusOK, addPath, request)
+		find := func() error {
+			return st.View(t.Context(), func(tx store.Tx) error {
+				_, err := tx.SessionByKey(store.SessionKey(secret, "GB", msisdn))
+				return err
+			})
+		}
+		time.Sleep(47 * time.Hour)
+		if err := find(); err != nil {
+			t.Errorf("a session is kept for a day after it expired: %v", err)
+		}
+		time.Sleep(2 * time.Hour)
+		if err := find(); !errors.Is(err, store.ErrNotFound) {
+			t.Errorf("a day later it is deleted: %v", err)
+		}
+		_ = plugin.Close()
+	})
+}
+
+// TestRowsTellNothing looks through the database file for what must not be in it.
+func TestRowsTellNothing(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	router, texts := gin.New(), smstest.New()
+	plugin, err := threepid.Register(router, openSQLite(t, dir), texts, threepid.Options{Logger: slogDiscard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plugin.Close() }()
+	var asked struct{ SID string }
+	if err := json.Unmarshal(post(t, router, http.StatusOK, addPath, request).Body.Bytes(), &asked); err != nil {
+		t.Fatal(err)
+	}
+	text, _ := texts.Last()
+	token := smstest.Token(text)
+	submit := func(status int, token string) {
+		post(t, router, status, subPath, fmt.Sprintf(`{"client_secret":%q,"sid":%q,"token":%q}`, secret, asked.SID, token))
+	}
+	submit(http.StatusBadRequest, strings.Map(func(digit rune) rune { return '0' + (digit-'0'+1)%10 }, token))
+	submit(http.StatusOK, token)
+
+	files, err := os.ReadDir(dir)
+	if err != nil || len(files) == 0 {
+		t.Fatal(files, err)
+	}
+	var found bool
+	for _, f := range files {
+		data, err := os.ReadFile(filepath.Join(dir, f.Name()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		found = found || bytes.Contains(data, []byte(asked.SID))
+		for _, s := range []string{secret, token} {
+			if bytes.Contains(data, []byte(s)) {
+				t.Errorf("%s holds %q", f.Name(), s)
+			}
+		}
+	}
+	if !found {
+		t.Error("looked in the wrong files: the sid is in none")
+	}
+}
+
+// post sends a body past the network and returns the answer, which must have
+// that status.
+func post(tb testing.TB, router http.Handler, status int, path, body string) *httptest.ResponseRecorder {
+	tb.Helper()
+	w := httptest.NewRecorder()
+	router.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
+	if w.Code != status {
+		tb.Fatalf("%d %s", w.Code, w.Body)
+	}
+	return w
+}
