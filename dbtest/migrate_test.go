@@ -1,0 +1,105 @@
+package dbtest_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+
+	"gorm.io/gorm"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+)
+
+// TestMigrateAtOnce has many nodes start together: on an empty database, on what
+// a Migrate left behind that was cut off, and on one that is complete.
+func TestMigrateAtOnce(t *testing.T) {
+	t.Parallel()
+	onEach(t, migrateAtOnce)
+}
+
+// migrateAtOnce begins one way after the other: so many nodes have many
+// connections.
+func migrateAtOnce(t *testing.T, s server) {
+	t.Helper()
+	const rounds = 4 // of each
+	dsn := s.newDatabase(t)
+	db := connect(t, s.dialector(dsn), 1)
+	migrated(t, newStore(t, db, gormstore.Options{}))
+	for _, begin := range []struct {
+		name       string
+		statements []string
+	}{
+		{"Empty", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_schema"}},
+		{"NoTables", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DELETE FROM threepid_schema"}},
+		{"NoAssociations", []string{"DELETE FROM threepid_sessions", "DROP TABLE threepid_associations", "DELETE FROM threepid_schema"}},
+		{"NoVersion", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DELETE FROM threepid_schema"}},
+		{"Complete", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations"}},
+	} {
+		for range rounds {
+			for _, statement := range begin.statements {
+				if err := db.Exec(statement).Error; err != nil {
+					t.Fatal(err)
+				}
+			}
+			t.Run(begin.name, func(t *testing.T) {
+				startAtOnce(t, s, dsn)
+				expectComplete(t, db)
+			})
+		}
+	}
+}
+
+// startAtOnce starts many nodes, each of which does its first work.
+func startAtOnce(t *testing.T, s server, dsn string) {
+	t.Helper()
+	const nodes = 16
+	var stores [nodes]*gormstore.Store
+	for i := range stores {
+		stores[i] = newStore(t, connect(t, s.dialector(dsn), 1), gormstore.Options{})
+	}
+	gate := make(chan struct{})
+	var wg sync.WaitGroup
+	for i, st := range stores {
+		wg.Go(func() {
+			<-gate
+			number := fmt.Sprintf("4474001234%02d", i)
+			err := st.Migrate(t.Context())
+			if err == nil {
+				err = errors.Join(
+					st.Update(t.Context(), func(tx store.Tx) error {
+						return tx.PutSession(store.Session{Key: store.SessionKey("s", "GB", number), SID: number, MSISDN: number})
+					}),
+					st.Associate(t.Context(), store.Association{UserID: "alice", MSISDN: number}),
+				)
+			}
+			if err != nil {
+				t.Errorf("node %d: %v", i, err)
+			}
+		})
+	}
+	close(gate)
+	wg.Wait()
+	if list, err := stores[0].List(t.Context(), "alice"); err != nil || len(list) != nodes {
+		t.Errorf("%d nodes left %d associations, error %v", nodes, len(list), err)
+	}
+}
+
+// expectComplete looks for all that Migrate makes.
+func expectComplete(t *testing.T, db *gorm.DB) {
+	t.Helper()
+	var versions []int
+	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 1 {
+		t.Errorf("threepid_schema has %v, error %v; want version 1, once", versions, err)
+	}
+	for _, row := range [][2]string{
+		{"threepid_sessions", "threepid_sessions_session_key"},
+		{"threepid_sessions", "threepid_sessions_expires_at"},
+		{"threepid_associations", "threepid_associations_user_id"},
+	} {
+		if !db.Migrator().HasIndex(row[0], row[1]) {
+			t.Errorf("%s has no index %s", row[0], row[1])
+		}
+	}
+}

@@ -1,0 +1,209 @@
+package dbtest_test
+
+import (
+	"context"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"example.com/threepid/internal/plugintest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+	"example.com/threepid/store/storetest"
+)
+
+// connect opens a pool of so many connections, as one process has it.
+func connect(tb testing.TB, dialector gorm.Dialector, connections int) *gorm.DB {
+	tb.Helper()
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool, err := db.DB()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	pool.SetMaxOpenConns(connections)
+	pool.SetMaxIdleConns(connections)
+	tb.Cleanup(func() {
+		if err := pool.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return db
+}
+
+func newStore(tb testing.TB, db *gorm.DB, o gormstore.Options) *gormstore.Store {
+	tb.Helper()
+	s, err := gormstore.New(db, o)
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() {
+		if err := s.Close(); err != nil {
+			tb.Error(err)
+		}
+	})
+	return s
+}
+
+// open returns a store over a new database.
+func (s server) open(tb testing.TB) plugintest.Store {
+	tb.Helper()
+	return migrated(tb, newStore(tb, connect(tb, s.dialector(s.newDatabase(tb)), connections), gormstore.Options{}))
+}
+
+func migrated(tb testing.TB, st *gormstore.Store) *gormstore.Store {
+	tb.Helper()
+	if err := st.Migrate(context.Background()); err != nil {
+		tb.Fatal(err)
+	}
+	return st
+}
+
+// openNodes returns a new database as several processes have it.
+func (s server) openNodes(tb testing.TB) plugintest.Store {
+	tb.Helper()
+	all := &nodes{}
+	dsn := s.newDatabase(tb)
+	for range 3 {
+		db := connect(tb, s.dialector(dsn), connections/3)
+		all.stores = append(all.stores, migrated(tb, newStore(tb, db, gormstore.Options{})))
+	}
+	return all
+}
+
+func TestStore(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		storetest.Run(t, func(tb testing.TB) store.Store { tb.Helper(); return s.open(tb) })
+	})
+}
+
+func TestAccounts(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return s.open(tb) })
+	})
+}
+
+func TestPlugin(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		plugintest.Run(t, s.open)
+	})
+}
+
+func TestStoreOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		storetest.Run(t, func(tb testing.TB) store.Store { tb.Helper(); return s.openNodes(tb) })
+	})
+}
+
+func TestAccountsOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return s.openNodes(tb) })
+	})
+}
+
+func TestPluginOnSeveralNodes(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		plugintest.Run(t, s.openNodes)
+	})
+}
+
+// openPooled returns a store as a host behind a connection pooler has it, which
+// keeps no statement from one transaction to the next.
+func (s server) openPooled(tb testing.TB) (*gorm.DB, *gormstore.Store) {
+	tb.Helper()
+	dialector := postgres.New(postgres.Config{DSN: s.newDatabase(tb), PreferSimpleProtocol: true})
+	db := connect(tb, dialector, connections)
+	return db, migrated(tb, newStore(tb, db, gormstore.Options{NoPrepare: true}))
+}
+
+// TestNoPrepare is for PostgreSQL alone: MySQL's poolers keep statements.
+func TestNoPrepare(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		if s.name != "PostgreSQL" {
+			return
+		}
+		storetest.Run(t, func(tb testing.TB) store.Store { tb.Helper(); _, st := s.openPooled(tb); return st })
+		t.Run("NothingIsPrepared", func(t *testing.T) {
+			t.Parallel()
+			expectNothingPrepared(t, s)
+		})
+	})
+}
+
+func expectNothingPrepared(t *testing.T, s server) {
+	t.Helper()
+	db, st := s.openPooled(t)
+	pool, err := db.DB()
+	if err != nil {
+		t.Fatal(err)
+	}
+	pool.SetMaxOpenConns(1) // so that the connection asked is the one that was used
+	err = st.Update(t.Context(), func(tx store.Tx) error {
+		return tx.PutSession(store.Session{SID: "sid", MSISDN: "447400123456"})
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var n int
+	if err := db.Raw("SELECT count(*) FROM pg_prepared_statements").Scan(&n).Error; err != nil || n != 0 {
+		t.Errorf("%d statements are prepared, error %v", n, err)
+	}
+}
+
+// nodes is one database as several processes have it: calls go to each in turn.
+type nodes struct {
+	stores []plugintest.Store
+	calls  atomic.Int64
+}
+
+func (n *nodes) next() plugintest.Store {
+	return n.stores[n.calls.Add(1)%int64(len(n.stores))]
+}
+
+func (n *nodes) View(ctx context.Context, fn func(store.Tx) error) error {
+	return n.next().View(ctx, fn)
+}
+
+func (n *nodes) Update(ctx context.Context, fn func(store.Tx) error) error {
+	return n.next().Update(ctx, fn)
+}
+
+func (n *nodes) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
+	return n.next().DeleteExpired(ctx, now, limit)
+}
+
+func (n *nodes) Owner(ctx context.Context, msisdn string) (string, error) {
+	return n.next().Owner(ctx, msisdn)
+}
+
+func (n *nodes) Associate(ctx context.Context, a store.Association) error {
+	return n.next().Associate(ctx, a)
+}
+
+func (n *nodes) Dissociate(ctx context.Context, userID, msisdn string) error {
+	return n.next().Dissociate(ctx, userID, msisdn)
+}
+
+func (n *nodes) List(ctx context.Context, userID string) ([]store.Association, error) {
+	return n.next().List(ctx, userID)
+}
