@@ -1,0 +1,342 @@
+package main_test
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	example "example.com/threepid/example"
+)
+
+// asExample is set for processes that are to be the example and not its test.
+const asExample = "THREEPID_TEST_AS_EXAMPLE"
+
+func TestMain(m *testing.M) {
+	if os.Getenv(asExample) != "" {
+		example.Main()
+		return
+	}
+	// Most of these tests wait, for leases and timeouts: let them wait together,
+	// unless the command line says otherwise.
+	if err := flag.Set("test.parallel", "32"); err != nil {
+		panic(err)
+	}
+	m.Run()
+}
+
+// server is a running example.
+type server struct {
+	t      *testing.T
+	cmd    *exec.Cmd
+	url    string
+	stdout *lines
+	stderr *lines
+	dir    string
+}
+
+// lines collects what a process prints.
+type lines struct {
+	mu   sync.Mutex
+	text bytes.Buffer
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
+}
+
+// find waits until the output matches, and returns the first group.
+func (l *lines) find(t *testing.T, pattern string) string {
+	t.Helper()
+	re := regexp.MustCompile(pattern)
+	for end := time.Now().Add(20 * time.Second); time.Now().Before(end); time.Sleep(5 * time.Millisecond) {
+		if m := re.FindStringSubmatch(l.String()); m != nil {
+			return m[1]
+		}
+	}
+	t.Fatalf("nothing matches %s in\n%s", pattern, l)
+	return ""
+}
+
+func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(ctx, self, args...)
+	cmd.Env = append(os.Environ(), asExample+"=1")
+	cmd.Dir = t.TempDir()
+	return cmd
+}
+
+// start runs the example on a port of its own until the test ends.
+func start(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := launch(t, args...)
+	s.await()
+	return s
+}
+
+// launch is start that does not wait until the example listens; await does.
+func launch(t *testing.T, args ...string) *server {
+	t.Helper()
+	s := &server{t: t, stdout: &lines{}, stderr: &lines{}}
+	s.cmd = command(t.Context(), t, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
+	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
+	s.dir = s.cmd.Dir
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(s.kill)
+	return s
+}
+
+func (s *server) await() {
+	s.t.Helper()
+	s.url = s.stdout.find(s.t, `Listening on (http://[0-9.:]+)`)
+}
+
+// kill is kill -9, and returns when the process is gone.
+func (s *server) kill() {
+	_ = s.cmd.Process.Kill()
+	_ = s.cmd.Wait()
+}
+
+// stop sends SIGTERM and wants exit status 0.
+func (s *server) stop() {
+	s.t.Helper()
+	// A connection that was opened and never used keeps a server for five
+	// seconds, and net/http's client opens some to spare.
+	web.CloseIdleConnections()
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		s.t.Fatal(err)
+	}
+	late := time.AfterFunc(45*time.Second, func() { _ = s.cmd.Process.Kill() }) // it drains for 30
+	defer late.Stop()
+	if err := s.cmd.Wait(); err != nil {
+		s.t.Errorf("exit after SIGTERM: %v\n%s", err, s.stderr)
+	}
+}
+
+func (s *server) post(url, body string) (int, map[string]any) {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodPost, url, strings.NewReader(body))
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded") // as the README's curl sends it
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	var fields map[string]any
+	if err := json.NewDecoder(res.Body).Decode(&fields); err != nil {
+		s.t.Fatal(err)
+	}
+	return res.StatusCode, fields
+}
+
+const body = `{"client_secret":"my-secret","country":"GB","phone_number":"07700900001","send_attempt":1}`
+
+// flow takes the number through the whole flow and checks the log.
+func (s *server) flow(basePath string) {
+	s.t.Helper()
+	status, asked := s.post(s.url+basePath+"/account/3pid/msisdn/requestToken", body)
+	if status != http.StatusOK {
+		s.t.Fatalf("requestToken: %d %v", status, asked)
+	}
+	code := s.stdout.find(s.t, `(?m)\b([0-9]{6}) is your verification code`)
+	submitURL, _ := asked["submit_url"].(string)
+	if submitURL != s.url+basePath+"/account/3pid/msisdn/submitToken" {
+		s.t.Errorf("submit_url %q", submitURL)
+	}
+	sid, _ := asked["sid"].(string)
+	status, answer := s.post(submitURL, `{"client_secret":"my-secret","sid":"`+sid+`","token":"`+code+`"}`)
+	if status != http.StatusOK || answer["success"] != true {
+		s.t.Errorf("submitToken: %d %v", status, answer)
+	}
+	res, err := http.Get(submitURL + "?client_secret=my-secret&sid=" + sid + "&token=" + code)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	_, _ = io.Copy(io.Discard, res.Body)
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusOK {
+		s.t.Errorf("GET submitToken: %d", res.StatusCode)
+	}
+	s.stop()
+	scanner := bufio.NewScanner(strings.NewReader(s.stderr.String()))
+	for scanner.Scan() {
+		// A line begins with its time, whose digits prove nothing.
+		_, line, _ := strings.Cut(scanner.Text(), " ")
+		for _, secret := range []string{code, "my-secret", "447700900001", "7700900001"} {
+			if strings.Contains(line, secret) {
+				s.t.Errorf("the log has %q: %s", secret, line)
+			}
+		}
+	}
+}
+
+func TestFlow(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	// The greeting's own command is the one to try.
+	if !strings.Contains(s.stdout.String(), "curl "+s.url+"/_api/client/v3/account/3pid/msisdn/requestToken -d '"+body+"'") {
+		t.Errorf("greeting: %s", s.stdout)
+	}
+	s.flow("/_api/client/v3")
+	if info, err := os.Stat(filepath.Join(s.dir, "threepid.db")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("database file: %v, %v", info, err)
+	}
+}
+
+func TestSeveralBasePaths(t *testing.T) {
+	t.Parallel()
+	start(t, "-base-path", "/_api/client/v3, /_matrix/client/v3", "-limits", "off").flow("/_matrix/client/v3")
+}
+
+// TestDatabases has the whole flow on each database.
+func TestDatabases(t *testing.T) {
+	t.Parallel()
+	for name, open := range databases(4) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			start(t, "-db", open(t)).flow("/_api/client/v3")
+		})
+	}
+}
+
+func TestPublicURL(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-public-url", "https://example.org")
+	_, asked := s.post(s.url+"/_api/client/v3/register/msisdn/requestToken", body)
+	if asked["submit_url"] != "https://example.org/_api/client/v3/account/3pid/msisdn/submitToken" {
+		t.Errorf("%v", asked)
+	}
+	s.stop()
+}
+
+func TestWebhook(t *testing.T) {
+	t.Parallel()
+	got := make(chan string, 1)
+	gateway := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		text, _ := io.ReadAll(r.Body)
+		got <- string(text)
+	}))
+	defer gateway.Close()
+	s := start(t, "-sms", "webhook:"+gateway.URL+"/texts")
+	if status, answer := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body); status != http.StatusOK {
+		t.Errorf("%d %v", status, answer)
+	}
+	if text := <-got; !strings.Contains(text, `"to":"+447700900001","text":"`) {
+		t.Errorf("the gateway got %s", text)
+	}
+	s.stop()
+}
+
+// TestDrain has SIGTERM come while a text is on its way.
+func TestDrain(t *testing.T) {
+	t.Parallel()
+	asked, release := make(chan struct{}), make(chan struct{})
+	gateway := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-release
+	}))
+	defer gateway.Close()
+	s := start(t, "-sms", "webhook:"+gateway.URL)
+	answered := make(chan int, 1)
+	go func() {
+		status, _ := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body)
+		answered <- status
+	}()
+	<-asked
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(release)
+	if status := <-answered; status != http.StatusOK {
+		t.Errorf("the request under way was answered %d", status)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("exit: %v\n%s", err, s.stderr)
+	}
+}
+
+// TestBadStart has each mistake end the start with its name on standard error.
+func TestBadStart(t *testing.T) {
+	t.Parallel()
+	dir := t.TempDir()
+	garbage := filepath.Join(dir, "garbage.db")
+	if err := os.WriteFile(garbage, bytes.Repeat([]byte("this is no database\n"), 500), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		name string
+		args []string
+		says string
+	}{
+		{"directory missing", []string{"-db", filepath.Join(dir, "missing", "x.db")}, "x.db"},
+		{"a directory", []string{"-db", dir}, dir},
+		{"not a database", []string{"-db", garbage}, "garbage.db"},
+		{"unknown database", []string{"-db", "oracle://localhost/x"}, "oracle"},
+		{"no server", []string{"-db", "postgres://me:hunter2@127.0.0.1:1/x"}, "postgres"},
+		{"no server", []string{"-db", "mysql://me:hunter2@127.0.0.1:1/x"}, "mysql"},
+		{"bad URL", []string{"-db", "postgres://me:hunter2@127.0.0.1:port/x"}, "postgres"},
+		{"bad URL", []string{"-db", "mysql://me:hunter2@127.0.0.1:port/x"}, "mysql"},
+		{"unknown provider", []string{"-sms", "pigeon"}, "pigeon"},
+		{"no URL", []string{"-sms", "webhook:nowhere"}, "-sms"},
+		{"another scheme", []string{"-sms", "webhook:ftp://example.org"}, "-sms"},
+		{"no base path", []string{"-base-path", ","}, "-base-path"},
+		{"bad base path", []string{"-base-path", "api"}, "base path"},
+		{"bad limits", []string{"-limits", "few"}, "-limits"},
+		{"bad proxy", []string{"-trusted-proxies", "nobody"}, "-trusted-proxies"},
+		{"bad public URL", []string{"-public-url", "example.org"}, "PublicURL"},
+		{"bad address", []string{"-listen", "127.0.0.1:99999"}, "-listen"},
+		{"unknown flag", []string{"-colour", "red"}, "colour"},
+		{"stray argument", []string{"serve"}, "serve"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			args := append([]string{"-listen", "127.0.0.1:0"}, row.args...)
+			if row.args[0] == "-listen" {
+				args = row.args
+			}
+			ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+			defer cancel()
+			output, err := command(ctx, t, args...).CombinedOutput()
+			var exit *exec.ExitError
+			if !errors.As(err, &exit) || exit.ExitCode() <= 0 {
+				t.Errorf("ended with %v\n%s", err, output)
+			}
+			if !strings.Contains(string(output), row.says) || strings.Contains(string(output), "hunter2") ||
+				strings.Contains(string(output), "panic") {
+				t.Errorf("output does not name %q, or tells too much:\n%s", row.says, output)
+			}
+		})
+	}
+}

@@ -1,0 +1,131 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/url"
+	"strings"
+	"time"
+
+	mysqldriver "github.com/go-sql-driver/mysql"
+	"gorm.io/driver/mysql"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/console"
+	"example.com/threepid/sms/webhook"
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+	"example.com/threepid/store/sqlite"
+)
+
+// poolSize is how many connections to a database server are used.
+const poolSize = 24
+
+// closingStore is a store that holds connections or files.
+type closingStore interface {
+	store.Store
+	store.Accounts
+	Close() error
+}
+
+// openStore opens what -db names and brings its tables up to date.
+func openStore(ctx context.Context, name string) (closingStore, error) {
+	var dialector gorm.Dialector
+	var err error
+	switch scheme, _, _ := strings.Cut(name, "://"); scheme {
+	case name:
+		return sqlite.Open(name)
+	case "postgres", "postgresql":
+		dialector = postgres.Open(name)
+	case "mysql":
+		dialector, err = openMySQL(name)
+	default:
+		err = fmt.Errorf("unknown database %q; give a file, or a postgres:// or mysql:// URL", scheme+"://")
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-db: %w", err)
+	}
+	return openServer(ctx, dialector)
+}
+
+// serverStore is a store on a database server.
+type serverStore struct {
+	*gormstore.Store
+	close func() error
+}
+
+func (s serverStore) Close() error { return s.close() }
+
+func openServer(ctx context.Context, dialector gorm.Dialector) (closingStore, error) {
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard, DisableAutomaticPing: true})
+	if err != nil {
+		return nil, fmt.Errorf("-db: open %s: %w", dialector.Name(), withoutURL(err))
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return nil, fmt.Errorf("-db: %w", err)
+	}
+	pool.SetMaxOpenConns(poolSize)
+	pool.SetMaxIdleConns(poolSize)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	st, err := gormstore.New(db, gormstore.Options{})
+	if err == nil {
+		err = st.Migrate(ctx)
+	}
+	if err != nil {
+		_ = pool.Close()
+		return nil, fmt.Errorf("-db: open %s: %w", dialector.Name(), withoutURL(err))
+	}
+	return serverStore{Store: st, close: pool.Close}, nil
+}
+
+// openMySQL turns a mysql:// URL into what the driver reads.
+func openMySQL(name string) (gorm.Dialector, error) {
+	u, err := url.Parse(name)
+	if err != nil {
+		return nil, errors.New("the mysql:// URL cannot be read")
+	}
+	cfg := mysqldriver.NewConfig()
+	cfg.Net, cfg.Addr, cfg.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
+	if u.Port() == "" {
+		cfg.Addr += ":3306"
+	}
+	cfg.User = u.User.Username()
+	cfg.Passwd, _ = u.User.Password()
+	cfg.Params = map[string]string{}
+	for name, values := range u.Query() {
+		cfg.Params[name] = values[0]
+	}
+	return mysql.Open(cfg.FormatDSN()), nil
+}
+
+// withoutURL keeps a password out of an error that repeats the URL.
+func withoutURL(err error) error {
+	var parse *url.Error
+	if errors.As(err, &parse) {
+		return parse.Err
+	}
+	return err
+}
+
+// openSender opens what -sms names.
+func openSender(name string, getenv func(string) string, stdout io.Writer) (sms.Sender, error) {
+	provider, rest, _ := strings.Cut(name, ":")
+	switch {
+	case name == "console":
+		return console.New(stdout), nil
+	case provider == "webhook":
+		sender, err := webhook.New(rest, webhook.Options{Secret: getenv("THREEPID_WEBHOOK_SECRET")})
+		if err != nil {
+			return nil, fmt.Errorf("-sms: %w", err)
+		}
+		return sender, nil
+	default:
+		return nil, fmt.Errorf("-sms: unknown provider %q; use console or webhook:URL", provider)
+	}
+}

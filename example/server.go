@@ -1,0 +1,119 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+)
+
+// drainTimeout bounds how long requests under way may take after SIGTERM.
+const drainTimeout = 30 * time.Second
+
+// serve mounts the plugin on a Gin server and runs it until ctx is done.
+func serve(ctx context.Context, listener net.Listener, cfg config, st store.Store, sender sms.Sender,
+	logger *slog.Logger, stdout io.Writer,
+) error {
+	defer func() { _ = listener.Close() }() // the server has closed it unless we failed before
+	gin.SetMode(gin.ReleaseMode)
+	router := gin.New()
+	router.RedirectTrailingSlash = false // an API has one path for one thing
+	if err := router.SetTrustedProxies(cfg.trustedProxies); err != nil {
+		return fmt.Errorf("-trusted-proxies: %w", err)
+	}
+	router.Use(accessLog(logger), gin.Recovery())
+
+	if cfg.publicURL == "" {
+		cfg.publicURL = loopbackURL(listener.Addr())
+	}
+	plugin, err := threepid.Register(router, st, sender, threepid.Options{
+		BasePath:  cfg.basePaths[0],
+		PublicURL: cfg.publicURL,
+		Logger:    logger,
+	})
+	if err != nil {
+		return err
+	}
+	defer func() { _ = plugin.Close() }()
+	for _, basePath := range cfg.basePaths[1:] {
+		if err := plugin.Mount(router, basePath); err != nil {
+			return err
+		}
+	}
+
+	server := &http.Server{
+		Handler:           router,
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       10 * time.Second,
+		WriteTimeout:      time.Minute, // a request may wait for two texts
+		IdleTimeout:       2 * time.Minute,
+		MaxHeaderBytes:    16 << 10,
+	}
+	greet(stdout, listener.Addr().String(), cfg.basePaths[0])
+	return serveUntil(ctx, server, listener, logger)
+}
+
+// serveUntil runs the server until ctx is done, and then lets it finish what it
+// has begun.
+func serveUntil(ctx context.Context, server *http.Server, listener net.Listener, logger *slog.Logger) error {
+	failed := make(chan error, 1)
+	go func() { failed <- server.Serve(listener) }()
+	select {
+	case err := <-failed:
+		return err
+	case <-ctx.Done():
+	}
+	logger.Info("shutting down")
+	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
+	defer cancel()
+	if err := server.Shutdown(drain); err != nil && !errors.Is(err, http.ErrServerClosed) {
+		return fmt.Errorf("shut down: %w", err)
+	}
+	return nil
+}
+
+// accessLog logs each request without its query: that of submitToken holds a
+// client_secret and a token. Gin's own logger needs SkipQueryString for that.
+func accessLog(logger *slog.Logger) gin.HandlerFunc {
+	return func(c *gin.Context) {
+		start := time.Now()
+		c.Next()
+		logger.Info("request", "method", c.Request.Method, "path", c.Request.URL.Path,
+			"status", c.Writer.Status(), "client", c.ClientIP(), "took", time.Since(start).Round(time.Microsecond))
+	}
+}
+
+// loopbackURL is the URL of a server that only this machine can reach, else
+// empty: then submit_url follows each request's Host header.
+func loopbackURL(addr net.Addr) string {
+	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
+		return "http://" + tcp.String()
+	}
+	return ""
+}
+
+// greet says where the server listens and what to try.
+func greet(w io.Writer, addr, basePath string) {
+	base := "http://" + addr + basePath
+	_, _ = fmt.Fprintf(w, `Listening on http://%s
+
+Ask for a code (07700 900001 is a number that British films use):
+
+  curl %s/account/3pid/msisdn/requestToken -d '{"client_secret":"my-secret","country":"GB","phone_number":"07700900001","send_attempt":1}'
+
+and bring it back, with the sid from the answer and the code from the text:
+
+  curl %s/account/3pid/msisdn/submitToken -d '{"client_secret":"my-secret","sid":"SID","token":"CODE"}'
+
+`, addr, base, base)
+}
