@@ -1,0 +1,101 @@
+package main
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io"
+	"path/filepath"
+	"time"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/sqlite"
+)
+
+// fewSessions is how many the small database has.
+const fewSessions = 10_000
+
+// growth asks fresh questions of the example over a small database and a large
+// one, in turn.
+func growth(ctx context.Context, cfg config, out io.Writer) (err error) {
+	sizes := []int{fewSessions, cfg.sessions}
+	servers := make([]*server, len(sizes))
+	defer func() {
+		for _, s := range servers {
+			if s != nil {
+				err = errors.Join(err, s.stop())
+			}
+		}
+	}()
+	for i, n := range sizes {
+		db := filepath.Join(cfg.dir, fmt.Sprintf("%d.db", i))
+		begin := time.Now()
+		if err := fill(ctx, db, n); err != nil {
+			return err
+		}
+		_, _ = fmt.Fprintf(out, "%d sessions stored in %v\n", n, time.Since(begin).Round(time.Second))
+		s, err := startExample(ctx, cfg.dir, db)
+		if err != nil {
+			return err
+		}
+		servers[i] = s
+	}
+	found := make([]map[int]series, len(sizes))
+	for range cfg.rounds {
+		for i, s := range servers {
+			if found[i] == nil {
+				found[i] = map[int]series{}
+			}
+			if err := driveAll(ctx, s, cfg, found[i]); err != nil {
+				return err
+			}
+		}
+	}
+	for _, callers := range cfg.callers {
+		small, large := found[0][callers], found[1][callers]
+		_, _ = fmt.Fprintf(out, "%d callers: %.0f requests/s with %d sessions, %.0f with %d: the same costs %.2f times as much\n",
+			callers, small.perSecond(), sizes[0], large.perSecond(), sizes[1], small.perSecond()/large.perSecond())
+	}
+	return nil
+}
+
+// fill stores n sessions that look as if they had been there for a while.
+func fill(ctx context.Context, db string, n int) (err error) {
+	s, err := sqlite.Open(db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	const atOnce = 5000
+	now := time.Now()
+	for done := 0; done < n; done += atOnce {
+		err := s.Update(ctx, func(tx store.Tx) error {
+			for i := done; i < min(done+atOnce, n); i++ {
+				if err := tx.PutSession(stored(i, now)); err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// stored is the i-th session: one that was texted and never validated.
+func stored(i int, now time.Time) store.Session {
+	const numbers = 1_000_000
+	number := fmt.Sprintf("447400%06d", i%numbers)
+	expires := now.Add(time.Duration(i) * time.Microsecond).Add(24 * time.Hour).UnixMilli()
+	nonce := make([]byte, 32)
+	_, _ = rand.Read(nonce) // it never fails
+	return store.Session{
+		Key: store.SessionKey(fmt.Sprint("stored", i), "GB", number), SID: fmt.Sprintf("%039d", i),
+		MSISDN: number, Country: "GB", Purpose: store.PurposeAdd, Attempt: 1,
+		ClaimID: fmt.Sprintf("%026d", i), ClaimAttempt: 1, Outcome: store.OutcomeAccepted,
+		Nonce: nonce, TokenExpiresAt: expires, CreatedAt: now.UnixMilli(), ExpiresAt: expires,
+	}
+}

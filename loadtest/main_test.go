@@ -1,0 +1,138 @@
+package main
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strconv"
+	"testing"
+	"time"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/storetest"
+)
+
+// TestMain lets the program start itself: as a compared server.
+func TestMain(m *testing.M) {
+	if len(os.Args) > 1 && os.Args[1] == "-serve" {
+		main()
+		return
+	}
+	m.Run()
+}
+
+// TestRuns has each mode run for a moment: every answer is counted and was right.
+func TestRuns(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		args []string
+		want string
+	}{
+		{"example", nil, `(?m)^ *fresh +2 +([0-9]+) `},
+		{"compare", []string{"-compare", "-rounds", "1"}, `(?m)^ *by hand +2 +([0-9]+) `},
+		{"growth", []string{"-growth", "-rounds", "1", "-sessions", "11000"}, `2 callers: ([0-9]+) requests/s with 10000 sessions`},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var out bytes.Buffer
+			args := append([]string{"-dir", t.TempDir(), "-callers", "1,2", "-duration", "200ms"}, row.args...)
+			if err := run(t.Context(), args, &out); err != nil {
+				t.Fatal(err)
+			}
+			found := regexp.MustCompile(row.want).FindStringSubmatch(out.String())
+			if found == nil {
+				t.Fatalf("nothing matches %s in\n%s", row.want, out.String())
+			}
+			if n, err := strconv.Atoi(found[1]); err != nil || n < 1 {
+				t.Errorf("%s requests a second", found[1])
+			}
+		})
+	}
+}
+
+func TestFlagsRefused(t *testing.T) {
+	t.Parallel()
+	for _, args := range [][]string{
+		{"-url", "http://192.0.2.1:8008"},
+		{"-url", "http://example.org:80"},
+		{"-url", "http://localhost.example.org:80"},
+		{"-url", "https://127.0.0.1:8008"},
+		{"-url", "127.0.0.1:8008"},
+		{"-callers", "0"},
+		{"-callers", "1,many"},
+		{"-callers", "5000"},
+		{"-duration", "0s"},
+		{"-duration", "1h"},
+		{"-rounds", "0"},
+		{"-sessions", "1000000000"},
+	} {
+		if _, err := parseFlags(args); err == nil {
+			t.Errorf("%v: got no error", args)
+		}
+	}
+	if _, err := parseFlags([]string{"-url", "http://[::1]:8008"}); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestPercentile(t *testing.T) {
+	t.Parallel()
+	hundred := make([]time.Duration, 100)
+	for i := range hundred {
+		hundred[i] = time.Duration(i + 1)
+	}
+	for _, row := range []struct {
+		sorted []time.Duration
+		p      int
+		want   time.Duration
+	}{
+		{nil, 50, 0},
+		{[]time.Duration{7}, 50, 7},
+		{[]time.Duration{7}, 99, 7},
+		{hundred, 50, 50},
+		{hundred, 99, 99},
+		{hundred, 100, 100},
+		{[]time.Duration{1, 2, 3}, 50, 2},
+	} {
+		if got := percentile(row.sorted, row.p); got != row.want {
+			t.Errorf("%d of a hundred of %d values is %d, want %d", row.p, len(row.sorted), got, row.want)
+		}
+	}
+	if got := median([]int{3, 1, 2}); got != 2 {
+		t.Errorf("median %d", got)
+	}
+}
+
+// TestComparedStores has the yardsticks do what they are measured at. The other
+// checks of storetest are not asked of them: they are no stores to use.
+func TestComparedStores(t *testing.T) {
+	t.Parallel()
+	asked := []string{
+		"RoundTrip", "RoundTripOfZeroValues", "NotFound", "SessionsAreCopies",
+		"ExpiredIsFoundUntilDeleted", "DeleteExpiredInChunks", "ConcurrentIncrements", "ConcurrentCreation", "ConcurrentKeys",
+	}
+	checks := slices.DeleteFunc(storetest.Checks(), func(c storetest.Check) bool { return !slices.Contains(asked, c.Name) })
+	if len(checks) != len(asked) {
+		t.Fatalf("storetest has %d of the %d checks", len(checks), len(asked))
+	}
+	for _, kind := range []string{defaults, byHand} {
+		for _, check := range checks {
+			t.Run(kind+"/"+check.Name, func(t *testing.T) {
+				t.Parallel()
+				err := check.Run(t.Context(), func() (store.Store, error) {
+					s, err := openStore(t.Context(), kind, filepath.Join(t.TempDir(), "x.db"))
+					if err == nil {
+						t.Cleanup(func() { _ = s.Close() })
+					}
+					return s, err
+				})
+				if err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
