@@ -147,8 +147,9 @@ func (s *byHandStore) checkpoint() {
 
 // byHandWriter is the connection that writes.
 type byHandWriter struct {
-	conn *sql.Conn
-	tx   byHandTx
+	conn     *sql.Conn
+	prepared []*sql.Stmt // all there are, to be closed
+	tx       byHandTx
 
 	begin, commit, rollback *sql.Stmt
 }
@@ -176,15 +177,16 @@ func (s *byHandStore) newWriter(ctx context.Context) (*byHandWriter, error) {
 		{&w.tx.update, set(strings.TrimPrefix(columns, "key, sid, expires_at, "))},
 		{&w.tx.move, set(strings.TrimPrefix(columns, "key, sid, "))},
 	} {
-		if *statement.to, err = conn.PrepareContext(ctx, statement.text); err != nil { //nolint:sqlclosecheck // closed with its connection
+		if *statement.to, err = conn.PrepareContext(ctx, statement.text); err != nil { //nolint:sqlclosecheck // closed by close
 			return nil, fmt.Errorf("%s: %w", statement.text, err)
 		}
+		w.prepared = append(w.prepared, *statement.to)
 	}
 	return w, nil
 }
 
 func (s *byHandStore) writeUnits(ctx context.Context, w *byHandWriter) {
-	defer func() { _ = w.conn.Close() }()
+	defer w.close()
 	batch := make([]*byHandUnit, 0, byHandBatch)
 	for {
 		select {
@@ -198,6 +200,16 @@ func (s *byHandStore) writeUnits(ctx context.Context, w *byHandWriter) {
 		}
 		w.run(ctx, batch)
 	}
+}
+
+// close closes the statements too: database/sql keeps no account of those that
+// were prepared on one connection, and a driver may refuse to close while there
+// are some.
+func (w *byHandWriter) close() {
+	for _, stmt := range w.prepared {
+		_ = stmt.Close()
+	}
+	_ = w.conn.Close()
 }
 
 // run commits the units together. When one fails, they are tried one by one.

@@ -193,28 +193,30 @@ func checkCrossing(ctx context.Context, s store.Store) error {
 // checkConsistent has writers count in two sessions at once, which must look
 // equal to whoever reads them meanwhile.
 func checkConsistent(ctx context.Context, s store.Store) error {
-	const writers, each = 4, 25
+	const writers, readers, views = 4, 4, 25
 	first, second := sample(1), sample(2)
 	if err := put(ctx, s, first, second); err != nil {
 		return err
 	}
-	var writing atomic.Int64
-	writing.Store(writers)
-	return together(writers*2, func(i int) error {
-		if i < writers {
-			defer writing.Add(-1)
-			for range each {
-				err := s.Update(ctx, func(tx store.Tx) error {
-					return errors.Join(increment(tx, first, false), increment(tx, second, false))
-				})
-				if err != nil {
+	// The writers go on for as long as somebody reads: one that was done before
+	// the first View would disturb nobody.
+	var reading atomic.Int64
+	reading.Store(readers)
+	return together(writers+readers, func(i int) error {
+		if i < readers {
+			defer reading.Add(-1)
+			for range views {
+				if err := expectEqual(ctx, s, first.Key, second.Key); err != nil {
 					return err
 				}
 			}
 			return nil
 		}
-		for writing.Load() > 0 {
-			if err := expectEqual(ctx, s, first.Key, second.Key); err != nil {
+		for reading.Load() > 0 {
+			err := s.Update(ctx, func(tx store.Tx) error {
+				return errors.Join(increment(tx, first, false), increment(tx, second, false))
+			})
+			if err != nil {
 				return err
 			}
 		}
