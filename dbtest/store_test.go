@@ -2,9 +2,7 @@ package dbtest_test
 
 import (
 	"context"
-	"sync/atomic"
 	"testing"
-	"time"
 
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
@@ -68,13 +66,11 @@ func migrated(tb testing.TB, st *gormstore.Store) *gormstore.Store {
 // openNodes returns a new database as several processes have it.
 func (s server) openNodes(tb testing.TB) plugintest.Store {
 	tb.Helper()
-	all := &nodes{}
 	dsn := s.newDatabase(tb)
-	for range 3 {
-		db := connect(tb, s.dialector(dsn), connections/3)
-		all.stores = append(all.stores, migrated(tb, newStore(tb, db, gormstore.Options{})))
+	node := func() storetest.Node {
+		return migrated(tb, newStore(tb, connect(tb, s.dialector(dsn), connections/3), gormstore.Options{}))
 	}
-	return all
+	return storetest.Nodes(node(), node(), node())
 }
 
 func TestStore(t *testing.T) {
@@ -168,42 +164,4 @@ func expectNothingPrepared(t *testing.T, s server) {
 	if err := db.Raw("SELECT count(*) FROM pg_prepared_statements").Scan(&n).Error; err != nil || n != 0 {
 		t.Errorf("%d statements are prepared, error %v", n, err)
 	}
-}
-
-// nodes is one database as several processes have it: calls go to each in turn.
-type nodes struct {
-	stores []plugintest.Store
-	calls  atomic.Int64
-}
-
-func (n *nodes) next() plugintest.Store {
-	return n.stores[n.calls.Add(1)%int64(len(n.stores))]
-}
-
-func (n *nodes) View(ctx context.Context, fn func(store.Tx) error) error {
-	return n.next().View(ctx, fn)
-}
-
-func (n *nodes) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return n.next().Update(ctx, fn)
-}
-
-func (n *nodes) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
-	return n.next().DeleteExpired(ctx, now, limit)
-}
-
-func (n *nodes) Owner(ctx context.Context, msisdn string) (string, error) {
-	return n.next().Owner(ctx, msisdn)
-}
-
-func (n *nodes) Associate(ctx context.Context, a store.Association) error {
-	return n.next().Associate(ctx, a)
-}
-
-func (n *nodes) Dissociate(ctx context.Context, userID, msisdn string) error {
-	return n.next().Dissociate(ctx, userID, msisdn)
-}
-
-func (n *nodes) List(ctx context.Context, userID string) ([]store.Association, error) {
-	return n.next().List(ctx, userID)
 }

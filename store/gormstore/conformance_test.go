@@ -1,7 +1,6 @@
 package gormstore_test
 
 import (
-	"context"
 	"path/filepath"
 	"sync"
 	"sync/atomic"
@@ -53,55 +52,7 @@ func TestStoreOverOneConnection(t *testing.T) {
 	})
 }
 
-// processes is one database as two processes have it: calls go to one and the
-// other in turn.
-type processes struct {
-	first, second interface {
-		store.Store
-		store.Accounts
-	}
-	calls atomic.Int64
-}
-
-func (p *processes) next() interface {
-	store.Store
-	store.Accounts
-} {
-	if p.calls.Add(1)%2 == 0 {
-		return p.first
-	}
-	return p.second
-}
-
-func (p *processes) View(ctx context.Context, fn func(store.Tx) error) error {
-	return p.next().View(ctx, fn)
-}
-
-func (p *processes) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return p.next().Update(ctx, fn)
-}
-
-func (p *processes) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
-	return p.next().DeleteExpired(ctx, now, limit)
-}
-
-func (p *processes) Owner(ctx context.Context, msisdn string) (string, error) {
-	return p.next().Owner(ctx, msisdn)
-}
-
-func (p *processes) Associate(ctx context.Context, a store.Association) error {
-	return p.next().Associate(ctx, a)
-}
-
-func (p *processes) Dissociate(ctx context.Context, userID, msisdn string) error {
-	return p.next().Dissociate(ctx, userID, msisdn)
-}
-
-func (p *processes) List(ctx context.Context, userID string) ([]store.Association, error) {
-	return p.next().List(ctx, userID)
-}
-
-func openTwice(tb testing.TB) *processes {
+func openTwice(tb testing.TB) storetest.Node {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "shared.db")
 	open := func() *sqlite.Store {
@@ -116,7 +67,7 @@ func openTwice(tb testing.TB) *processes {
 		})
 		return s
 	}
-	return &processes{first: open(), second: open()}
+	return storetest.Nodes(open(), open())
 }
 
 func TestStoreOverTwoProcesses(t *testing.T) {
@@ -145,13 +96,13 @@ func TestStoreOverTwoHosts(t *testing.T) {
 	})
 }
 
-func openTwoHosts(tb testing.TB) *processes {
+func openTwoHosts(tb testing.TB) storetest.Node {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "shared.db")
-	return &processes{
-		first:  newStore(tb, openHostAt(tb, path, nil), gormstore.Options{}),
-		second: newStore(tb, openHostAt(tb, path, nil), gormstore.Options{}),
-	}
+	return storetest.Nodes(
+		newStore(tb, openHostAt(tb, path, nil), gormstore.Options{}),
+		newStore(tb, openHostAt(tb, path, nil), gormstore.Options{}),
+	)
 }
 
 // A unit that has to wait waits before it reads, so that it need not run again.

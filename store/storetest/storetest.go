@@ -1,6 +1,6 @@
 // Package storetest holds the checks that every [store.Store] and
-// [store.Accounts] must pass, and small wrappers that make a store fail, to
-// test what stands on it.
+// [store.Accounts] must pass, and small wrappers: one makes a store fail, to test
+// what stands on it, and one makes several nodes of several stores.
 //
 // A new store is tested in a few lines:
 //
