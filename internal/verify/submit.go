@@ -89,30 +89,24 @@ func (s *Service) judge(tx store.Tx, sub Submission) (before, after store.Sessio
 // Validated looks a validated session up. The error is ErrNoSession,
 // ErrNotValidated or ErrExpired, or says that the store failed.
 func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
-	if err := s.enter(); err != nil {
-		return Validation{}, err
-	}
-	defer s.active.Done()
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	var v Validation
-	err := s.Store.View(ctx, func(tx store.Tx) error {
-		sess, err := s.find(tx, sid, clientSecret)
-		if err != nil {
-			return err
-		}
-		v = validation(sess)
-		return validity(sess, s.now())
-	})
-	if err != nil {
-		return Validation{}, err
-	}
-	return v, nil
+	return s.validated(ctx, s.Store.View, sid, clientSecret, func(store.Tx, store.Session) error { return nil })
 }
 
 // Redeem is Validated that succeeds once: of many calls at once, on one node or
 // on several, one gets the validation and the others ErrNoSession.
 func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
+	return s.validated(ctx, s.Store.Update, sid, clientSecret, func(tx store.Tx, sess store.Session) error {
+		sess.RedeemedAt = s.now()
+		return tx.PutSession(sess)
+	})
+}
+
+// validated finds a validated session in a unit of work, and does more with it
+// in the same.
+func (s *Service) validated(
+	ctx context.Context, unit func(context.Context, func(store.Tx) error) error, sid, clientSecret string,
+	more func(store.Tx, store.Session) error,
+) (Validation, error) {
 	if err := s.enter(); err != nil {
 		return Validation{}, err
 	}
@@ -120,7 +114,7 @@ func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validat
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	var v Validation
-	err := s.Store.Update(ctx, func(tx store.Tx) error {
+	err := unit(ctx, func(tx store.Tx) error {
 		sess, err := s.find(tx, sid, clientSecret)
 		if err != nil {
 			return err
@@ -129,8 +123,7 @@ func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validat
 			return err
 		}
 		v = validation(sess)
-		sess.RedeemedAt = s.now()
-		return tx.PutSession(sess)
+		return more(tx, sess)
 	})
 	if err != nil {
 		return Validation{}, err
