@@ -7,6 +7,7 @@ import (
 	"io"
 	"math/rand/v2"
 	"net"
+	"slices"
 	"strings"
 	"time"
 
@@ -48,32 +49,18 @@ func conflictsOf(d gorm.Dialector) func(error) conflict {
 }
 
 func busy(err error) bool {
-	var standard interface{ SQLState() string }
-	if errors.As(err, &standard) {
-		switch standard.SQLState() {
-		case "40001", "40P01": // serialization_failure, deadlock_detected
-			return true
-		default:
-			return false
-		}
+	if state, ok := sqlState(err); ok {
+		return state == "40001" || state == "40P01" // serialization_failure, deadlock_detected
 	}
-	text := err.Error()
-	for _, sign := range []string{
+	return says(err,
 		"database is locked", "database table is locked", // SQLITE_BUSY, SQLITE_LOCKED
 		"Error 1213", "Error 1205", "Error 1020", // MySQL: deadlock, lock wait, row changed since read
-	} {
-		if strings.Contains(text, sign) {
-			return true
-		}
-	}
-	return false
+	)
 }
 
 // lost tells whether the connection broke, or the server is closing or opening.
 func lost(err error) bool {
-	var standard interface{ SQLState() string }
-	if errors.As(err, &standard) {
-		state := standard.SQLState()
+	if state, ok := sqlState(err); ok {
 		// connection exceptions; shutdown, crash, starting up; too many connections
 		return strings.HasPrefix(state, "08") || strings.HasPrefix(state, "57P0") || state == "53300"
 	}
@@ -82,35 +69,37 @@ func lost(err error) bool {
 		errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
 		return true
 	}
-	text := err.Error()
-	for _, sign := range []string{
+	return says(err,
 		"invalid connection", "conn closed", // MySQL's driver, pgx
 		"Error 1040", "Error 1053", "Error 1927", // MySQL: too many connections, shutting down, killed
-	} {
-		if strings.Contains(text, sign) {
-			return true
-		}
-	}
-	return false
+	)
 }
 
 // missing tells whether a table or a column is not there.
 func missing(err error) bool {
-	var standard interface{ SQLState() string }
-	if errors.As(err, &standard) {
-		state := standard.SQLState()
+	if state, ok := sqlState(err); ok {
 		return state == "42P01" || state == "42703" // undefined_table, undefined_column
 	}
-	text := err.Error()
-	for _, sign := range []string{
+	return says(err,
 		"no such table", "no such column", "has no column named", // SQLite
 		"Error 1146", "Error 1054", // MySQL
-	} {
-		if strings.Contains(text, sign) {
-			return true
-		}
+	)
+}
+
+// sqlState returns the standard's code for an error, as drivers for PostgreSQL
+// give it.
+func sqlState(err error) (state string, ok bool) {
+	var standard interface{ SQLState() string }
+	if !errors.As(err, &standard) {
+		return "", false
 	}
-	return false
+	return standard.SQLState(), true
+}
+
+// says tells whether one of the signs is in the message of err.
+func says(err error, signs ...string) bool {
+	text := err.Error()
+	return slices.ContainsFunc(signs, func(sign string) bool { return strings.Contains(text, sign) })
 }
 
 const (
