@@ -230,12 +230,7 @@ func (l *ledger) step(url string) answer {
 // returns. The server may be killed meanwhile.
 func (l *ledger) storm(url string, callers int, stop <-chan struct{}) {
 	together(callers, func(int) {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !closed(stop) {
 			if l.step(url).err != nil {
 				time.Sleep(time.Millisecond)
 			}
@@ -263,4 +258,13 @@ func together(n int, fn func(i int)) {
 		all.Go(func() { fn(i) })
 	}
 	all.Wait()
+}
+
+func closed(c <-chan struct{}) bool {
+	select {
+	case <-c:
+		return true
+	default:
+		return false
+	}
 }

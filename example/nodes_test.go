@@ -227,12 +227,7 @@ type balancer struct {
 // balanced makes new requests through a balancer until stop is closed.
 func (l *ledger) balanced(b *balancer, callers int, stop <-chan struct{}) {
 	together(callers, func(turn int) {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !closed(stop) {
 			a := l.open()
 			attempt := a.next()
 			got := answer{}

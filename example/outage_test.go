@@ -75,12 +75,7 @@ func (l *ledger) expectFailuresUntil(restored time.Time) {
 func (l *ledger) patient(url string, callers int, stop <-chan struct{}) {
 	const most = 40 * time.Second // a claim whose commit was lost waits for its lease
 	together(callers, func(int) {
-		for {
-			select {
-			case <-stop:
-				return
-			default:
-			}
+		for !closed(stop) {
 			a := l.open()
 			attempt := a.next()
 			begin := time.Now()
