@@ -119,6 +119,44 @@ func TestLostConnections(t *testing.T) {
 	}
 }
 
+// What databases say of a deadlock or a serialisation failure is that nothing of
+// the unit was kept: it is run again, also when COMMIT said so.
+func TestConflicts(t *testing.T) {
+	t.Parallel()
+	for _, conflict := range []error{
+		stateError("40001"), stateError("40P01"), errors.New("database is locked"), errors.New("database table is locked"),
+		errors.New("Error 1213 (40001): Deadlock found"), errors.New("Error 1205 (HY000): Lock wait timeout exceeded"),
+		errors.New("Error 1020 (HY000): Record has changed since last read"),
+	} {
+		for _, statement := range []string{"BEGIN", "INSERT", "SELECT", "COMMIT"} {
+			t.Run(fmt.Sprintf("%v at %s", conflict, statement), func(t *testing.T) {
+				t.Parallel()
+				s, f := openFaulty(t)
+				failures := 3
+				f.beforeEach(func(text string) error {
+					if strings.HasPrefix(text, statement) && failures > 0 {
+						failures--
+						return conflict
+					}
+					return nil
+				})
+				err := s.Update(t.Context(), func(tx store.Tx) error {
+					if _, err := tx.SessionBySID("sid"); !errors.Is(err, store.ErrNotFound) {
+						return err
+					}
+					return tx.PutSession(session(1))
+				})
+				if err != nil || failures != 0 {
+					t.Errorf("Update: %v, with %d conflicts to come", err, failures)
+				}
+				if err := expectSID(t.Context(), s, session(1).SID); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	}
+}
+
 // stateError is an error as the drivers of PostgreSQL have it.
 type stateError string
 
