@@ -31,10 +31,20 @@ func migrateAtOnce(t *testing.T, s server) {
 		name       string
 		statements []string
 	}{
-		{"Empty", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_schema"}},
-		{"NoTables", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DELETE FROM threepid_schema"}},
+		{"Empty", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_buckets", "DROP TABLE threepid_schema"}},
+		{"NoTables", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_buckets", "DELETE FROM threepid_schema"}},
 		{"NoAssociations", []string{"DELETE FROM threepid_sessions", "DROP TABLE threepid_associations", "DELETE FROM threepid_schema"}},
 		{"NoVersion", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DELETE FROM threepid_schema"}},
+		{"Version1", []string{
+			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_buckets",
+			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
+			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
+			"UPDATE threepid_schema SET version = 1",
+		}},
+		{"HalfWay", []string{
+			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_buckets",
+			"ALTER TABLE threepid_sessions DROP COLUMN client", "UPDATE threepid_schema SET version = 1",
+		}},
 		{"Complete", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations"}},
 	} {
 		for range rounds {
@@ -90,13 +100,19 @@ func startAtOnce(t *testing.T, s server, dsn string) {
 func expectComplete(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	var versions []int
-	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 1 {
-		t.Errorf("threepid_schema has %v, error %v; want version 1, once", versions, err)
+	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 2 {
+		t.Errorf("threepid_schema has %v, error %v; want version 2, once", versions, err)
+	}
+	for _, column := range []string{"decoy", "texts", "client", "client_texts"} {
+		if !db.Migrator().HasColumn("threepid_sessions", column) {
+			t.Errorf("threepid_sessions has no column %s", column)
+		}
 	}
 	for _, row := range [][2]string{
 		{"threepid_sessions", "threepid_sessions_session_key"},
 		{"threepid_sessions", "threepid_sessions_expires_at"},
 		{"threepid_associations", "threepid_associations_user_id"},
+		{"threepid_buckets", "threepid_buckets_expires_at"},
 	} {
 		if !db.Migrator().HasIndex(row[0], row[1]) {
 			t.Errorf("%s has no index %s", row[0], row[1])

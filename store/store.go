@@ -2,8 +2,8 @@
 // it. It imports nothing but the standard library, so that a store can be
 // written without pulling in any other.
 //
-// Two interfaces live here. [Store] holds validation sessions; [Accounts] says
-// which account a number belongs to. They are separate because a host usually
+// Two interfaces live here. [Store] holds validation sessions and the buckets
+// that limits fill; [Accounts] says which account a number belongs to. They are separate because a host usually
 // has a table of accounts already and hardly ever one of sessions.
 //
 // The words View and Update are bbolt's, for the same reason: the rules are
@@ -15,6 +15,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"errors"
+	"strings"
 	"time"
 )
 
@@ -34,7 +35,7 @@ var (
 	ErrUnsupported = errors.New("store: not supported")
 )
 
-// Store keeps validation sessions. All methods may be called from many
+// Store keeps validation sessions and buckets. All methods may be called from many
 // goroutines, and by many processes over one database.
 //
 // An error that is none of this package's sentinels means that the store
@@ -42,7 +43,7 @@ var (
 // a whole or not at all.
 type Store interface {
 	// View calls fn with a read-only Tx and returns fn's error. What fn reads
-	// is consistent. PutSession inside View is an error.
+	// is consistent. To put anything inside View is an error.
 	View(ctx context.Context, fn func(Tx) error) error
 
 	// Update calls fn with a Tx. When fn returns nil, all that it put is
@@ -51,23 +52,23 @@ type Store interface {
 	//
 	// fn may run more than once, because a conflict with another process is
 	// settled by running it again: it must change nothing but the Tx and
-	// variables that it sets anew each time. A session that is read inside
-	// Update is not changed by anyone else before Update ends, and two Updates
-	// that create the same session do not both succeed on their first reading.
+	// variables that it sets anew each time. What is read inside Update, sessions
+	// and buckets, is not changed by anyone else before Update ends, and two
+	// Updates that create the same do not both succeed on their first reading.
 	//
 	// A ctx that is done before the unit begins ends Update with its error.
 	// Once begun, a unit may be carried through whatever becomes of ctx.
 	Update(ctx context.Context, fn func(Tx) error) error
 
-	// DeleteExpired deletes at most limit sessions whose ExpiresAt is at or
-	// before now, and returns how many went. None to delete is no error. It
+	// DeleteExpired deletes at most limit sessions and buckets, taken together,
+	// whose ExpiresAt is at or before now, and returns how many went. None to delete is no error. It
 	// is meant to be called in small chunks: it holds up writers meanwhile.
 	DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error)
 }
 
 // Tx is what a unit of work sees: the store as it was when the unit began, and
 // the unit's own changes. It is used by one goroutine, and not after fn ended.
-// A Session that it returns is the caller's own copy.
+// What it returns is the caller's own copy.
 type Tx interface {
 	// SessionByKey returns the session with that key, or ErrNotFound. Expired
 	// sessions are found until they are deleted.
@@ -81,9 +82,21 @@ type Tx interface {
 	// session with that key, s replaces it, its sid included; otherwise s is new.
 	// Two sessions never have one sid: putting a second one fails.
 	PutSession(s Session) error
+
+	// Buckets returns the buckets with those keys, in the order of the keys, in
+	// which none stands twice. One that is not there is returned with that key
+	// and nothing else: absent and empty are the same. Inside Update all of them
+	// are locked, in an order that is the same for all callers.
+	Buckets(keys []Key) ([]Bucket, error)
+
+	// PutBuckets stores buckets, whole, in which none stands twice. Each must
+	// have been read in this unit, also if it was absent: one that was not is an
+	// error.
+	PutBuckets(buckets []Bucket) error
 }
 
-// Key identifies a session by what the client sent: see [SessionKey].
+// Key identifies a session by what the client sent, see [SessionKey], or a
+// bucket by what it counts, see [BucketKey]. It does not tell what that was.
 type Key [sha256.Size]byte
 
 // SessionKey returns the key of the session for a client_secret, the country
@@ -92,6 +105,12 @@ type Key [sha256.Size]byte
 func SessionKey(clientSecret, country, msisdn string) Key {
 	// NUL occurs in none of the three, so no two triples give the same bytes.
 	return sha256.Sum256([]byte(clientSecret + "\x00" + country + "\x00" + msisdn))
+}
+
+// BucketKey returns the key of the bucket for one subject of a scope, such as
+// one number, or one number and one client. No part may contain NUL.
+func BucketKey(scope string, subject ...string) Key {
+	return sha256.Sum256([]byte(scope + "\x00" + strings.Join(subject, "\x00")))
 }
 
 // Purpose is what a client wants to validate its number for.
@@ -113,6 +132,7 @@ const (
 	OutcomeAccepted Outcome = "accepted" // the provider took the SMS
 	OutcomeFailed   Outcome = "failed"   // another try may work
 	OutcomeRejected Outcome = "rejected" // the provider will never reach this number
+	OutcomeUnknown  Outcome = "unknown"  // the provider took too long: the SMS may have left
 )
 
 // Session is one validation of one number by one client. Times are Unix
@@ -144,11 +164,30 @@ type Session struct {
 	TokenExpiresAt int64
 	WrongTries     int // with this nonce
 
+	// Decoy says that the session only looks like one: its number is not to be
+	// validated, the text said so, and no token is right.
+	Decoy bool
+
+	// What the session has taken from the buckets and nobody has confirmed:
+	// Texts in all, ClientTexts of them by the client that asked last. Client
+	// stands for that client without telling its address; it may be empty.
+	Texts       int
+	Client      string // at most 64 bytes
+	ClientTexts int
+
 	ValidatedAt int64 // when the right token was submitted
 	RedeemedAt  int64 // when the host took the validation; it cannot be taken again
 
 	CreatedAt int64
 	ExpiresAt int64 // when DeleteExpired may delete it
+}
+
+// Bucket is what is remembered of one subject, such as a client or a block of
+// numbers, to limit it. What State means is no business of the store.
+type Bucket struct {
+	Key       Key    // unique
+	State     string // UTF-8, at most 2,000 bytes
+	ExpiresAt int64  // when DeleteExpired may delete it; Unix milliseconds
 }
 
 // Accounts says which account a number belongs to. Numbers are E.164 without

@@ -104,9 +104,9 @@ func says(err error, signs ...string) bool {
 
 const (
 	// maxTries bounds how often a unit is run. A unit that really meets others
-	// gets through in two or three; one that never can, such as a sid that is
-	// taken, is given up after a quarter of a second at most.
-	maxTries   = 10
+	// gets through in two or three, and where deadlocks are many seldom in ten; one
+	// that never can, such as a sid that is taken, is given up after a second at most.
+	maxTries   = 20
 	firstPause = time.Millisecond
 	maxPause   = 64 * time.Millisecond
 )

@@ -1,6 +1,6 @@
-// Package gormstore keeps sessions and associations in any database that GORM
-// has a dialect for, in three tables of its own: threepid_sessions,
-// threepid_associations and threepid_schema.
+// Package gormstore keeps sessions, buckets and associations in any database
+// that GORM has a dialect for, in four tables of its own: threepid_sessions,
+// threepid_buckets, threepid_associations and threepid_schema.
 //
 // GORM makes the tables and writes the SQL of the database's dialect, once.
 // Running it is left to database/sql and statements prepared there: reflection
@@ -13,7 +13,6 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -159,64 +158,6 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 		}
 		return s.writer.run(ctx, work)
 	})
-}
-
-// deleteAtOnce bounds the sids in one DELETE: databases bound the parameters of
-// a statement.
-const deleteAtOnce = 500
-
-// DeleteExpired implements [store.Store]. The sessions that expired first go
-// first.
-//
-// The sids are looked up before, not in a sub-select: MySQL takes no LIMIT
-// there. So their expiry is tested again where they are deleted. And when there
-// is nothing to delete, nobody waits for the write lock.
-func (s *Store) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
-	if limit <= 0 {
-		return 0, ctx.Err()
-	}
-	sids, err := s.expired(ctx, now, limit)
-	if err != nil || len(sids) == 0 {
-		return 0, err
-	}
-	deleted := 0
-	err = s.write(ctx, func(u *unit) error {
-		deleted = 0
-		for rest := sids; len(rest) > 0; {
-			chunk := rest[:min(len(rest), deleteAtOnce)]
-			rest = rest[len(chunk):]
-			n, err := u.execText("delete expired sessions", s.text(func(db *gorm.DB) *gorm.DB {
-				return db.Where("expires_at <= ? AND sid IN ?", now.UnixMilli(), chunk).Delete(&sessionRow{})
-			}))
-			if err != nil {
-				return err
-			}
-			deleted += n
-		}
-		return nil
-	})
-	if err != nil {
-		return 0, err
-	}
-	return deleted, nil
-}
-
-func (s *Store) expired(ctx context.Context, now time.Time, limit int) (sids []string, err error) {
-	err = s.read(ctx, func(u *unit) error {
-		sids = nil
-		return u.eachText("find expired sessions", s.text(func(db *gorm.DB) *gorm.DB {
-			return db.Model(&sessionRow{}).Select("sid").Where("expires_at <= ?", now.UnixMilli()).
-				Order("expires_at").Limit(limit).Find(&[]sessionRow{})
-		}), func(row scanner) error {
-			var sid string
-			if err := row.Scan(&sid); err != nil {
-				return err
-			}
-			sids = append(sids, sid)
-			return nil
-		})
-	})
-	return sids, err
 }
 
 // text returns the statement that build makes, without running it.

@@ -19,16 +19,33 @@ type migration func(*gorm.DB) error
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables}
+	return []migration{createTables, addBuckets}
 }
 
 func createTables(tx *gorm.DB) error {
+	return createMissing(tx, &firstSessionRow{}, &associationRow{})
+}
+
+// addBuckets makes room for limits: a table, and what a session has taken.
+func addBuckets(tx *gorm.DB) error {
+	for _, column := range []string{"Decoy", "Texts", "Client", "ClientTexts"} {
+		if tx.Migrator().HasColumn(&sessionRow{}, column) {
+			continue
+		}
+		if err := tx.Migrator().AddColumn(&sessionRow{}, column); err != nil {
+			return err
+		}
+	}
+	return createMissing(tx, &bucketRow{})
+}
+
+func createMissing(tx *gorm.DB, tables ...any) error {
 	if tx.Name() == "mysql" {
 		// The host's default may be a character set without emoji, or a
 		// collation that takes one case for the other.
 		tx = tx.Set("gorm:table_options", "DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
 	}
-	for _, table := range []any{&sessionRow{}, &associationRow{}} {
+	for _, table := range tables {
 		if tx.Migrator().HasTable(table) {
 			continue
 		}
@@ -99,7 +116,7 @@ func checkTables(tx *gorm.DB) error {
 	for _, table := range []struct {
 		row     any
 		columns []string
-	}{{&[]sessionRow{}, sessionColumns()}, {&[]associationRow{}, associationColumns()}} {
+	}{{&[]sessionRow{}, sessionColumns()}, {&[]associationRow{}, associationColumns()}, {&[]bucketRow{}, bucketColumns()}} {
 		if err := tx.Select(table.columns).Where("1 = 0").Find(table.row).Error; err != nil {
 			if missing(err) {
 				err = fmt.Errorf("%w: %w", errIncomplete, err)

@@ -26,7 +26,7 @@ func TestMigrate(t *testing.T) {
 	if err := expectSID(t.Context(), s, session(1).SID); err != nil {
 		t.Errorf("after a second Migrate: %v", err)
 	}
-	for _, index := range []string{"threepid_sessions_session_key", "threepid_sessions_expires_at", "threepid_associations_user_id"} {
+	for _, index := range []string{"threepid_sessions_session_key", "threepid_sessions_expires_at", "threepid_associations_user_id", "threepid_buckets_expires_at"} {
 		var n int
 		if err := db.Raw("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?", index).Scan(&n).Error; err != nil || n != 1 {
 			t.Errorf("index %s: found %d, error %v", index, n, err)
@@ -36,8 +36,47 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.Migrate(t.Context())
-	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 1") {
+	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 2") {
 		t.Errorf("over a newer schema: got %v, want ErrNewerSchema with both versions", err)
+	}
+}
+
+// TestMigrateFromVersion1 has a database that the first release made be brought
+// up to date, also after that was cut off half-way: what is in it stays.
+func TestMigrateFromVersion1(t *testing.T) {
+	t.Parallel()
+	for _, cut := range []string{"", "ALTER TABLE threepid_sessions ADD COLUMN decoy integer NOT NULL DEFAULT 0"} {
+		db := openHost(t, nil)
+		s := newStore(t, db, gormstore.Options{})
+		want := session(1)
+		if err := s.Update(t.Context(), put(want)); err != nil {
+			t.Fatal(err)
+		}
+		for _, statement := range []string{
+			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
+			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
+			"DROP TABLE threepid_buckets", "UPDATE threepid_schema SET version = 1", cut,
+		} {
+			if err := db.Exec(statement).Error; statement != "" && err != nil {
+				t.Fatal(err)
+			}
+		}
+		s = newStore(t, db, gormstore.Options{})
+		if err := expectSID(t.Context(), s, want.SID); err != nil {
+			t.Errorf("after %q: %v", cut, err)
+		}
+		err := s.Update(t.Context(), func(tx store.Tx) error {
+			old, err := tx.SessionBySID(want.SID)
+			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "") {
+				t.Errorf("an old session has %+v", old)
+			}
+			old.Texts = 3
+			_, readErr := tx.Buckets([]store.Key{{1}})
+			return errors.Join(err, readErr, tx.PutSession(old), tx.PutBuckets([]store.Bucket{{Key: store.Key{1}, State: "x"}}))
+		})
+		if err != nil {
+			t.Errorf("after %q: %v", cut, err)
+		}
 	}
 }
 
@@ -62,6 +101,7 @@ func TestTablesTakenAway(t *testing.T) {
 	for _, row := range []struct{ statement, names string }{
 		{"DROP TABLE threepid_sessions", "threepid_sessions"},
 		{"DROP TABLE threepid_associations", "threepid_associations"},
+		{"DROP TABLE threepid_buckets", "threepid_buckets"},
 		{"ALTER TABLE threepid_sessions DROP COLUMN nonce", "nonce"},
 	} {
 		t.Run(row.statement, func(t *testing.T) {
@@ -71,7 +111,11 @@ func TestTablesTakenAway(t *testing.T) {
 			use := func() error {
 				_, err := s.DeleteExpired(t.Context(), time.UnixMilli(1), 10)
 				_, listErr := s.List(t.Context(), "alice")
-				return errors.Join(err, listErr, s.Update(t.Context(), put(session(1))), expectSID(t.Context(), s, session(1).SID))
+				bucketErr := s.View(t.Context(), func(tx store.Tx) error {
+					_, err := tx.Buckets([]store.Key{{1}})
+					return err
+				})
+				return errors.Join(err, listErr, bucketErr, s.Update(t.Context(), put(session(1))), expectSID(t.Context(), s, session(1).SID))
 			}
 			if err := use(); err != nil {
 				t.Fatal(err)

@@ -16,10 +16,12 @@ const (
 	findBySID
 	findOwner
 	listNumbers
+	findBuckets // bucketsAtOnce of them
 
 	lockByKey // the same with the row locked until the transaction ends
 	lockBySID
 	lockOwner
+	lockBuckets
 
 	insertSession
 	updateSession // leaves the indexed columns alone
@@ -33,7 +35,18 @@ const (
 	releaseSavepoint
 	rollBackToSavepoint
 
-	queryCount
+	singleQueries
+)
+
+// bucketsAtOnce is how many buckets are read or put in one statement: on a
+// server each statement is a round trip.
+const bucketsAtOnce = 8
+
+// These put one row; those after them two, and so on up to bucketsAtOnce.
+const (
+	insertBuckets = singleQueries
+	upsertBuckets = insertBuckets + bucketsAtOnce
+	queryCount    = upsertBuckets + bucketsAtOnce
 )
 
 // conditional tells whether a statement changes a row only if it is as it was.
@@ -41,11 +54,17 @@ func (q query) conditional() bool { return q == updateSession || q == moveSessio
 
 type queryTexts [queryCount]string
 
-func readerQueries() []query { return []query{findByKey, findBySID, findOwner, listNumbers} }
+func readerQueries() []query {
+	return []query{findByKey, findBySID, findOwner, listNumbers, findBuckets}
+}
 
 func writerQueries(sqlite bool) []query {
 	uses := []query{
 		lockByKey, lockBySID, lockOwner, insertSession, updateSession, moveSession, insertAssociation, deleteAssociation,
+		lockBuckets,
+	}
+	for n := range query(bucketsAtOnce) {
+		uses = append(uses, insertBuckets+n, upsertBuckets+n)
 	}
 	if sqlite {
 		return append(uses, takeLock, setSavepoint, releaseSavepoint, rollBackToSavepoint)
@@ -66,7 +85,10 @@ func writeQueries(db *gorm.DB) (*queryTexts, error) {
 			Order("added_at, msisdn").Find(&[]associationRow{})
 	}
 	w.put(findByKey, sessions(w.db, "session_key = ?"))
-	w.put(findBySID, sessions(w.db, "sid = ?"))
+	// The greatest sid that is not above the one asked for: a row is read, whether
+	// that is it or not, and how long it takes does not tell which sids there are.
+	w.put(findBySID, w.raw("SELECT "+strings.Join(sessionColumns(), ", ")+" FROM "+sessionRow{}.TableName()+
+		" WHERE sid <= ? ORDER BY sid DESC LIMIT 1"))
 	w.put(lockByKey, sessions(w.db.Clauses(locking), "session_key = ?"))
 	w.put(lockBySID, sessions(w.db.Clauses(locking), "sid = ?"))
 	w.put(findOwner, associations(w.db, "msisdn = ?"))
@@ -78,11 +100,31 @@ func writeQueries(db *gorm.DB) (*queryTexts, error) {
 	w.put(moveSession, w.raw(updateSessions(sessionColumns()[:changeableColumns])))
 	w.put(insertAssociation, w.raw(insertInto(associationRow{}.TableName(), associationColumns())))
 	w.put(deleteAssociation, w.raw("DELETE FROM threepid_associations WHERE msisdn = ?"))
+	w.putBuckets(locking)
 	w.put(takeLock, w.raw("UPDATE threepid_schema SET version = version WHERE 0 = 1"))
 	w.put(setSavepoint, w.raw("SAVEPOINT threepid_unit"))
 	w.put(releaseSavepoint, w.raw("RELEASE threepid_unit"))
 	w.put(rollBackToSavepoint, w.raw("ROLLBACK TO threepid_unit"))
 	return &w.texts, w.err
+}
+
+// putBuckets writes the statements about several buckets. Those that are there
+// when they are put are locked, and may be overwritten.
+func (w *queryWriter) putBuckets(locking clause.Locking) {
+	find := func(tx *gorm.DB) *gorm.DB {
+		return tx.Model(&bucketRow{}).Select(bucketColumns()).Where("bucket_key IN ?", make([][]byte, bucketsAtOnce)).
+			Order("bucket_key").Find(&[]bucketRow{})
+	}
+	w.put(findBuckets, find(w.db))
+	w.put(lockBuckets, find(w.db.Clauses(locking)))
+	overwrite := clause.OnConflict{
+		Columns: []clause.Column{{Name: "bucket_key"}}, DoUpdates: clause.AssignmentColumns([]string{"state", "expires_at"}),
+	}
+	for n := range query(bucketsAtOnce) {
+		rows := make([]bucketRow, n+1)
+		w.put(insertBuckets+n, w.db.Create(&rows))
+		w.put(upsertBuckets+n, w.db.Clauses(overwrite).Create(&rows))
+	}
 }
 
 type queryWriter struct {

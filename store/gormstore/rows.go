@@ -6,15 +6,25 @@ import (
 	"example.com/threepid/store"
 )
 
-// The rows below are the tables as the first migration makes them; a later one
-// does not edit them but brings structs of its own. Column names are spelled
+// The rows below are the tables as the migrations make them. What the first one
+// made is firstSessionRow: a later one does not edit that but adds to it. Column names are spelled
 // out because the host's naming strategy is not ours to rely on, and sizes
 // because MySQL indexes no text without one: 255 characters are 1,020 bytes
 // there, of 3,072 that an index may have. Times are Unix milliseconds.
 
-// sessionRow is the table threepid_sessions. sid comes first and is time
-// ordered, so that new rows lie together.
+// sessionRow is the table threepid_sessions.
 type sessionRow struct {
+	firstSessionRow `gorm:"embedded"`
+
+	Decoy       int64  `gorm:"column:decoy;not null;default:0"` // 1: it is one
+	Texts       int64  `gorm:"column:texts;not null;default:0"`
+	Client      string `gorm:"column:client;size:64;not null;default:''"`
+	ClientTexts int64  `gorm:"column:client_texts;not null;default:0"`
+}
+
+// firstSessionRow is the table as it was at first. sid comes first and is time
+// ordered, so that new rows lie together.
+type firstSessionRow struct {
 	SID            string `gorm:"column:sid;size:255;primaryKey"`
 	SessionKey     []byte `gorm:"column:session_key;size:32;not null;uniqueIndex:threepid_sessions_session_key"`
 	MSISDN         string `gorm:"column:msisdn;size:20;not null"`
@@ -40,7 +50,20 @@ type sessionRow struct {
 }
 
 // TableName implements GORM's Tabler.
-func (sessionRow) TableName() string { return "threepid_sessions" }
+func (firstSessionRow) TableName() string { return "threepid_sessions" }
+
+// TableName implements GORM's Tabler.
+func (sessionRow) TableName() string { return firstSessionRow{}.TableName() }
+
+// bucketRow is the table threepid_buckets.
+type bucketRow struct {
+	BucketKey []byte `gorm:"column:bucket_key;size:32;primaryKey"`
+	State     string `gorm:"column:state;size:2000;not null"`
+	ExpiresAt int64  `gorm:"column:expires_at;not null;index:threepid_buckets_expires_at"`
+}
+
+// TableName implements GORM's Tabler.
+func (bucketRow) TableName() string { return "threepid_buckets" }
 
 // associationRow is the table threepid_associations.
 type associationRow struct {
@@ -64,8 +87,8 @@ func (schemaRow) TableName() string { return "threepid_schema" }
 
 // How many of sessionColumns no index has, and how many may change.
 const (
-	unindexedColumns  = 16
-	changeableColumns = 18
+	unindexedColumns  = 20
+	changeableColumns = 22
 )
 
 // sessionColumns lists the columns in the order of sessionValues and
@@ -77,23 +100,31 @@ func sessionColumns() []string {
 	return []string{
 		"version", "msisdn", "country", "purpose", "next_link", "attempt", "claim_id", "claim_attempt", "lease_until", "outcome",
 		"nonce", "token_expires_at", "wrong_tries", "validated_at", "redeemed_at", "created_at",
+		"decoy", "texts", "client", "client_texts",
 		"sid", "expires_at", "session_key",
 	}
 }
 
 func sessionValues(s *store.Session, version int64) []any {
+	decoy := int64(0)
+	if s.Decoy {
+		decoy = 1
+	}
 	return []any{
 		version, s.MSISDN, s.Country, string(s.Purpose), s.NextLink, s.Attempt, s.ClaimID, s.ClaimAttempt, s.LeaseUntil,
 		string(s.Outcome), s.Nonce, s.TokenExpiresAt, int64(s.WrongTries), s.ValidatedAt, s.RedeemedAt, s.CreatedAt,
+		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts),
 		s.SID, s.ExpiresAt, s.Key[:],
 	}
 }
 
 func scanSession(row scanner) (s store.Session, version int64, err error) {
 	var key []byte
+	var decoy int64
 	err = row.Scan(
 		&version, &s.MSISDN, &s.Country, &s.Purpose, &s.NextLink, &s.Attempt, &s.ClaimID, &s.ClaimAttempt, &s.LeaseUntil,
 		&s.Outcome, &s.Nonce, &s.TokenExpiresAt, &s.WrongTries, &s.ValidatedAt, &s.RedeemedAt, &s.CreatedAt,
+		&decoy, &s.Texts, &s.Client, &s.ClientTexts,
 		&s.SID, &s.ExpiresAt, &key,
 	)
 	if err != nil {
@@ -103,7 +134,22 @@ func scanSession(row scanner) (s store.Session, version int64, err error) {
 		return store.Session{}, 0, fmt.Errorf("session_key has %d bytes, not %d", len(key), len(s.Key))
 	}
 	copy(s.Key[:], key)
+	s.Decoy = decoy != 0
 	return s, version, nil
+}
+
+func bucketColumns() []string { return []string{"bucket_key", "state", "expires_at"} }
+
+func scanBucket(row scanner) (b store.Bucket, err error) {
+	var key []byte
+	if err := row.Scan(&key, &b.State, &b.ExpiresAt); err != nil {
+		return store.Bucket{}, err
+	}
+	if len(key) != len(b.Key) {
+		return store.Bucket{}, fmt.Errorf("bucket_key has %d bytes, not %d", len(key), len(b.Key))
+	}
+	copy(b.Key[:], key)
+	return b, nil
 }
 
 func associationColumns() []string { return []string{"msisdn", "user_id", "validated_at", "added_at"} }

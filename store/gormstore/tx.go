@@ -6,7 +6,7 @@ import (
 	"example.com/threepid/store"
 )
 
-var errReadOnly = errors.New("gormstore: put session: the unit is read-only")
+var errReadOnly = errors.New("gormstore: put: the unit is read-only")
 
 // tx is what a unit of work sees of its transaction.
 type tx struct {
@@ -14,6 +14,7 @@ type tx struct {
 	byKey, bySID query
 	readOnly     bool
 	known        map[store.Key]known // the sessions that this unit has read or put
+	buckets      map[store.Key]bool  // the buckets that it has read: whether they are there
 }
 
 // known is what a unit remembers of a session: what the database's indexes have
@@ -26,23 +27,17 @@ type known struct {
 
 // SessionByKey implements [store.Tx].
 func (t *tx) SessionByKey(key store.Key) (store.Session, error) {
-	s, err := t.session(t.byKey, key[:])
-	if err == nil && s.Key != key {
-		return store.Session{}, store.ErrNotFound
-	}
-	return s, err
+	return t.session(t.byKey, key[:], func(s *store.Session) bool { return s.Key == key })
 }
 
 // SessionBySID implements [store.Tx].
 func (t *tx) SessionBySID(sid string) (store.Session, error) {
-	s, err := t.session(t.bySID, sid)
-	if err == nil && s.SID != sid { // a collation may take one case for the other
-		return store.Session{}, store.ErrNotFound
-	}
-	return s, err
+	return t.session(t.bySID, sid, func(s *store.Session) bool { return s.SID == sid })
 }
 
-func (t *tx) session(q query, arg any) (s store.Session, err error) {
+// session reads the session that is the right one: findBySID finds another when
+// there is none, and a collation may take one case for the other.
+func (t *tx) session(q query, arg any, right func(*store.Session) bool) (s store.Session, err error) {
 	found, version := false, int64(0)
 	err = t.unit.each("read session", func(row scanner) (err error) {
 		found = true
@@ -52,7 +47,7 @@ func (t *tx) session(q query, arg any) (s store.Session, err error) {
 	if err != nil {
 		return store.Session{}, err
 	}
-	if !found {
+	if !found || !right(&s) {
 		return store.Session{}, store.ErrNotFound
 	}
 	t.know(&s, version)

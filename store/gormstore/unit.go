@@ -320,8 +320,24 @@ func (u *unit) eachText(doing string, s *gorm.Statement, fn func(scanner) error)
 // what it has put itself.
 func (u *unit) willRead() error {
 	u.reads++
-	if u.failed == nil && u.tx == nil && (u.reads > 1 || u.put != nil) {
-		u.failed = errNeedsTransaction
+	if u.tx == nil && (u.reads > 1 || u.put != nil) {
+		return u.refuse(errNeedsTransaction)
+	}
+	return u.failed
+}
+
+// needsTransaction fails a unit that does more than a light one can.
+func (u *unit) needsTransaction() error {
+	if u.light {
+		return u.refuse(errNeedsTransaction)
+	}
+	return u.failed
+}
+
+// refuse fails the unit, if nothing has yet, for what cannot be done in it.
+func (u *unit) refuse(err error) error {
+	if u.failed == nil {
+		u.failed = err
 	}
 	return u.failed
 }

@@ -7,6 +7,7 @@ import (
 	"cmp"
 	"context"
 	"errors"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -26,6 +27,7 @@ type Store struct {
 	mu           sync.RWMutex
 	sessions     map[store.Key]store.Session
 	keys         map[string]store.Key // by sid
+	buckets      map[store.Key]store.Bucket
 	associations map[string]store.Association
 }
 
@@ -34,6 +36,7 @@ func New() *Store {
 	return &Store{
 		sessions:     make(map[store.Key]store.Session),
 		keys:         make(map[string]store.Key),
+		buckets:      make(map[store.Key]store.Bucket),
 		associations: make(map[string]store.Association),
 	}
 }
@@ -55,7 +58,10 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	t := &tx{base: s, known: make(map[store.Key]bool), staged: make(map[store.Key]store.Session)}
+	t := &tx{
+		base: s, known: make(map[store.Key]bool), staged: make(map[store.Key]store.Session),
+		stagedBuckets: make(map[store.Key]store.Bucket),
+	}
 	if err := fn(t); err != nil {
 		return err
 	}
@@ -63,6 +69,7 @@ func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
 		return t.failed
 	}
 	s.apply(t.staged)
+	maps.Copy(s.buckets, t.stagedBuckets)
 	return nil
 }
 
@@ -95,6 +102,15 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time, limit int) (in
 		if s.sessions[key].ExpiresAt <= now.UnixMilli() {
 			delete(s.sessions, key)
 			delete(s.keys, sid)
+			deleted++
+		}
+	}
+	for key, b := range s.buckets {
+		if deleted >= limit {
+			break
+		}
+		if b.ExpiresAt <= now.UnixMilli() {
+			delete(s.buckets, key)
 			deleted++
 		}
 	}
@@ -166,17 +182,20 @@ func (s *Store) List(ctx context.Context, userID string) ([]store.Association, e
 }
 
 var (
-	errReadOnly = errors.New("memstore: put session: the unit is read-only")
+	errReadOnly = errors.New("memstore: put: the unit is read-only")
 	errKeyTaken = errors.New("memstore: put session: there is one with that key, and this unit has not read it")
 	errSIDTaken = errors.New("memstore: put session: another session has that sid")
+	errUnread   = errors.New("memstore: put buckets: this unit has not read one of them")
 )
 
 // tx stages what a unit puts, so that an error or a panic leaves nothing to undo.
 type tx struct {
 	base     *Store
 	readOnly bool
-	known    map[store.Key]bool // keys that this unit has read or put; nil in a View
+	known    map[store.Key]bool // of sessions and buckets that this unit has read or put; nil in a View
 	staged   map[store.Key]store.Session
+
+	stagedBuckets map[store.Key]store.Bucket
 
 	// failed is the first put that failed. A unit whose fn disregards it must
 	// not keep the rest: all or nothing.
@@ -214,6 +233,37 @@ func (t *tx) PutSession(s store.Session) error {
 	}
 	t.known[s.Key] = true
 	t.staged[s.Key] = clone(s)
+	return nil
+}
+
+// Buckets implements [store.Tx].
+func (t *tx) Buckets(keys []store.Key) ([]store.Bucket, error) {
+	found := make([]store.Bucket, len(keys))
+	for i, key := range keys {
+		b, staged := t.stagedBuckets[key]
+		if !staged {
+			b = t.base.buckets[key]
+		}
+		b.Key = key
+		found[i] = b
+		if t.known != nil {
+			t.known[key] = true
+		}
+	}
+	return found, nil
+}
+
+// PutBuckets implements [store.Tx].
+func (t *tx) PutBuckets(buckets []store.Bucket) error {
+	if t.readOnly {
+		return errReadOnly
+	}
+	for _, b := range buckets {
+		if !t.known[b.Key] {
+			return t.fail(errUnread)
+		}
+		t.stagedBuckets[b.Key] = b
+	}
 	return nil
 }
 

@@ -49,6 +49,23 @@ type brokenTx struct {
 	byKey func(store.Key) (store.Session, error)
 	bySID func(string) (store.Session, error)
 	put   func(store.Session) error
+
+	buckets    func([]store.Key) ([]store.Bucket, error)
+	putBuckets func([]store.Bucket) error
+}
+
+func (t *brokenTx) Buckets(keys []store.Key) ([]store.Bucket, error) {
+	if t.buckets == nil {
+		return t.Tx.Buckets(keys)
+	}
+	return t.buckets(keys)
+}
+
+func (t *brokenTx) PutBuckets(buckets []store.Bucket) error {
+	if t.putBuckets == nil {
+		return t.Tx.PutBuckets(buckets)
+	}
+	return t.putBuckets(buckets)
 }
 
 func (t *brokenTx) SessionByKey(key store.Key) (store.Session, error) {
@@ -353,9 +370,13 @@ func doesNotLock() store.Store {
 			return err
 		}
 		puts := make(map[store.Key]store.Session)
+		var filled []store.Bucket
 		err := s.View(ctx, func(tx store.Tx) error {
 			return fn(&brokenTx{Tx: tx, put: func(session store.Session) error {
 				puts[session.Key] = session
+				return nil
+			}, putBuckets: func(buckets []store.Bucket) error {
+				filled = append(filled, buckets...)
 				return nil
 			}})
 		})
@@ -370,7 +391,7 @@ func doesNotLock() store.Store {
 					return err
 				}
 			}
-			return nil
+			return putsUnread(tx, filled)
 		})
 	})
 }

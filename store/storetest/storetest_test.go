@@ -26,6 +26,8 @@ func brokenStores() map[string]struct {
 	return map[string]entry{
 		"loses writes":       {losesWrites, []string{"RoundTrip", "RoundTripOfZeroValues", "ConcurrentKeys"}},
 		"loses the country":  {alters(func(s *store.Session) { s.Country = "" }), []string{"RoundTrip"}},
+		"loses the decoy":    {alters(func(s *store.Session) { s.Decoy = false }), []string{"RoundTrip"}},
+		"loses texts":        {alters(func(s *store.Session) { s.ClientTexts = 0 }), []string{"RoundTrip"}},
 		"loses the redeemed": {alters(func(s *store.Session) { s.RedeemedAt = 0 }), []string{"RoundTrip"}},
 		"truncates": {
 			alters(func(s *store.Session) { s.NextLink = s.NextLink[:min(len(s.NextLink), 255)] }),
@@ -44,16 +46,30 @@ func brokenStores() map[string]struct {
 		"hides expired":     {hidesExpired, []string{"ExpiredIsFoundUntilDeleted"}},
 		"reads behind":      {readsBehind, []string{"UnitReadsItsOwnWrites"}},
 
-		"commits on error":    {commitsOnError, []string{"ErrorKeepsNothing"}},
-		"commits on panic":    {commitsOnPanic, []string{"PanicKeepsNothing"}},
+		"loses buckets":        {withBuckets(nil, losesBuckets), []string{"BucketsRoundTrip", "ConcurrentBuckets"}},
+		"truncates states":     {withBuckets(nil, truncatesStates), []string{"BucketsRoundTrip"}},
+		"keeps first states":   {withBuckets(nil, keepsFirstStates), []string{"BucketsReplace", "BucketsReadTheirOwnWrites"}},
+		"puts unread buckets":  {withBuckets(nil, putsUnread), []string{"BucketsUnreadAreNotPut"}},
+		"nameless when absent": {withBuckets(nameless, nil), []string{"BucketsRoundTrip"}},
+		"sorts buckets":        {withBuckets(sorted, nil), []string{"BucketsAreInTheOrderOfTheKeys"}},
+		"reads buckets behind": {readsBucketsBehind, []string{"BucketsReadTheirOwnWrites"}},
+		"forgets buckets": {
+			expiring(func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error) {
+				return s.DeleteExpired(ctx, now, min(limit, 3))
+			}),
+			[]string{"BucketsExpire"},
+		},
+
+		"commits on error":    {commitsOnError, []string{"ErrorKeepsNothing", "BucketsFailureKeepsNothing"}},
+		"commits on panic":    {commitsOnPanic, []string{"PanicKeepsNothing", "BucketsFailureKeepsNothing"}},
 		"swallows a panic":    {swallowsPanic, []string{"PanicKeepsNothing"}},
 		"swallows an error":   {swallowsError, []string{"ErrorKeepsNothing", "SIDIsUnique"}},
 		"ignores the context": {ignoresContext, []string{"CancelledContext"}},
-		"View writes":         {viewsWrite, []string{"ViewIsReadOnly"}},
+		"View writes":         {viewsWrite, []string{"ViewIsReadOnly", "BucketsAreReadOnlyInView"}},
 		"View swallows":       {viewSwallowsError, []string{"ViewReturnsTheError"}},
-		"View drifts":         {viewsDrift, []string{"ViewIsConsistent"}},
+		"View drifts":         {viewsDrift, []string{"ViewIsConsistent", "ViewOfBucketsIsConsistent"}},
 		"fails under load":    {failsUnderLoad, []string{"ConcurrentIncrements", "ConcurrentCreation", "ConcurrentKeys"}},
-		"does not lock":       {doesNotLock, []string{"ConcurrentIncrements", "ConcurrentCreation", "ConcurrentCrossing"}},
+		"does not lock":       {doesNotLock, []string{"ConcurrentIncrements", "ConcurrentCreation", "ConcurrentCrossing", "ConcurrentBuckets", "ConcurrentBucketCreation"}},
 
 		"ignores the limit": {
 			expiring(func(s store.Store, ctx context.Context, now time.Time, _ int) (int, error) {
