@@ -8,10 +8,25 @@ import (
 	"errors"
 )
 
-// ErrRejected is wrapped by an error of Send to say that the provider will
-// never deliver to this number or country, so that trying again is pointless.
-// The client hears M_DESTINATION_REJECTED.
-var ErrRejected = errors.New("sms: the provider cannot reach this number")
+// What an error of Send wraps to say more than that another try may work. An
+// error that wraps none of these means that no text has left.
+var (
+	// ErrRejected says that the provider will never deliver to this number or
+	// country, so that trying again is pointless. The client hears
+	// M_DESTINATION_REJECTED.
+	ErrRejected = errors.New("sms: the provider cannot reach this number")
+
+	// ErrMisconfigured says that the operator has to do something: wrong
+	// credentials, no credit, a sender's name that is not allowed. It is logged
+	// as an error, and the number is not blamed: the client hears M_SEND_ERROR.
+	ErrMisconfigured = errors.New("sms: the provider refuses the account or its settings")
+
+	// ErrUncertain says that the text may have left: the connection broke, or the time was
+	// over, when the request was out and its answer was not in. So does
+	// context.DeadlineExceeded. Such a text is counted, and another try of it
+	// costs nothing.
+	ErrUncertain = errors.New("sms: the provider may have sent it")
+)
 
 // Message is one text message.
 type Message struct {
@@ -31,6 +46,10 @@ type Message struct {
 	// number tells none.
 	Country string
 
+	// From is who the text is from, in the provider's terms, for this message
+	// alone: see compose.Identify. Empty: the provider's own setting.
+	From string
+
 	// Attempt is the client's send_attempt, 0 or more. A greater one for the
 	// same number suggests that the text before it did not arrive.
 	Attempt int64
@@ -38,11 +57,10 @@ type Message struct {
 
 // Sender hands messages to a provider. Send is called from many goroutines.
 //
-// nil means that the provider accepted the message. An error for which
-// errors.Is(err, ErrRejected) holds means that it never will; any other error
-// means that another try may work. When it is not known whether the
-// provider accepted, the answer is an error: the try that follows carries the same
-// ID and the same Text.
+// nil means that the provider accepted the message. An error wraps ErrRejected,
+// ErrMisconfigured or ErrUncertain as the case may be; any other means that
+// another try may work. When it is not known whether the provider accepted, the
+// answer is an error: the try that follows carries the same ID and the same Text.
 //
 // ctx ends with the time a send may take; Send must return soon after. Errors are
 // logged, so they must hold no credential; the number and the token

@@ -15,6 +15,8 @@ const (
 	mostSecret   = 64       // bytes
 )
 
+var errURL = errors.New("webhook: the URL cannot be parsed")
+
 // parseAddress checks a URL and returns its host, with the port if it has one.
 func parseAddress(address string) (host string, err error) {
 	u, err := url.Parse(address)

@@ -27,12 +27,12 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
-	"net"
 	"net/http"
 	"strconv"
 	"time"
 
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/internal/httpcall"
 )
 
 const (
@@ -97,25 +97,8 @@ func New(address string, o Options) (*Sender, error) {
 	if s.now == nil {
 		s.now = time.Now //nolint:forbidigo // the default of the injected clock
 	}
-	client := http.Client{Transport: newTransport()}
-	if o.Client != nil {
-		client = *o.Client
-	}
-	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	s.client = &client
+	s.client = httpcall.Client(o.Client)
 	return s, nil
-}
-
-func newTransport() *http.Transport {
-	return &http.Transport{
-		Proxy:                  http.ProxyFromEnvironment,
-		DialContext:            (&net.Dialer{Timeout: 5 * time.Second, KeepAlive: 30 * time.Second}).DialContext,
-		ForceAttemptHTTP2:      true,
-		MaxIdleConnsPerHost:    64,
-		IdleConnTimeout:        90 * time.Second,
-		TLSHandshakeTimeout:    5 * time.Second,
-		MaxResponseHeaderBytes: 64 << 10,
-	}
 }
 
 // payload is the body of a request.
@@ -124,6 +107,7 @@ type payload struct {
 	To      string `json:"to"`
 	Text    string `json:"text"`
 	Country string `json:"country"`
+	From    string `json:"from,omitempty"`
 	Attempt int64  `json:"attempt"`
 }
 
@@ -137,9 +121,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err != nil {
 		return err
 	}
-	res, err := s.client.Do(req)
+	res, err := httpcall.RoundTrip(s.client, req)
 	if err != nil {
-		return fmt.Errorf("webhook: %s: %w", s.host, printable(err))
+		return fmt.Errorf("webhook: %s: %w", s.host, err)
 	}
 	defer func() { _ = res.Body.Close() }()
 	// What follows a 101 is no body but the bare connection, which would not

@@ -1,4 +1,4 @@
-package webhook
+package httpcall
 
 import (
 	"context"
@@ -10,10 +10,7 @@ import (
 	"os"
 )
 
-var (
-	errURL      = errors.New("webhook: the URL cannot be parsed")
-	errNoAnswer = errors.New("the request failed, or its answer is not HTTP")
-)
+var errNoAnswer = errors.New("the request failed, or its answer is not HTTP")
 
 // printable returns the part of a transport's error that may be logged: one that
 // speaks of addresses, certificates and time. The rest can hold the URL with
