@@ -25,6 +25,7 @@ func BenchmarkRequestToken(b *testing.B) {
 			accept := sms.Func(func(context.Context, sms.Message) error { return nil })
 			plugin, err := threepid.Register(router, open(b), accept, threepid.Options{
 				PublicURL: "https://example.org", Logger: slogDiscard(),
+				Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true},
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -89,4 +90,41 @@ func benchmarkParallel(b *testing.B, router http.Handler, status int, body func(
 			post(b, router, status, addPath, body())
 		}
 	})
+}
+
+// BenchmarkLimits measures what limits and guard add, each request by another
+// client for a number of another block: a fresh one without them and with, and
+// one that they refuse.
+func BenchmarkLimits(b *testing.B) {
+	for name, open := range stores() {
+		for _, limits := range []string{"off", "on"} {
+			router := gin.New()
+			var asked atomic.Int64
+			plugin, err := threepid.Register(router, open(b), sms.Func(func(context.Context, sms.Message) error { return nil }), threepid.Options{
+				PublicURL: "https://example.org", Logger: slogDiscard(),
+				Limits: threepid.Limits{Off: limits == "off"}, Guard: threepid.Guard{Off: limits == "off", Observe: true},
+				Client: func(*gin.Context) string { return fmt.Sprint("client", asked.Load()) },
+			})
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = plugin.Close() })
+			fresh := func() string {
+				n := asked.Add(1)
+				return benchBody(fmt.Sprint("s", n), fmt.Sprintf("+44740%07d", n*10_007%10_000_000))
+			}
+			b.Run(name+"/"+limits+"/fresh", func(b *testing.B) { benchmarkPath(b, router, http.StatusOK, fresh) })
+			b.Run(name+"/"+limits+"/fresh-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusOK, fresh) })
+			if limits == "off" {
+				continue
+			}
+			const victim = "+447911123456"
+			one := func() string { return benchBody(fmt.Sprint("v", asked.Add(1)), victim) }
+			for range 6 {
+				post(b, router, http.StatusOK, addPath, one())
+			}
+			b.Run(name+"/"+limits+"/refused", func(b *testing.B) { benchmarkPath(b, router, http.StatusTooManyRequests, one) })
+			b.Run(name+"/"+limits+"/refused-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusTooManyRequests, one) })
+		}
+	}
 }

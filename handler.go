@@ -5,10 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"math"
 	"mime"
 	"net/http"
 	"slices"
+	"strconv"
 	"strings"
+	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -27,6 +31,8 @@ type handler struct {
 	opts    Options
 	page    *page.Page
 	path    string // the whole path before an endpoint
+
+	forwarded *sync.Once
 }
 
 // mount registers the routes of all endpoints below basePath, which is the end
@@ -187,7 +193,7 @@ func (h *handler) requestToken(purpose store.Purpose) gin.HandlerFunc {
 			h.refuse(c, err)
 			return
 		}
-		body, err := readBody(c)
+		body, err := h.readBody(c)
 		if err != nil {
 			h.refuse(c, err)
 			return
@@ -197,6 +203,7 @@ func (h *handler) requestToken(purpose store.Purpose) gin.HandlerFunc {
 			h.refuse(c, err)
 			return
 		}
+		request.Client, request.Header = h.client(c), c.Request.Header
 		receipt, err := h.service.Request(c.Request.Context(), request)
 		if err != nil {
 			h.refuse(c, err)
@@ -227,7 +234,7 @@ func (h *handler) submitURL(r *http.Request) (string, error) {
 
 // submitPost serves POST …/submitToken, from JSON or a form.
 func (h *handler) submitPost(c *gin.Context) {
-	body, err := readBody(c)
+	body, err := h.readBody(c)
 	if err != nil {
 		h.refuseSubmit(c, err)
 		return
@@ -244,6 +251,7 @@ func (h *handler) submitPost(c *gin.Context) {
 		h.refuseSubmit(c, err)
 		return
 	}
+	submission.Client = h.client(c)
 	if _, err := h.service.Submit(c.Request.Context(), submission); err != nil {
 		h.refuseSubmit(c, err)
 		return
@@ -253,11 +261,12 @@ func (h *handler) submitPost(c *gin.Context) {
 
 // submitGet serves GET …/submitToken, which a person opens from a link.
 func (h *handler) submitGet(c *gin.Context) {
-	submission, err := wire.SubmissionValues(c.Request.URL.Query())
+	submission, err := wire.SubmissionForm([]byte(c.Request.URL.RawQuery))
 	if err != nil {
 		h.show(c, err)
 		return
 	}
+	submission.Client = h.client(c)
 	nextLink, err := h.service.Submit(c.Request.Context(), submission)
 	if err != nil || nextLink == "" {
 		h.show(c, err)
@@ -281,9 +290,28 @@ func (h *handler) show(c *gin.Context, err error) {
 	}
 }
 
-// readBody reads a body up to its limit. Past that the connection is closed, or
-// the server would read on to find the next request.
-func readBody(c *gin.Context) ([]byte, error) {
+// client is whom a request counts against.
+func (h *handler) client(c *gin.Context) string {
+	if h.opts.Client != nil {
+		return h.opts.Client(c)
+	}
+	client := c.ClientIP()
+	if client == "" || client == c.RemoteIP() && c.GetHeader("X-Forwarded-For") != "" {
+		h.forwarded.Do(func() {
+			h.opts.Logger.Warn("threepid: a request has come through a proxy that the router was not told of (SetTrustedProxies), "+
+				"or pretends to: all clients behind that proxy share one's limits", "proxy", c.Request.RemoteAddr)
+		})
+	}
+	return client
+}
+
+// readBody reads a body up to its limit, in size and in time. Past that the
+// connection is closed, or the server would read on to find the next request.
+func (h *handler) readBody(c *gin.Context) ([]byte, error) {
+	// A client may send byte by byte, and not all hosts set a ReadTimeout. At the
+	// end of the body net/http lifts the deadline by itself, so that a text may
+	// take longer. Some writers, of tests, know no deadlines.
+	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout)) //nolint:forbidigo // the network's clock
 	tooLarge := func() error {
 		c.Header("Connection", "close")
 		return verify.Errorf(verify.TooLarge, "The body must have at most %d bytes", maxBody)
@@ -297,6 +325,7 @@ func readBody(c *gin.Context) ([]byte, error) {
 	case len(body) > maxBody || errors.As(err, &hostsLimit):
 		return nil, tooLarge()
 	case err != nil:
+		c.Header("Connection", "close")
 		return nil, verify.Errorf(verify.NotJSON, "The body ended too early")
 	}
 	return body, nil
@@ -307,6 +336,8 @@ type errorBody struct {
 	ErrCode string `json:"errcode,omitempty"`
 	Error   string `json:"error,omitempty"`
 	Success *bool  `json:"success,omitempty"` // false on submitToken
+
+	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
 func (h *handler) refuse(c *gin.Context, err error) {
@@ -328,7 +359,10 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 		return http.StatusOK, errorBody{}
 	case errors.As(err, &refusal):
 		status, errcode := statusOf(refusal.Code)
-		return status, errorBody{ErrCode: errcode, Error: refusal.Message}
+		if refusal.RetryAfter > 0 {
+			c.Header("Retry-After", strconv.FormatInt(int64(math.Ceil(refusal.RetryAfter.Seconds())), 10))
+		}
+		return status, errorBody{ErrCode: errcode, Error: refusal.Message, RetryAfterMS: refusal.RetryAfter.Milliseconds()}
 	case errors.Is(err, verify.ErrClosed):
 		return http.StatusServiceUnavailable, errorBody{ErrCode: "M_UNKNOWN", Error: "The server is shutting down. Try again."}
 	case c.Request.Context().Err() != nil:
@@ -353,6 +387,10 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_MISSING_PARAM"
 	case verify.InvalidParam:
 		return http.StatusBadRequest, "M_INVALID_PARAM"
+	case verify.Denied:
+		return http.StatusForbidden, "M_THREEPID_DENIED"
+	case verify.Limited:
+		return http.StatusTooManyRequests, "M_LIMIT_EXCEEDED"
 	case verify.InUse:
 		return http.StatusBadRequest, "M_THREEPID_IN_USE"
 	case verify.NotAssociated:

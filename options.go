@@ -15,6 +15,8 @@ import (
 	"unicode"
 	"unicode/utf8"
 
+	"github.com/gin-gonic/gin"
+
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/store"
 )
@@ -27,6 +29,7 @@ const (
 	defaultTokenLifetime   = 10 * time.Minute
 	defaultSessionLifetime = 24 * time.Hour
 	defaultSendTimeout     = 10 * time.Second
+	defaultBodyTimeout     = 10 * time.Second
 	mostSendTimeout        = time.Minute
 	mostBrandLength        = 40 // characters; the text must stay one SMS
 	sweepInterval          = time.Minute
@@ -65,6 +68,32 @@ type Options struct {
 	// Accounts says which numbers are associated with an account.
 	// Default: the store, if it is a store.Accounts, as those of this module are.
 	Accounts store.Accounts
+
+	// Limits bound the texts and the wrong codes. Default: see Limits.
+	Limits Limits
+
+	// Guard closes blocks of numbers and countries whose texts hardly anybody
+	// confirms. Default: see Guard.
+	Guard Guard
+
+	// Policy says which numbers are texted at all. Default: see Policy.
+	Policy Policy
+
+	// Client says whom a request counts against, such as an account's ID; an
+	// empty string counts against nobody. Default: Gin's ClientIP, which is to
+	// be believed only if the router was told its proxies: SetTrustedProxies.
+	Client func(*gin.Context) string
+
+	// ConcealAccounts has requests for a number that is taken, or for a password
+	// one that is not known, answered like any other: nobody learns who has an
+	// account. The text then says what is the matter instead of bringing a code.
+	// Each request takes up to ten milliseconds longer, lest its duration tells.
+	// Default: they are refused, as the Matrix specification has it.
+	ConcealAccounts bool
+
+	// TestNumbers are never texted and have codes that do not change.
+	// Default: none.
+	TestNumbers []TestNumber
 
 	// Brand is who the text message says the code is for: "123456 is your
 	// Example code." At most 40 characters. Default: "verification".
@@ -105,6 +134,10 @@ type Options struct {
 	// minute. It also bounds how long Close waits. Default 10 seconds.
 	SendTimeout time.Duration
 
+	// BodyTimeout is how long a client may take to send a request's body, also on
+	// a server without a ReadTimeout. Default 10 seconds.
+	BodyTimeout time.Duration
+
 	// Logger hears of texts, validations and failures. It is given no token,
 	// no client_secret and no whole number. Default: slog.Default().
 	Logger *slog.Logger
@@ -127,6 +160,7 @@ func (o Options) complete(st store.Store) (Options, error) {
 	orDefault(&o.TokenLifetime, defaultTokenLifetime)
 	orDefault(&o.SessionLifetime, defaultSessionLifetime)
 	orDefault(&o.SendTimeout, defaultSendTimeout)
+	orDefault(&o.BodyTimeout, defaultBodyTimeout)
 	if o.Logger == nil {
 		o.Logger = slog.Default()
 	}
@@ -143,13 +177,16 @@ func (o Options) complete(st store.Store) (Options, error) {
 		}
 		o.Accounts = accounts
 	}
+	o.Limits, o.Guard, o.Policy = o.Limits.withDefaults(), o.Guard.withDefaults(), o.Policy.clone()
+	o.TestNumbers = slices.Clone(o.TestNumbers)
 	o.Omit = slices.Clone(o.Omit)
 	o.NextLinkHosts = slices.Clone(o.NextLinkHosts)
 	for i, host := range o.NextLinkHosts {
 		o.NextLinkHosts[i] = strings.ToLower(host)
 	}
 	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
-	return o, errors.Join(o.checkNames(), o.checkSpans())
+	return o, errors.Join(o.checkNames(), o.checkSpans(),
+		o.Limits.check(), o.Guard.check(), o.Policy.check(), checkTestNumbers(o.TestNumbers, o.TokenDigits))
 }
 
 // checkNames checks what is made of letters.
@@ -181,6 +218,9 @@ func (o Options) checkSpans() error {
 	}
 	if o.SendTimeout < time.Millisecond || o.SendTimeout > mostSendTimeout {
 		errs = append(errs, fmt.Errorf("threepid: Options.SendTimeout must be 1ms to %v, not %v", mostSendTimeout, o.SendTimeout))
+	}
+	if o.BodyTimeout < time.Millisecond {
+		errs = append(errs, fmt.Errorf("threepid: Options.BodyTimeout must be 1ms or more, not %v", o.BodyTimeout))
 	}
 	if o.TokenLifetime <= o.SendTimeout {
 		errs = append(errs, fmt.Errorf("threepid: Options.TokenLifetime must be longer than SendTimeout, %v, not %v",

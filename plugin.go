@@ -20,8 +20,8 @@ package threepid
 import (
 	"context"
 	"errors"
-	"fmt"
 	"strings"
+	"sync"
 
 	"github.com/gin-gonic/gin"
 
@@ -53,6 +53,8 @@ type Plugin struct {
 	service *verify.Service
 	opts    Options
 	page    *page.Page
+
+	forwarded sync.Once // for the warning about a proxy that is not trusted
 }
 
 // Register mounts the endpoints on router, which may be a *gin.Engine or one of
@@ -79,29 +81,12 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{opts: opts, page: human, service: verify.New(verify.Config{
-		Store:           st,
-		Accounts:        opts.Accounts,
-		Sender:          sender,
-		Logger:          opts.Logger,
-		Now:             opts.Now,
-		Random:          opts.Random,
-		Text:            func(token string) string { return fmt.Sprintf("%s is your %s code.", token, opts.Brand) },
-		TokenDigits:     opts.TokenDigits,
-		TokenLifetime:   opts.TokenLifetime,
-		SessionLifetime: opts.SessionLifetime,
-		SendTimeout:     opts.SendTimeout,
-		SweepInterval:   sweepInterval,
-		RequireValid:    opts.RequireValidNumbers,
-		NextLinkHosts:   opts.NextLinkHosts,
-	})}
+	p := &Plugin{opts: opts, page: human, service: verify.New(opts.config(st, sender))}
 	if err := p.Mount(router, opts.BasePath); err != nil {
 		p.service.Close()
 		return nil, err
 	}
-	if opts.PublicURL == "" {
-		opts.Logger.Warn("threepid: Options.PublicURL is not set: submit_url repeats the Host header of each request")
-	}
+	opts.warn(router)
 	p.service.Start()
 	return p, nil
 }
@@ -123,7 +108,7 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 		prefix = strings.TrimRight(group.BasePath(), "/")
 	}
 	basePath = strings.TrimRight(basePath, "/") // "/" alone mounts at the root
-	h := &handler{service: p.service, opts: p.opts, page: p.page, path: prefix + basePath}
+	h := &handler{service: p.service, opts: p.opts, page: p.page, path: prefix + basePath, forwarded: &p.forwarded}
 	return h.mount(router, basePath)
 }
 
@@ -160,6 +145,13 @@ func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Valid
 func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Redeem(ctx, sid, clientSecret)
 	return Validation(v), err
+}
+
+// Pardon forgets what the limits and the guard hold against a number, in E.164:
+// its texts and wrong codes, and what its block was closed for. It is for the
+// operator whom a person asks for help; clients stay limited.
+func (p *Plugin) Pardon(ctx context.Context, number string) error {
+	return p.service.Pardon(ctx, number)
 }
 
 // Close refuses further requests with 503, and returns when those under way

@@ -3,6 +3,8 @@ package threepid_test
 import (
 	"bytes"
 	"context"
+	"encoding/base64"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -154,6 +156,18 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"send timeout too long", gin.New(), memstore.New(), smstest.New(), threepid.Options{SendTimeout: time.Hour}, "SendTimeout"},
 		{"brand of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Brand: "a\nb"}, "Brand"},
 		{"unknown endpoint", gin.New(), memstore.New(), smstest.New(), threepid.Options{Omit: []threepid.Endpoint{"/x"}}, "Omit"},
+		{"country in lower case", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{AllowCountries: []string{"gb"}}}, "AllowCountries"},
+		{"country unknown", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyCountries: []string{"ZZ"}}}, "DenyCountries"},
+		{"prefix without plus sign", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyPrefixes: []string{"4470"}}}, "DenyPrefixes"},
+		{"prefix of no digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyPrefixes: []string{"+"}}}, "DenyPrefixes"},
+		{"test number without plus sign", gin.New(), memstore.New(), smstest.New(), testNumbers("447700900001 123456"), "TestNumbers"},
+		{"test number with a trunk zero", gin.New(), memstore.New(), smstest.New(), testNumbers("+4407700900001 123456"), "TestNumbers"},
+		{"test number that is none", gin.New(), memstore.New(), smstest.New(), testNumbers("+44 123456"), "TestNumbers"},
+		{"test number's code too short", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 12345"), "6 digits"},
+		{"test number's code too long", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 1234567"), "6 digits"},
+		{"test number's code of letters", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 12345x"), "6 digits"},
+		{"test number's code of another script", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 ٠٠٠"), "6 digits"},
+		{"test number twice", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 123456", "+447700900001 654321"), "twice"},
 		{"next link host with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{NextLinkHosts: []string{"https://a"}}, "NextLinkHosts"},
 	}
 	for _, row := range rows {
@@ -169,6 +183,16 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+// testNumbers are options with test numbers, each given as "number code".
+func testNumbers(list ...string) threepid.Options {
+	var o threepid.Options
+	for _, s := range list {
+		number, code, _ := strings.Cut(s, " ")
+		o.TestNumbers = append(o.TestNumbers, threepid.TestNumber{Number: number, Code: code})
+	}
+	return o
 }
 
 func TestRegisterRefusesARouteTheHostHas(t *testing.T) {
@@ -281,8 +305,12 @@ func TestRowsTellNothing(t *testing.T) {
 		}
 		found = found || bytes.Contains(data, []byte(asked.SID))
 		for _, s := range []string{secret, token} {
-			if bytes.Contains(data, []byte(s)) {
-				t.Errorf("%s holds %q", f.Name(), s)
+			for _, spelled := range [][]byte{
+				[]byte(s), []byte(hex.EncodeToString([]byte(s))), []byte(base64.RawStdEncoding.EncodeToString([]byte(s))),
+			} {
+				if bytes.Contains(data, spelled) {
+					t.Errorf("%s holds %q as %q", f.Name(), s, spelled)
+				}
 			}
 		}
 	}

@@ -62,14 +62,18 @@ func (l *ledger) submitAll(url string) {
 }
 
 // expectValidated wants those sessions validated: when five wrong codes have
-// used the right one up, only a validated session takes it still.
+// used the right one up, only a validated session takes it still. A right code
+// whose server died between counting and comparing it is one of the five.
 func (l *ledger) expectValidated(url string, accounts []*account) {
 	together(len(accounts), func(i int) {
 		a := accounts[i]
-		for range 5 {
+		for try := range 5 {
 			got := a.submit(url, a.sid, "0")
+			if try > 0 && got.errcode == "M_SESSION_EXPIRED" {
+				break
+			}
 			if got.errcode != "M_TOKEN_INCORRECT" {
-				l.t.Errorf("%s: wrong code: %v", a.number(), got)
+				l.t.Errorf("%s: wrong code %d: %v", a.number(), try+1, got)
 			}
 		}
 		if got := l.submit(url, a); got.status != http.StatusOK {

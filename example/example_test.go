@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptest"
@@ -100,11 +101,12 @@ func start(t *testing.T, args ...string) *server {
 	return s
 }
 
-// launch is start that does not wait until the example listens; await does.
+// launch is start that does not wait until the example listens; await does. Most
+// tests storm it from one address, so limits are off unless args say otherwise.
 func launch(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, stdout: &lines{}, stderr: &lines{}}
-	s.cmd = command(t.Context(), t, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
+	s.cmd = command(t.Context(), t, append([]string{"-listen", "127.0.0.1:0", "-limits", "off"}, args...)...)
 	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
 	s.dir = s.cmd.Dir
 	if err := s.cmd.Start(); err != nil {
@@ -203,7 +205,7 @@ func (s *server) flow(basePath string) {
 
 func TestFlow(t *testing.T) {
 	t.Parallel()
-	s := start(t)
+	s := start(t, "-limits", "default")
 	// The greeting's own command is the one to try.
 	if !strings.Contains(s.stdout.String(), "curl "+s.url+"/_api/client/v3/account/3pid/msisdn/requestToken -d '"+body+"'") {
 		t.Errorf("greeting: %s", s.stdout)
@@ -216,7 +218,7 @@ func TestFlow(t *testing.T) {
 
 func TestSeveralBasePaths(t *testing.T) {
 	t.Parallel()
-	start(t, "-base-path", "/_api/client/v3, /_matrix/client/v3", "-limits", "off").flow("/_matrix/client/v3")
+	start(t, "-base-path", "/_api/client/v3, /_matrix/client/v3").flow("/_matrix/client/v3")
 }
 
 // TestDatabases has the whole flow on each database.
@@ -225,7 +227,7 @@ func TestDatabases(t *testing.T) {
 	for name, open := range databases(4) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
-			start(t, "-db", open(t)).flow("/_api/client/v3")
+			start(t, "-db", open(t), "-limits", "default").flow("/_api/client/v3")
 		})
 	}
 }
@@ -287,6 +289,95 @@ func TestDrain(t *testing.T) {
 	}
 }
 
+// TestLimits has the flags of the limits do what they say.
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name   string
+		args   []string
+		number string
+		answer int // to the fifth text to that number
+	}{
+		{"default", []string{"-limits", "default"}, "07700900001", http.StatusTooManyRequests},
+		{"off", nil, "07700900001", http.StatusOK},
+		{"another country", []string{"-countries", "FR,DE"}, "07700900001", http.StatusForbidden},
+		{"test number", []string{"-limits", "default", "-countries", "FR", "-test-numbers", "+447700900001=123456"}, "07700900001", http.StatusOK},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, row.args...)
+			status := 0
+			for i := range 5 {
+				status, _ = s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken",
+					fmt.Sprintf(`{"client_secret":"secret%d","country":"GB","phone_number":%q,"send_attempt":1}`, i, row.number))
+			}
+			if status != row.answer {
+				t.Errorf("answered %d, want %d", status, row.answer)
+			}
+		})
+	}
+}
+
+// TestLimitsOutliveTheServer has a server that has texted its fill killed and
+// started again, and another one share its database.
+func TestLimitsOutliveTheServer(t *testing.T) {
+	t.Parallel()
+	db := filepath.Join(t.TempDir(), "threepid.db")
+	ask := func(s *server, i int) int {
+		status, _ := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken",
+			fmt.Sprintf(`{"client_secret":"secret%d","country":"GB","phone_number":"07700900001","send_attempt":1}`, i))
+		return status
+	}
+	s := start(t, "-db", db, "-limits", "default")
+	for i := range 4 {
+		if status := ask(s, i); status != http.StatusOK {
+			t.Errorf("text %d: %d", i+1, status)
+		}
+	}
+	other := start(t, "-db", db, "-limits", "default")
+	if status := ask(other, 5); status != http.StatusTooManyRequests {
+		t.Errorf("the other server answered %d", status)
+	}
+	s.kill()
+	s = start(t, "-db", db, "-limits", "default")
+	if status := ask(s, 6); status != http.StatusTooManyRequests {
+		t.Errorf("after kill -9 it answered %d", status)
+	}
+}
+
+// TestOversizedRequests has headers and queries without end be refused, and the
+// server live on.
+func TestOversizedRequests(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for name, change := range map[string]func(*http.Request){
+		"a header": func(r *http.Request) { r.Header.Set("X-Long", strings.Repeat("x", 64<<10)) },
+		"headers": func(r *http.Request) {
+			for i := range 5000 {
+				r.Header.Set(fmt.Sprint("X-", i), "xxxxxxxxxxxx")
+			}
+		},
+		"a query": func(r *http.Request) { r.URL.RawQuery = "token=" + strings.Repeat("1", 64<<10) },
+	} {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, s.url+"/_api/client/v3/account/3pid/msisdn/submitToken", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		change(req)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			continue // the server has hung up before all was sent
+		}
+		_ = res.Body.Close()
+		if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
+			t.Errorf("%s: %d", name, res.StatusCode)
+		}
+	}
+	if status, answer := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body); status != http.StatusOK {
+		t.Errorf("afterwards: %d %v", status, answer)
+	}
+}
+
 // TestBadStart has each mistake end the start with its name on standard error.
 func TestBadStart(t *testing.T) {
 	t.Parallel()
@@ -314,6 +405,10 @@ func TestBadStart(t *testing.T) {
 		{"no base path", []string{"-base-path", ","}, "-base-path"},
 		{"bad base path", []string{"-base-path", "api"}, "base path"},
 		{"bad limits", []string{"-limits", "few"}, "-limits"},
+		{"bad guard", []string{"-guard", "dog"}, "-guard"},
+		{"bad country", []string{"-countries", "UK"}, "UK"},
+		{"bad test number", []string{"-test-numbers", "07700900001=123456"}, "TestNumbers"},
+		{"bad code", []string{"-test-numbers", "+447700900001"}, "TestNumbers"},
 		{"bad proxy", []string{"-trusted-proxies", "nobody"}, "-trusted-proxies"},
 		{"bad public URL", []string{"-public-url", "example.org"}, "PublicURL"},
 		{"bad address", []string{"-listen", "127.0.0.1:99999"}, "-listen"},

@@ -20,6 +20,8 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+
+	"example.com/threepid"
 )
 
 const gcPercent = 400
@@ -32,6 +34,10 @@ type config struct {
 	db             string
 	sms            string
 	limits         string
+	guard          string
+	countries      []string
+	conceal        bool
+	testNumbers    []threepid.TestNumber
 	trustedProxies []string
 }
 
@@ -85,7 +91,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 
 func parseFlags(args []string, stderr io.Writer) (config, error) {
 	var cfg config
-	var basePaths, proxies string
+	var basePaths, countries, testNumbers, proxies string
 	flags := flag.NewFlagSet("example", flag.ContinueOnError)
 	flags.SetOutput(stderr)
 	flags.StringVar(&cfg.listen, "listen", "127.0.0.1:8008", "`address` to listen on")
@@ -93,7 +99,11 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&cfg.publicURL, "public-url", "", "`URL` at which clients reach this server (default: as listened on, if that is this machine alone)")
 	flags.StringVar(&cfg.db, "db", "threepid.db", "SQLite file, or postgres:// or mysql:// `URL`")
 	flags.StringVar(&cfg.sms, "sms", "console", "`provider`: console, or webhook:URL (signed when THREEPID_WEBHOOK_SECRET is set)")
-	flags.StringVar(&cfg.limits, "limits", "default", "default or off; accepted for later, this release has no limits")
+	flags.StringVar(&cfg.limits, "limits", "default", "default; or off: no limit on texts and wrong codes, and no guard")
+	flags.StringVar(&cfg.guard, "guard", "on", "on; observe: only log what looks like SMS pumping; or off")
+	flags.StringVar(&countries, "countries", "", "`countries` whose numbers are texted, such as GB,IE (default: all)")
+	flags.BoolVar(&cfg.conceal, "conceal", false, "do not tell which numbers have an account")
+	flags.StringVar(&testNumbers, "test-numbers", "", "`numbers` that are never texted, with their codes, such as +447700900001=123456")
 	flags.StringVar(&proxies, "trusted-proxies", "", "`addresses` of proxies whose X-Forwarded-For is believed, separated by commas (default: none)")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
@@ -106,6 +116,14 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	}
 	if cfg.limits != "default" && cfg.limits != "off" {
 		return config{}, fmt.Errorf("-limits must be default or off, not %q", cfg.limits)
+	}
+	if cfg.guard != "on" && cfg.guard != "observe" && cfg.guard != "off" {
+		return config{}, fmt.Errorf("-guard must be on, observe or off, not %q", cfg.guard)
+	}
+	cfg.countries = split(countries)
+	for _, pair := range split(testNumbers) {
+		number, code, _ := strings.Cut(pair, "=")
+		cfg.testNumbers = append(cfg.testNumbers, threepid.TestNumber{Number: number, Code: code})
 	}
 	cfg.basePaths = split(basePaths)
 	if len(cfg.basePaths) == 0 {

@@ -36,11 +36,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	if cfg.publicURL == "" {
 		cfg.publicURL = loopbackURL(listener.Addr())
 	}
-	plugin, err := threepid.Register(router, st, sender, threepid.Options{
-		BasePath:  cfg.basePaths[0],
-		PublicURL: cfg.publicURL,
-		Logger:    logger,
-	})
+	plugin, err := threepid.Register(router, st, sender, options(cfg, logger))
 	if err != nil {
 		return err
 	}
@@ -61,6 +57,21 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	}
 	greet(stdout, listener.Addr().String(), cfg.basePaths[0])
 	return serveUntil(ctx, server, listener, logger)
+}
+
+// options are the plugin's, as the flags have them.
+func options(cfg config, logger *slog.Logger) threepid.Options {
+	off := cfg.limits == "off"
+	return threepid.Options{
+		BasePath:        cfg.basePaths[0],
+		PublicURL:       cfg.publicURL,
+		Logger:          logger,
+		Limits:          threepid.Limits{Off: off},
+		Guard:           threepid.Guard{Off: off || cfg.guard == "off", Observe: cfg.guard == "observe"},
+		Policy:          threepid.Policy{AllowCountries: cfg.countries},
+		ConcealAccounts: cfg.conceal,
+		TestNumbers:     cfg.testNumbers,
+	}
 }
 
 // serveUntil runs the server until ctx is done, and then lets it finish what it

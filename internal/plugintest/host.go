@@ -3,7 +3,6 @@ package plugintest
 import (
 	"errors"
 	"net/http"
-	"strings"
 	"testing"
 	"time"
 
@@ -25,7 +24,6 @@ func hostTests() []test {
 		{"ValidatedAndRedeem", testValidatedAndRedeem},
 		{"ValidationCountsFor24Hours", testValidationCountsFor24Hours},
 		{"CloseWaitsForTheText", testCloseWaitsForTheText},
-		{"WarnsWithoutPublicURL", testWarnsWithoutPublicURL},
 	}
 }
 
@@ -207,16 +205,5 @@ func testCloseWaitsForTheText(t *testing.T, open opener) {
 	}
 	if err := n.plugin.Close(); err != nil {
 		t.Errorf("closed twice: %v", err)
-	}
-}
-
-func testWarnsWithoutPublicURL(t *testing.T, open opener) {
-	n := start(t, open(t))
-	if !strings.Contains(n.logs.String(), "PublicURL") {
-		t.Errorf("log: %s", n.logs)
-	}
-	quiet := start(t, open(t), func(o *threepid.Options) { o.PublicURL = "https://example.org" })
-	if quiet.logs.String() != "" {
-		t.Errorf("log: %s", quiet.logs)
 	}
 }

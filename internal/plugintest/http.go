@@ -27,6 +27,8 @@ func httpTests() []test {
 		{"WrongMethod", testWrongMethod},
 		{"BodyLimit", testBodyLimit},
 		{"BodyLimitReadsNoFurther", testBodyLimitReadsNoFurther},
+		{"SlowBodiesAreCutOff", testSlowBodiesAreCutOff},
+		{"SlowTextsAreNotCutOff", testSlowTextsAreNotCutOff},
 		{"TheDocumentsClient", testTheDocumentsClient},
 	}
 }
@@ -130,19 +132,33 @@ func testBodyLimit(t *testing.T, open opener) {
 	n.expectTexts(t, 1)
 }
 
+// answerWhile returns what the server answers while write writes to a
+// connection, which stays open until the test ends.
+func (n *node) answerWhile(write func(net.Conn)) answer {
+	n.tb.Helper()
+	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	n.tb.Cleanup(func() { _ = conn.Close() })
+	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
+		n.tb.Fatal(err)
+	}
+	go write(conn)
+	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	body, _ := io.ReadAll(res.Body)
+	return answer{status: res.StatusCode, body: string(body), closed: res.Close}
+}
+
 // testBodyLimitReadsNoFurther sends a body without end, its length unsaid.
 func testBodyLimitReadsNoFurther(t *testing.T, open opener) {
 	n := start(t, open(t))
-	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = conn.Close() }()
-	if err := conn.SetDeadline(time.Now().Add(10 * time.Second)); err != nil {
-		t.Fatal(err)
-	}
 	sent := make(chan int, 1)
-	go func() {
+	a := n.answerWhile(func(conn net.Conn) {
 		total := 0
 		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nTransfer-Encoding: chunked\r\n\r\n", addPath)
 		chunk := append([]byte("10000\r\n"), append(bytes.Repeat([]byte(" "), 0x10000), "\r\n"...)...)
@@ -151,18 +167,39 @@ func testBodyLimitReadsNoFurther(t *testing.T, open opener) {
 			total += 0x10000
 		}
 		sent <- total
-	}()
-	res, err := http.ReadResponse(bufio.NewReader(conn), nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer func() { _ = res.Body.Close() }()
-	_, _ = io.Copy(io.Discard, res.Body)
-	if res.StatusCode != http.StatusRequestEntityTooLarge || !res.Close {
-		t.Errorf("%d, connection kept: %v", res.StatusCode, !res.Close)
+	})
+	if a.status != http.StatusRequestEntityTooLarge || !a.closed {
+		t.Errorf("%d, connection kept: %v", a.status, !a.closed)
 	}
 	if total := <-sent; total >= 64<<20 {
 		t.Errorf("the server took %d bytes", total)
+	}
+}
+
+// testSlowBodiesAreCutOff sends a body byte by byte to a server without timeouts
+// of its own, and never comes to its end.
+func testSlowBodiesAreCutOff(t *testing.T, open opener) {
+	n := start(t, open(t), func(o *threepid.Options) { o.BodyTimeout = 100 * time.Millisecond })
+	a := n.answerWhile(func(conn net.Conn) {
+		_, err := fmt.Fprintf(conn, "POST %s HTTP/1.1\r\nHost: localhost\r\nContent-Length: 10000\r\n\r\n", addPath)
+		for err == nil {
+			_, err = conn.Write([]byte(" "))
+			time.Sleep(5 * time.Millisecond)
+		}
+	})
+	if a.status != http.StatusBadRequest || !strings.Contains(a.body, "M_NOT_JSON") || !a.closed {
+		t.Errorf("%d %s, connection kept: %v", a.status, a.body, !a.closed)
+	}
+}
+
+// testSlowTextsAreNotCutOff has a text take longer than a body may, and another
+// request wait for it.
+func testSlowTextsAreNotCutOff(t *testing.T, open opener) {
+	recorder := smstest.New()
+	n := startWith(t, open(t), smstest.Delay(recorder, 300*time.Millisecond), &logs{}, func(o *threepid.Options) { o.BodyTimeout = 100 * time.Millisecond })
+	together(2, func(int) { expect(t, n.post(addPath, attempt(1)), http.StatusOK, "") })
+	if recorder.Count() != 1 {
+		t.Errorf("%d texts", recorder.Count())
 	}
 }
 

@@ -33,7 +33,8 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
-		attemptTests(), concurrencyTests(), failureTests(), hostTests(), httpTests(), requestTokenTests(), submitTokenTests(),
+		approveTests(), attemptTests(), concealTests(), concurrencyTests(), failureTests(), guardTests(), hostTests(), httpTests(),
+		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), tryTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

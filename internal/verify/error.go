@@ -3,6 +3,7 @@ package verify
 import (
 	"errors"
 	"fmt"
+	"time"
 )
 
 // Code says what is wrong with a request. The HTTP layer gives each one status
@@ -16,8 +17,10 @@ const (
 	BadJSON                             // JSON, but not an object as wanted here
 	MissingParam                        // a required field is absent, null or empty
 	InvalidParam                        // a field breaks its rule
+	Denied                              // the host's policy is against this number
 	InUse                               // the number is associated with an account
 	NotAssociated                       // the number is associated with no account
+	Limited                             // a limit is reached; see RetryAfter
 	DestinationRejected                 // the provider will never reach this number
 	SendFailed                          // no SMS left; another try may work
 	TokenIncorrect                      // the token is not the one texted
@@ -30,6 +33,9 @@ const (
 type Error struct {
 	Code    Code
 	Message string
+
+	// RetryAfter is when the same request may do better, if Limited.
+	RetryAfter time.Duration
 }
 
 func (e *Error) Error() string { return e.Message }
@@ -54,3 +60,15 @@ var (
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = errors.New("threepid: closed")
 )
+
+// plural is a number of things: "1 try", "2 tries".
+func plural(n int, one string) string {
+	switch {
+	case n == 1:
+		return "1 " + one
+	case one[len(one)-1] == 'y':
+		return fmt.Sprintf("%d %sies", n, one[:len(one)-1])
+	default:
+		return fmt.Sprintf("%d %ss", n, one)
+	}
+}

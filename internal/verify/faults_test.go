@@ -91,17 +91,18 @@ func request(attempt int64) verify.Request {
 	}
 }
 
-// A fresh request takes these steps: the account, a look, the claim, the send,
-// the record.
+// A fresh request takes these steps: the account, a look at the session and one
+// at the limits, the claim, the send, the record.
 const (
-	requestSteps = 5
-	claimStep    = 3
+	requestSteps = 6
+	claimStep    = 4
 )
 
 // TestFaultAtEachStep has one step of a request fail, before it does anything
 // or after: then the caller retries. An attempt that was answered well is not
 // texted again; one that was not may be, as the very same message; and the code
-// is good.
+// is good. The number may be texted once: the retry is not refused, so that no
+// fault costs the caller anything.
 func TestFaultAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step := int64(1); step <= requestSteps; step++ {
@@ -134,6 +135,7 @@ func faultAt(t *testing.T, step int64, after bool, fault func(cancel func()) err
 	}
 	c := config(s, s)
 	c.Sender, c.Now = s, clock.Now
+	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
 	receipt, err := recovered(func() (verify.Receipt, error) { return service.Request(ctx, request(1)) })
@@ -282,5 +284,204 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 	}
 	if n := len(texts.Calls()); n != 1 {
 		t.Errorf("%d texts", n)
+	}
+}
+
+// TestRefusedByItsOwnTwin has an attempt come twice, and the one use the last
+// text up after the other has looked for it and before that asks the limits.
+func TestRefusedByItsOwnTwin(t *testing.T) {
+	t.Parallel()
+	const peekStep = 3 // after the account and the look
+	inner, texts := memstore.New(), smstest.New()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	s := &steps{Store: inner, Accounts: inner, Sender: texts}
+	s.at = func(step int64, after bool) error {
+		if step == peekStep && !after {
+			close(arrived)
+			<-release
+		}
+		return nil
+	}
+	c := config(s, s)
+	c.Sender = s
+	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	service := verify.New(c)
+	defer service.Close()
+	late := make(chan error, 1)
+	go func() {
+		_, err := service.Request(t.Context(), request(1))
+		late <- err
+	}()
+	<-arrived
+	if _, err := service.Request(t.Context(), request(1)); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	if err := <-late; err != nil {
+		t.Errorf("refused for a text that was its own: %v", err)
+	}
+	if n := texts.Count(); n != 1 {
+		t.Errorf("%d texts", n)
+	}
+}
+
+// oneAtATime is a service that lets burst texts to a number through.
+func oneAtATime(t *testing.T, st store.Store, inner *memstore.Store, sender sms.Sender, burst int) *verify.Service {
+	t.Helper()
+	c := config(st, inner)
+	c.Sender, c.Now = sender, newClock().Now
+	c.Limits.Number = []verify.Limit{{Burst: burst, Per: time.Hour}}
+	service := verify.New(c)
+	t.Cleanup(service.Close)
+	return service
+}
+
+// letThrough counts how many more texts to the number its limit lets through, up
+// to most.
+func letThrough(t *testing.T, service *verify.Service, most int) int {
+	t.Helper()
+	for i := range most {
+		r := request(1)
+		r.ClientSecret = fmt.Sprint("another", i)
+		if _, err := service.Request(t.Context(), r); err != nil {
+			var refusal *verify.Error
+			if !errors.As(err, &refusal) || refusal.Code != verify.Limited {
+				t.Fatal(err)
+			}
+			return i
+		}
+	}
+	return most
+}
+
+// TestFailedTextComesBackOnce has the news be lost that a failed send is on
+// record, so that it is recorded again: the text is given back once.
+func TestFailedTextComesBackOnce(t *testing.T) {
+	t.Parallel()
+	const settleOfTheSecond = 4 // after two claims and a settle
+	inner, texts := memstore.New(), smstest.New()
+	var updates atomic.Int64
+	st := storetest.FailingAfter(inner, func(op string) error {
+		if op == storetest.OpUpdate && updates.Add(1) == settleOfTheSecond {
+			return errors.New("connection lost")
+		}
+		return nil
+	})
+	service := oneAtATime(t, st, inner, texts, 3)
+	if _, err := service.Request(t.Context(), request(1)); err != nil {
+		t.Fatal(err)
+	}
+	texts.FailAlways(errors.New("down"))
+	if _, err := service.Request(t.Context(), request(2)); err == nil {
+		t.Fatal("the send did not fail")
+	}
+	texts.FailAlways(nil)
+	if let := letThrough(t, service, 4); let != 2 {
+		t.Errorf("with one text of three used, %d were let through", let)
+	}
+}
+
+// TestFailedTextIsNotGivenBackAgain has a session validate, one text of which did
+// not leave: it gives back the other, and not what another session took.
+func TestFailedTextIsNotGivenBackAgain(t *testing.T) {
+	t.Parallel()
+	inner, texts := memstore.New(), smstest.New()
+	service := oneAtATime(t, inner, inner, texts, 3)
+	if let := letThrough(t, service, 1); let != 1 {
+		t.Fatal("another session got no text")
+	}
+	texts.FailAlways(errors.New("down"))
+	if _, err := service.Request(t.Context(), request(1)); err == nil {
+		t.Fatal("the send did not fail")
+	}
+	texts.FailAlways(nil)
+	receipt, err := service.Request(t.Context(), request(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := texts.Last()
+	if _, err := service.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: m.Text}); err != nil {
+		t.Fatal(err)
+	}
+	if let := letThrough(t, service, 5); let != 3 { // one of which is a retry
+		t.Errorf("with one text of three used, %d were let through", let-1)
+	}
+}
+
+// TestTokenThatWasReplacedMeanwhile has the session get a new token between the
+// comparison of the old one and its record.
+func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
+	t.Parallel()
+	inner, texts, clock := memstore.New(), smstest.New(), newClock()
+	other := config(inner, inner)
+	other.Sender, other.Now = texts, clock.Now
+	others := verify.New(other)
+	defer others.Close()
+	receipt, err := others.Request(t.Context(), request(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const confirmStep = 3 // after the look and the count
+	s := &steps{Store: inner, Accounts: inner, Sender: texts}
+	s.at = func(step int64, after bool) error {
+		if step == confirmStep && !after {
+			clock.advance(other.TokenLifetime)
+			_, err := others.Request(t.Context(), request(2))
+			return err
+		}
+		return nil
+	}
+	c := other
+	c.Store = s
+	service := verify.New(c)
+	defer service.Close()
+	first, _ := texts.Last()
+	var refusal *verify.Error
+	_, err = service.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: first.Text})
+	if !errors.As(err, &refusal) || refusal.Code != verify.SessionExpired {
+		t.Errorf("Submit: %v", err)
+	}
+	if n := s.count.Load(); n != confirmStep {
+		t.Errorf("it took %d steps", n)
+	}
+	if _, err := service.Validated(t.Context(), receipt.SID, "secret"); !errors.Is(err, verify.ErrNotValidated) {
+		t.Errorf("Validated: %v", err)
+	}
+}
+
+// TestRefusedTokensCostNoWrite has a client submit on when it may not: nobody
+// else waits for the write lock because of it.
+func TestRefusedTokensCostNoWrite(t *testing.T) {
+	t.Parallel()
+	inner, texts := memstore.New(), smstest.New()
+	counting := storetest.Counting(inner)
+	c := config(counting, inner)
+	c.Sender, c.Now = texts, newClock().Now
+	c.Limits.Submit = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	service := verify.New(c)
+	defer service.Close()
+	receipt, err := service.Request(t.Context(), request(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	submit := func() verify.Code {
+		var refusal *verify.Error
+		_, err := service.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: "no", Client: "guesser"})
+		if !errors.As(err, &refusal) {
+			t.Fatal(err)
+		}
+		return refusal.Code
+	}
+	if code := submit(); code != verify.TokenIncorrect {
+		t.Fatalf("the first: %v", code)
+	}
+	before := counting.Updates()
+	for range 10 {
+		if code := submit(); code != verify.Limited {
+			t.Errorf("the next: %v", code)
+		}
+	}
+	if n := counting.Updates() - before; n != 0 {
+		t.Errorf("%d units that write", n)
 	}
 }

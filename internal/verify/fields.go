@@ -28,6 +28,9 @@ type Request struct {
 	Attempt      int64
 	NextLink     string
 	HasNextLink  bool
+
+	Client string              // who asks: an IP address, or what the host says; empty counts against nobody
+	Header map[string][]string // for the host's own hook
 }
 
 // Submission brings a token back.
@@ -35,6 +38,8 @@ type Submission struct {
 	SID          string
 	ClientSecret string
 	Token        string
+
+	Client string // as in a Request
 }
 
 // check applies the rules of the fields that are no phone number.
@@ -108,12 +113,25 @@ func ValidHost(s string) bool {
 	if addr, err := netip.ParseAddr(host); err == nil {
 		return addr.Is6() == strings.HasPrefix(s, "[")
 	}
+	last := ""
 	for label := range strings.SplitSeq(strings.TrimSuffix(host, "."), ".") {
 		if label == "" || strings.ContainsFunc(label, notInHost) {
 			return false
 		}
+		last = label
 	}
-	return true
+	return !isNumber(last)
+}
+
+// isNumber tells whether browsers take a host whose last label this is for an
+// IPv4 address: 0x7f.1 leads to 127.0.0.1, as 2130706433 does (WHATWG URL,
+// "ends in a number checker").
+func isNumber(label string) bool {
+	digits, hex := strings.CutPrefix(strings.ToLower(label), "0x")
+	if hex {
+		return strings.Trim(digits, "0123456789abcdef") == ""
+	}
+	return strings.Trim(label, "0123456789") == ""
 }
 
 func notInHost(r rune) bool {

@@ -7,6 +7,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
 
@@ -21,7 +22,7 @@ func fresh(n byte) secrets {
 // claimedSession is a new session whose attempt 1 was claimed at time 0.
 func claimedSession() store.Session {
 	s := newSession(store.Key{1}, "447700900001", "GB", fresh(1), 0)
-	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(1), spans, 0)
+	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(1), spans, 0)
 }
 
 func TestStanding(t *testing.T) {
@@ -56,7 +57,7 @@ func TestStanding(t *testing.T) {
 func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
-	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(2), spans, minute)
+	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, minute)
 	if got := settled(second, first.ClaimID, 1, store.OutcomeFailed); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
 		t.Error("a late failure ended another's claim")
 	}
@@ -120,14 +121,14 @@ func TestTokensAreEven(t *testing.T) {
 func TestMessageID(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()
-	again := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(2), spans, minute)
+	again := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, minute)
 	if messageID(s, 1) != messageID(again, 1) {
 		t.Error("another try of one attempt is another message")
 	}
 	if messageID(s, 1) == messageID(s, 2) {
 		t.Error("two attempts are one message")
 	}
-	later := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, fresh(2), spans, 11*minute)
+	later := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, 11*minute)
 	if messageID(s, 1) == messageID(later, 1) {
 		t.Error("a text with a new token would be dropped as a duplicate")
 	}
@@ -147,7 +148,8 @@ func TestSIDOrderAndGrammar(t *testing.T) {
 
 func TestRedact(t *testing.T) {
 	t.Parallel()
-	got := redact("to +447700900001 (07700900001): 123456 is your code; 4477 stays", "123456", "447700900001")
+	got := redact("to +447700900001 (07700900001): 123456 is your code; 4477 stays", "123456",
+		sms.Message{To: "+447700900001", Country: "GB"})
 	for _, s := range []string{"7700900001", "123456"} {
 		if strings.Contains(got, s) {
 			t.Errorf("%q stayed in %q", s, got)
@@ -168,7 +170,7 @@ func TestRecentNumbers(t *testing.T) {
 			{"07700900001", "GB"}, {"07700900001", "FR"}, {"+447700900001", "FR"}, {"0770", "GB"}, {"07700900001", ""},
 		} {
 			want, wantErr := ParseNumber(row.phoneNumber, row.country, false)
-			got, err := recent.parse(row.phoneNumber, row.country, false)
+			got, err := recent.parse(row.phoneNumber, row.country)
 			if got.MSISDN != want.MSISDN || got.International != want.International || (err == nil) != (wantErr == nil) {
 				t.Errorf("%v: %q %q %v, want %q %q %v", row, got.MSISDN, got.International, err, want.MSISDN, want.International, wantErr)
 			}

@@ -21,8 +21,16 @@ type Number struct {
 	// International is the number as people write it abroad: +44 7700 900001.
 	International string
 
-	parsed  *phonenumbers.PhoneNumber
-	certain bool // it was given in E.164, so it has been read back already
+	// Region is the region whose numbering plan assigns the number: two letters,
+	// or "001" for the plans of no country. It is empty when none assigns it and
+	// several share the calling code.
+	Region string
+
+	// Kind is what the numbering plan uses the number for.
+	Kind phonenumbers.PhoneNumberType
+
+	callingCode int
+	certain     bool // it was given in E.164, so it has been read back already
 }
 
 // ParseNumber reads phoneNumber as if it were dialled from country: two
@@ -34,7 +42,7 @@ type Number struct {
 // assigns; without it the right length is enough, as for 07700900001 in GB, the
 // specification's own example.
 func ParseNumber(phoneNumber, country string, requireValid bool) (Number, error) {
-	if country != "" && !knownRegion(country) {
+	if country != "" && !KnownRegion(country) {
 		return Number{}, Errorf(InvalidParam,
 			"country must be two uppercase letters that stand for a country, such as GB")
 	}
@@ -57,14 +65,17 @@ func ParseNumber(phoneNumber, country string, requireValid bool) (Number, error)
 	if phonenumbers.IsPossibleNumberWithReason(parsed) != phonenumbers.IS_POSSIBLE {
 		return Number{}, errNotANumber(country)
 	}
-	if requireValid && !phonenumbers.IsValidNumber(parsed) {
+	kind := phonenumbers.GetNumberType(parsed) // a number is valid if it has one
+	if requireValid && kind == phonenumbers.UNKNOWN {
 		return Number{}, errNotANumber(country)
 	}
 	e164 := phonenumbers.Format(parsed, phonenumbers.E164)
 	return Number{
 		MSISDN:        strings.TrimPrefix(e164, "+"),
 		International: phonenumbers.Format(parsed, phonenumbers.INTERNATIONAL),
-		parsed:        parsed,
+		Region:        phonenumbers.GetRegionCodeForNumber(parsed),
+		Kind:          kind,
+		callingCode:   int(parsed.GetCountryCode()),
 		certain:       phoneNumber == e164,
 	}, nil
 }
@@ -84,17 +95,17 @@ func (n Number) ReadsBack() bool {
 	return err == nil && phonenumbers.Format(again, phonenumbers.E164) == "+"+n.MSISDN
 }
 
-// Region is the region whose numbering plan assigns the number, or fallback
-// when none does.
-func (n Number) Region(fallback string) string {
-	region := phonenumbers.GetRegionCodeForNumber(n.parsed)
-	if len(region) != 2 || region == "ZZ" {
-		return fallback
+// Home is the region of the number, or when no plan assigns it the main one of
+// those that share its calling code.
+func (n Number) Home() string {
+	if n.Region != "" {
+		return n.Region
 	}
-	return region
+	return phonenumbers.GetRegionCodeForCountryCode(n.callingCode)
 }
 
-func knownRegion(country string) bool {
+// KnownRegion tells whether libphonenumber knows a region by these two letters.
+func KnownRegion(country string) bool {
 	return len(country) == 2 && phonenumbers.GetCountryCodeForRegion(country) != 0
 }
 

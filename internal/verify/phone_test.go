@@ -77,14 +77,14 @@ func TestRegion(t *testing.T) {
 		{"07400123456", "GB", "GB"},
 		{"07797712345", "GB", "JE"}, // one calling code, another island
 		{"+12423591234", "US", "BS"},
-		{"07700900001", "GB", "GB"}, // assigned to nobody: where it was dialled from
-		{"+80012345678", "GB", "GB"},
+		{"+447700900001", "US", "GB"}, // assigned to nobody: the main one of the calling code
+		{"+80012345678", "GB", "001"},
 	} {
 		n, err := verify.ParseNumber(row[0], row[1], false)
 		if err != nil {
 			t.Fatal(row, err)
 		}
-		if got := n.Region(row[1]); got != row[2] {
+		if got := n.Home(); got != row[2] {
 			t.Errorf("%s from %s is of %s, want %s", row[0], row[1], got, row[2])
 		}
 	}

@@ -17,13 +17,13 @@ type recentNumbers struct {
 // spelling is a number as a client writes it.
 type spelling struct{ phoneNumber, country string }
 
-// parse is ParseNumber.
-func (r *recentNumbers) parse(phoneNumber, country string, requireValid bool) (Number, error) {
+// parse is ParseNumber, of numbers in any range.
+func (r *recentNumbers) parse(phoneNumber, country string) (Number, error) {
 	key := spelling{phoneNumber, country}
 	if n, ok := r.find(key); ok {
 		return n, nil
 	}
-	n, err := ParseNumber(phoneNumber, country, requireValid)
+	n, err := ParseNumber(phoneNumber, country, false)
 	if err == nil {
 		r.keep(key, n)
 	}

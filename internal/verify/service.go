@@ -35,7 +35,8 @@ const (
 	sweepPause = 25 * time.Millisecond
 )
 
-// Config is what a Service works with. Every field is required.
+// Config is what a Service works with. Every field up to
+// NextLinkHosts is required; the zero values of the others mean none.
 type Config struct {
 	Store    store.Store
 	Accounts store.Accounts
@@ -45,7 +46,8 @@ type Config struct {
 	Now    func() time.Time
 	Random io.Reader
 
-	Text            func(token string) string // the text of an SMS
+	Text            func(token string) string          // the text of an SMS
+	DecoyText       func(purpose store.Purpose) string // and of one that brings no token
 	TokenDigits     int
 	TokenLifetime   time.Duration
 	SessionLifetime time.Duration
@@ -53,6 +55,19 @@ type Config struct {
 	SweepInterval   time.Duration
 	RequireValid    bool     // see ParseNumber
 	NextLinkHosts   []string // lower case; none means any
+
+	Policy Policy
+	Limits Limits
+	Guard  Guard
+
+	// OnClosing hears what the guard closes; it may be nil.
+	OnClosing func(Closing)
+
+	// Conceal has requests for a number that is taken, or not known, answered
+	// as any other; the text says what is the matter.
+	Conceal bool
+
+	TestNumbers map[string]TestNumber // by MSISDN
 }
 
 // Service carries the flows out. Its methods may be called from many
@@ -62,6 +77,7 @@ type Service struct {
 	flights   flights
 	numbers   recentNumbers
 	lifetimes lifetimes
+	exact     chan struct{} // see stopwatch
 
 	mu       sync.Mutex
 	closed   bool
@@ -74,6 +90,7 @@ func New(c Config) *Service {
 	return &Service{
 		Config:   c,
 		stopping: make(chan struct{}),
+		exact:    make(chan struct{}, mostExact),
 		lifetimes: lifetimes{
 			token:   c.TokenLifetime,
 			session: c.SessionLifetime,

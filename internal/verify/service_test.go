@@ -172,3 +172,30 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 		})
 	}
 }
+
+// TestNothingIsComparedThatIsNotCounted has the store fail to count a try: then
+// the right token and a wrong one are answered alike.
+func TestNothingIsComparedThatIsNotCounted(t *testing.T) {
+	t.Parallel()
+	inner, texts := memstore.New(), smstest.New()
+	c := config(inner, inner)
+	c.Sender = texts
+	service := verify.New(c)
+	defer service.Close()
+	receipt, err := service.Request(t.Context(), request(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	m, _ := texts.Last()
+	c.Store = storetest.Failing(inner, failFrom(1))
+	failing := verify.New(c)
+	defer failing.Close()
+	_, right := failing.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: m.Text})
+	_, wrong := failing.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: "wrong"})
+	if right == nil || wrong == nil || right.Error() != wrong.Error() {
+		t.Errorf("the right token is answered %v, a wrong one %v", right, wrong)
+	}
+	if _, err := service.Validated(t.Context(), receipt.SID, "secret"); !errors.Is(err, verify.ErrNotValidated) {
+		t.Errorf("validated: %v", err)
+	}
+}

@@ -59,16 +59,21 @@ func newSession(key store.Key, msisdn, country string, fresh secrets, now int64)
 // texts either works; each text gives it its whole lifetime again, since who
 // asks for another text must not be sent one that is about to die. That widens
 // nothing: the wrong tries are counted for all that time together.
-func claimed(s store.Session, r Request, fresh secrets, l lifetimes, now int64) store.Session {
+func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes, now int64) store.Session {
 	if s.RedeemedAt != 0 || s.ValidatedAt != 0 && s.Purpose != r.Purpose {
-		// The host has taken that validation, or it was for something else:
-		// this is a new one.
+		// The host has taken that validation, or it was for something else: this
+		// is a new one.
 		s.ValidatedAt, s.RedeemedAt, s.TokenExpiresAt = 0, 0, 0
 	}
 	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
-	s.Purpose = r.Purpose
+	if s.Decoy != decoy {
+		// The number has got or lost an account: nothing of before counts. But
+		// the wrong tries do, or who counts them would learn of it.
+		s.Nonce, s.ValidatedAt = fresh.nonce, 0
+	}
+	s.Purpose, s.Decoy = r.Purpose, decoy
 	if s.ValidatedAt == 0 {
 		s.ExpiresAt = now + l.session.Milliseconds()
 	}
@@ -76,6 +81,33 @@ func claimed(s store.Session, r Request, fresh secrets, l lifetimes, now int64) 
 	s.TokenExpiresAt = now + l.token.Milliseconds()
 	s.ClaimID, s.ClaimAttempt, s.Outcome = fresh.claimID, r.Attempt, store.OutcomePending
 	s.LeaseUntil = now + l.lease.Milliseconds()
+	return s
+}
+
+// paid tells whether an attempt has been taken from the buckets, and its text
+// may have left: whether its sender died or its provider took too long, another
+// try of it costs nothing.
+func paid(s store.Session, attempt int64) bool {
+	return s.ClaimID != "" && s.ClaimAttempt == attempt &&
+		(s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown)
+}
+
+// charged is s after another text was taken from the buckets.
+func charged(s store.Session, client string) store.Session {
+	if s.Client != client {
+		s.Client, s.ClientTexts = client, 0
+	}
+	s.Texts++
+	s.ClientTexts++
+	return s
+}
+
+// uncharged is s after that text came back.
+func uncharged(s store.Session, client string) store.Session {
+	s.Texts = max(0, s.Texts-1)
+	if s.Client == client {
+		s.ClientTexts = max(0, s.ClientTexts-1)
+	}
 	return s
 }
 
@@ -98,32 +130,36 @@ func owns(s store.Session, clientSecret string) bool {
 	return subtle.ConstantTimeCompare(key[:], s.Key[:]) == 1
 }
 
-// judged is s after a token was submitted, and what to answer. The session is
-// to be stored when changed.
-func judged(s store.Session, right bool, l lifetimes, now int64) (next store.Session, changed bool, err error) {
+// compared is s before a token is compared: a try fewer. No error means that the
+// token may be compared.
+func compared(s store.Session, now int64) (store.Session, error) {
 	switch {
 	case s.RedeemedAt != 0:
-		return s, false, errUnknownSession()
-	case expired(s, now):
-		return s, false, errSessionExpired()
-	case right && s.ValidatedAt != 0:
-		return s, false, nil
-	case s.WrongTries >= maxTries, now >= s.TokenExpiresAt:
-		return s, false, errSessionExpired()
-	case right:
-		if s.Outcome == store.OutcomePending && s.Attempt < 0 {
-			// Whoever has the token has the text, though its sender did not
-			// live to record it. Unless there was a text before: that one has
-			// the same token.
-			s.Attempt = s.ClaimAttempt
-		}
-		s.ValidatedAt = now
-		s.ExpiresAt = now + l.session.Milliseconds()
-		return s, true, nil
-	default:
-		s.WrongTries++
-		return s, true, Errorf(TokenIncorrect, "That code is not right. Check the text message and try again.")
+		return s, errUnknownSession()
+	case expired(s, now), s.WrongTries >= maxTries, now >= s.TokenExpiresAt:
+		return s, errSessionExpired()
 	}
+	s.WrongTries++
+	return s, nil
+}
+
+// validated is s after the right token. The tries are forgiven: the one that it
+// was counted as, and those of submits that were cut off before they came to this.
+func validated(s store.Session, l lifetimes, now int64) store.Session {
+	s.WrongTries = 0
+	s.Texts, s.ClientTexts = 0, 0
+	if s.ValidatedAt != 0 {
+		return s
+	}
+	if s.Attempt < 0 && (s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown) {
+		// Whoever has the token has the text, though its sender did not live to
+		// record it, or its provider to say so. Unless there was a text before:
+		// that one has the same token.
+		s.Attempt = s.ClaimAttempt
+	}
+	s.ValidatedAt = now
+	s.ExpiresAt = now + l.session.Milliseconds()
+	return s
 }
 
 // validity tells why a session does not count as validated, or nil.
@@ -144,6 +180,15 @@ func validity(s store.Session, now int64) error {
 // client_secret, so that neither can be told from the other.
 func errUnknownSession() error {
 	return Errorf(InvalidParam, "No session has that sid and client_secret")
+}
+
+// errTokenIncorrect says how many tries are left of a token.
+func errTokenIncorrect(s store.Session) error {
+	left := maxTries - s.WrongTries
+	if left <= 0 {
+		return Errorf(TokenIncorrect, "That code is not right, and this was its last try. Ask for a new one.")
+	}
+	return Errorf(TokenIncorrect, "That code is not right. Check the text message: %s left.", plural(left, "try"))
 }
 
 func errSessionExpired() error {

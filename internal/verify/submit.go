@@ -1,8 +1,10 @@
 package verify
 
 import (
+	"bytes"
 	"context"
 	"errors"
+	"fmt"
 
 	"example.com/threepid/store"
 )
@@ -24,66 +26,175 @@ type Validation struct {
 
 // Submit takes a token. When it is right the session counts as validated, and
 // the next_link of the session is returned, which may be empty.
+//
+// A token is counted as a wrong one before it is compared, in a unit of work of
+// its own, and durably: whoever guesses, however many at once and on however many
+// nodes, gets as many comparisons as were counted.
 func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, err error) {
 	if err := s.enter(); err != nil {
 		return "", err
 	}
 	defer s.active.Done()
 
-	// Most refusals, and the right token said again, need no write: those are
-	// answered from a read, so that guesses at sids never take the write lock.
-	sess, changed, verdict, err := s.preview(ctx, sub)
+	watch := s.startWatch()
+	nextLink, err = s.submit(ctx, sub)
+	if errors.Is(err, ErrNoSession) {
+		watch.even()
+		return "", errUnknownSession()
+	}
+	return nextLink, err
+}
+
+// submit is Submit, but answers ErrNoSession when there is none.
+func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, err error) {
+	sess, done, err := s.preview(ctx, sub)
+	if err != nil || done {
+		return sess.NextLink, err
+	}
+	who, err := s.submitter(sess, sub)
 	if err != nil {
 		return "", err
 	}
-	if !changed {
-		return sess.NextLink, verdict
+	if err := s.ask(ctx, who, wrongScopes(), (*tally).takeTry); err != nil {
+		return "", err
 	}
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
-	before := sess
-	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		var err error
-		before, sess, changed, verdict, err = s.judge(tx, sub)
-		if err != nil || !changed {
-			return err
-		}
-		return tx.PutSession(sess)
-	})
-	if err != nil {
+	if sess, err = s.countTry(ctx, sub, who); err != nil {
 		return "", err
 	}
-	if verdict == nil && before.ValidatedAt == 0 {
-		s.Logger.Info("threepid: number validated", "sid", sess.SID, "number", Mask(sess.MSISDN))
+	if !s.right(sess, sub) {
+		return "", errTokenIncorrect(sess)
 	}
-	return sess.NextLink, verdict
+	if sess, err = s.confirm(ctx, sess, sub, who); err != nil {
+		return "", err
+	}
+	return sess.NextLink, nil
 }
 
-// preview judges a submission without writing.
-func (s *Service) preview(ctx context.Context, sub Submission) (after store.Session, changed bool, verdict, err error) {
+// preview answers what needs no write: a session that is not there or no longer
+// open, so that guesses at sids never take the write lock, and the right token
+// said again, which tells nobody anything new.
+func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, done bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		var err error
-		_, after, changed, verdict, err = s.judge(tx, sub)
+		sess, err = s.find(tx, sub.SID, sub.ClientSecret)
 		return err
 	})
-	return after, changed, verdict, err
+	switch {
+	case err != nil:
+		return sess, false, err
+	case sess.ValidatedAt != 0 && sess.RedeemedAt == 0 && sess.Texts == 0 && !expired(sess, s.now()) && s.right(sess, sub):
+		return sess, true, nil
+	}
+	_, err = compared(sess, s.now())
+	return sess, false, err
 }
 
-// judge loads the session of a submission and judges the token. The verdict is
-// for the client, err says that the store failed.
-func (s *Service) judge(tx store.Tx, sub Submission) (before, after store.Session, changed bool, verdict, err error) {
-	before, err = s.find(tx, sub.SID, sub.ClientSecret)
-	if errors.Is(err, ErrNoSession) {
-		return before, before, false, errUnknownSession(), nil
+// right compares, in constant time. What a decoy texted was no token.
+func (s *Service) right(sess store.Session, sub Submission) bool {
+	same := sameToken(sub.Token, s.code(sess, sub.ClientSecret))
+	return same && !sess.Decoy
+}
+
+// submitter is whom a token counts against.
+func (s *Service) submitter(sess store.Session, sub Submission) (subject, error) {
+	if _, free := s.testNumber(sess.MSISDN); free {
+		return subject{}, nil
 	}
+	number, err := s.numbers.parse("+"+sess.MSISDN, "")
 	if err != nil {
-		return before, before, false, nil, err
+		return subject{}, fmt.Errorf("threepid: the number of session %s cannot be read: it was stored by another release", sess.SID)
 	}
-	right := sameToken(sub.Token, token(before, sub.ClientSecret, s.TokenDigits))
-	after, changed, verdict = judged(before, right, s.lifetimes, s.now())
-	return before, after, changed, verdict, nil
+	return s.subject(number, sub.Client), nil
+}
+
+// countTry counts the token as a wrong one.
+func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (sess store.Session, err error) {
+	var verdict error
+	err = s.Store.Update(ctx, func(tx store.Tx) error {
+		verdict = nil
+		t, err := s.tally(tx, who, wrongScopes()...)
+		if err != nil {
+			return err
+		}
+		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
+			return err
+		}
+		var after store.Session
+		after, verdict = compared(sess, s.now())
+		if verdict == nil {
+			verdict = s.refused(t.takeTry(), who)
+		}
+		if verdict != nil {
+			return errRefused
+		}
+		sess = after
+		return errors.Join(t.put(tx), tx.PutSession(sess))
+	})
+	if errors.Is(err, errRefused) {
+		return sess, verdict
+	}
+	return sess, err
+}
+
+// errRefused ends a unit of work that is to keep nothing.
+var errRefused = errors.New("threepid: refused")
+
+// confirm records that the right token of a session was submitted. What it took
+// from the buckets comes back.
+func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submission, who subject) (store.Session, error) {
+	var before, after store.Session
+	var verdict error
+	err := s.Store.Update(ctx, func(tx store.Tx) error {
+		verdict = nil
+		tallies, err := s.confirming(tx, tried, who)
+		if err != nil {
+			return err
+		}
+		if before, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
+			return err
+		}
+		if before.RedeemedAt != 0 || expired(before, s.now()) || !bytes.Equal(before.Nonce, tried.Nonce) {
+			verdict = errSessionExpired() // overtaken by another request
+			return nil
+		}
+		after = validated(before, s.lifetimes, s.now())
+		tallies[0].confirm(before.Texts, before.ClientTexts)
+		for _, t := range tallies {
+			if err := t.put(tx); err != nil {
+				return err
+			}
+		}
+		return tx.PutSession(after)
+	})
+	if err == nil && verdict == nil && before.ValidatedAt == 0 {
+		s.Logger.Info("threepid: number validated", "sid", after.SID, "number", Mask(after.MSISDN))
+	}
+	return after, errors.Join(err, verdict)
+}
+
+// confirming reads the buckets that a right token changes: first those that the
+// session's texts came from, and those of whoever submits, if it is another client.
+func (s *Service) confirming(tx store.Tx, sess store.Session, who subject) ([]*tally, error) {
+	asker := who
+	asker.client = sess.Client
+	t, err := s.tally(tx, asker, textScopes()...)
+	if err != nil {
+		return nil, err
+	}
+	if who.client == asker.client {
+		t.forgetTries(wrongScopes()...)
+		return []*tally{t}, nil
+	}
+	t.forgetTries(scopeNumber)
+	other, err := s.tally(tx, who, scopeNumberClient, scopeClient)
+	if err != nil {
+		return nil, err
+	}
+	other.forgetTries(wrongScopes()...)
+	return []*tally{t, other}, nil
 }
 
 // Validated looks a validated session up. The error is ErrNoSession,
@@ -138,13 +249,11 @@ func (s *Service) find(tx store.Tx, sid, clientSecret string) (store.Session, er
 		return store.Session{}, ErrNoSession
 	}
 	sess, err := tx.SessionBySID(sid)
-	if errors.Is(err, store.ErrNotFound) {
-		return store.Session{}, ErrNoSession
-	}
-	if err != nil {
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return store.Session{}, err
 	}
-	if !owns(sess, clientSecret) {
+	// Asked also when there is none, so that both take the same time.
+	if owned := owns(sess, clientSecret); err != nil || !owned {
 		return store.Session{}, ErrNoSession
 	}
 	return sess, nil

@@ -2,6 +2,7 @@ package wire
 
 import (
 	"net/url"
+	"unicode/utf8"
 
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/store"
@@ -69,23 +70,28 @@ func Submission(body []byte) (verify.Submission, error) {
 		}
 		values.Set(name, value)
 	}
-	return SubmissionValues(values)
+	return submission(values)
 }
 
-// SubmissionForm reads the form-encoded body of a submitToken request.
-func SubmissionForm(body []byte) (verify.Submission, error) {
-	values, err := url.ParseQuery(string(body))
+// SubmissionForm reads the form-encoded body of a submitToken request, or the
+// query of one.
+func SubmissionForm(form []byte) (verify.Submission, error) {
+	values, err := url.ParseQuery(string(form))
 	if err != nil {
-		return verify.Submission{}, verify.Errorf(verify.InvalidParam, "The body is not a form")
+		return verify.Submission{}, verify.Errorf(verify.InvalidParam, "The parameters are not form-encoded")
 	}
-	return SubmissionValues(values)
+	return submission(values)
 }
 
-// SubmissionValues reads a submission from a query or form. An empty value
-// counts as absent: who presses the button too early loses no try.
-func SubmissionValues(values url.Values) (verify.Submission, error) {
+// submission takes the parameters out. An empty one counts as absent: who
+// presses the button too early loses no try. One that stands twice is refused:
+// two readers may take two of them.
+func submission(values url.Values) (verify.Submission, error) {
 	var missing []string
 	for _, name := range submissionFields() {
+		if len(values[name]) > 1 || !utf8.ValidString(values.Get(name)) {
+			return verify.Submission{}, verify.Errorf(verify.InvalidParam, "%s must stand there once, in UTF-8", name)
+		}
 		if values.Get(name) == "" {
 			missing = append(missing, name)
 		}

@@ -3,6 +3,7 @@ package wire_test
 import (
 	"encoding/json"
 	"errors"
+	"strings"
 	"testing"
 	"unicode/utf8"
 
@@ -75,5 +76,58 @@ func TestEveryMissingFieldIsNamed(t *testing.T) {
 	_, err := wire.RequestToken([]byte(`{"phone_number":"1"}`), store.PurposeAdd, false)
 	if err == nil || err.Error() != "Missing: client_secret, country, send_attempt" {
 		t.Errorf("error %v", err)
+	}
+}
+
+// TestBodiesThatTwoReadersMayReadTwoWays are refused, and none makes it panic.
+func TestBodiesThatTwoReadersMayReadTwoWays(t *testing.T) {
+	t.Parallel()
+	const rest = `"client_secret":"a","country":"GB","phone_number":"07700900001"`
+	for name, body := range map[string]string{
+		"a name twice":              `{"send_attempt":1,` + rest + `,"send_attempt":2}`,
+		"a name twice, escaped":     `{"send_attempt":1,` + rest + `,"send_\u0061ttempt":2}`,
+		"an ignored name twice":     `{"send_attempt":1,` + rest + `,"x":1,"x":1}`,
+		"invalid UTF-8":             `{"send_attempt":1,` + rest + `,"x":"` + "\xc0\x80" + `"}`,
+		"a byte order mark":         "\ufeff" + `{"send_attempt":1,` + rest + `}`,
+		"another encoding":          "{\x00\"\x00a\x00",
+		"NUL after it":              `{"send_attempt":1,` + rest + "}\x00",
+		"NUL in a secret":           `{"send_attempt":1,"client_secret":"a` + "\x00" + `","country":"GB","phone_number":"07700900001"}`,
+		"deep lists":                `{"x":` + strings.Repeat("[", 60_000),
+		"deep objects":              strings.Repeat(`{"a":`, 12_000),
+		"deep lists that end":       `{"x":` + strings.Repeat("[", 30_000) + strings.Repeat("]", 30_000) + `}`,
+		"a number of many digits":   `{"send_attempt":` + strings.Repeat("9", 60_000) + "," + rest + `}`,
+		"another case of its name":  `{"Send_Attempt":1,` + rest + `}`,
+		"a single quote for a name": `{'send_attempt':1}`,
+	} {
+		if _, err := wire.RequestToken([]byte(body), store.PurposeAdd, false); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else {
+			checkRefusal(t, err)
+		}
+	}
+	// What is ignored may be anything, and nested names are nobody's business.
+	fine := `{"send_attempt":1,` + rest + `,"x":{"a":1,"a":[null,{"a":"\ud800"}]}}`
+	if _, err := wire.RequestToken([]byte(fine), store.PurposeAdd, false); err != nil {
+		t.Errorf("%s: %v", fine, err)
+	}
+}
+
+func TestFormsThatTwoReadersMayReadTwoWays(t *testing.T) {
+	t.Parallel()
+	for name, form := range map[string]string{
+		"a name twice":          "sid=a&client_secret=b&token=1&token=2",
+		"a name twice, escaped": "sid=a&client_secret=b&token=1&%74oken=2",
+		"semicolons":            "sid=a&client_secret=b;token=1&token=1",
+		"a broken escape":       "sid=a&client_secret=b&token=1&x=%z",
+		"invalid UTF-8":         "sid=a&client_secret=b&token=%ff",
+	} {
+		if _, err := wire.SubmissionForm([]byte(form)); err == nil {
+			t.Errorf("%s: accepted", name)
+		} else {
+			checkRefusal(t, err)
+		}
+	}
+	if _, err := wire.SubmissionForm([]byte("sid=a&client_secret=b&token=1&x=1&x=2&next_link=y")); err != nil {
+		t.Errorf("parameters that are ignored: %v", err)
 	}
 }

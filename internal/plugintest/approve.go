@@ -1,0 +1,225 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+	"github.com/nyaruka/phonenumbers"
+
+	"example.com/threepid"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+)
+
+// approveTests are about the host's own say in whom is texted.
+func approveTests() []test {
+	return []test{
+		{"ApproveIsToldAll", testApproveIsToldAll},
+		{"ApproveIsAskedEachTime", testApproveIsAskedEachTime},
+		{"ApproveIsAskedLast", testApproveIsAskedLast},
+		{"ApproveRefusesOrFails", testApproveRefusesOrFails},
+		{"ApproveThatPanics", testApproveThatPanics},
+		{"ApproveThatHangs", testApproveThatHangs},
+	}
+}
+
+// approve sets the host's hook.
+func approve(hook func(context.Context, threepid.Inquiry) error) func(*threepid.Options) {
+	return func(o *threepid.Options) { o.Policy.Approve = hook }
+}
+
+func testApproveIsToldAll(t *testing.T, open opener) {
+	asked := make(chan threepid.Inquiry, 1)
+	n := start(t, open(t), approve(func(ctx context.Context, i threepid.Inquiry) error {
+		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 10*time.Second {
+			t.Errorf("the context ends at %v, %v", end, ok)
+		}
+		asked <- i
+		return nil
+	}))
+	n.associate(t, "@alice:example.org", inJersey[1:])
+	for _, row := range []struct {
+		path, number, country string
+		purpose               store.Purpose
+	}{
+		{addPath, inGB, "GB", store.PurposeAdd},
+		{regPath, inJamaica, "JM", store.PurposeRegister},
+		{pwdPath, inJersey, "JE", store.PurposePassword},
+		{addPath, inNoneOfGB, "GB", store.PurposeAdd},
+	} {
+		body := request(map[string]any{"phone_number": row.number, "country": "FR"})
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+row.path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Captcha", "solved")
+		if a := n.send(req); a.status != http.StatusOK {
+			t.Fatalf("%s: %d %s", row.number, a.status, a.body)
+		}
+		i := <-asked
+		if i.Purpose != row.purpose || "+"+i.MSISDN != row.number || i.Country != row.country || i.Client != "127.0.0.1" ||
+			i.Header.Get("X-Captcha") != "solved" {
+			t.Errorf("%s: told %+v", row.number, i)
+		}
+	}
+	named := start(t, open(t), approve(func(_ context.Context, i threepid.Inquiry) error {
+		asked <- i
+		return nil
+	}), func(o *threepid.Options) {
+		o.Client = func(c *gin.Context) string { return "user " + c.GetHeader("X-User") }
+	})
+	named.mustRequest(addPath, attempt(1))
+	if i := <-asked; i.Client != "user " {
+		t.Errorf("client %q", i.Client)
+	}
+}
+
+func testApproveIsAskedEachTime(t *testing.T, open opener) {
+	var asked atomic.Int64
+	n := start(t, open(t), approve(func(context.Context, threepid.Inquiry) error {
+		if asked.Add(1) == 3 {
+			return threepid.ErrDenied
+		}
+		return nil
+	}))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	n.mustRequest(addPath, attempt(1))
+	expectDenied(t, n.post(addPath, attempt(1))) // although it was seen
+	n.expectTexts(t, 1)
+	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "") // tokens are no business of the hook
+	if asked.Load() != 3 {
+		t.Errorf("asked %d times", asked.Load())
+	}
+}
+
+// testApproveIsAskedLast has it asked of no request that is malformed or that
+// the other rules refuse.
+func testApproveIsAskedLast(t *testing.T, open opener) {
+	n := start(t, open(t), approve(func(_ context.Context, i threepid.Inquiry) error {
+		t.Errorf("asked about %s", i.MSISDN)
+		return threepid.ErrDenied
+	}), func(o *threepid.Options) { o.Policy.DenyCountries, o.RequireValidNumbers = []string{"FR"}, true })
+	for _, body := range []string{
+		"{", request(map[string]any{"client_secret": ""}), request(map[string]any{"send_attempt": -1}),
+		request(map[string]any{"next_link": "x"}), request(map[string]any{"phone_number": "12"}), dial(inNoneOfGB),
+	} {
+		if a := n.post(addPath, body); a.status != http.StatusBadRequest {
+			t.Errorf("%s: %d %s", body, a.status, a.body)
+		}
+	}
+	expectDenied(t, n.post(addPath, dial(inFrance)))
+	expectDenied(t, n.post(addPath, dial(serviceNumbers(phonenumbers.PREMIUM_RATE)[0])))
+
+	// A number that is not read back as itself is none: see verify.Number.
+	n = start(t, open(t), approve(func(_ context.Context, i threepid.Inquiry) error {
+		t.Errorf("asked about %s", i.MSISDN)
+		return threepid.ErrDenied
+	}))
+	expect(t, n.post(addPath, request(map[string]any{"country": "CC", "phone_number": "000000"})), http.StatusBadRequest, "M_INVALID_PARAM")
+}
+
+func testApproveRefusesOrFails(t *testing.T, open opener) {
+	leak := errors.New("captcha service at 10.0.0.7: key s3cr3t")
+	for _, row := range []struct {
+		name    string
+		err     error
+		status  int
+		errcode string
+	}{
+		{"denied", threepid.ErrDenied, http.StatusForbidden, "M_THREEPID_DENIED"},
+		{"denied, wrapped", fmt.Errorf("%w: %w", leak, threepid.ErrDenied), http.StatusForbidden, "M_THREEPID_DENIED"},
+		{"failed", leak, http.StatusInternalServerError, "M_UNKNOWN"},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			var verdict atomic.Pointer[error]
+			verdict.Store(&row.err)
+			n := start(t, open(t), approve(func(context.Context, threepid.Inquiry) error { return *verdict.Load() }))
+			a := n.post(addPath, attempt(1))
+			expect(t, a, row.status, row.errcode)
+			if strings.Contains(a.body, "captcha") || strings.Contains(a.body, "s3cr3t") {
+				t.Errorf("the host's words reached the client: %s", a.body)
+			}
+			if logged := strings.Contains(n.logs.String(), "captcha service"); logged != (row.status == http.StatusInternalServerError) {
+				t.Errorf("log: %s", n.logs)
+			}
+			if _, err := n.sessionOf(t); !errors.Is(err, store.ErrNotFound) {
+				t.Errorf("a session was stored: %v", err)
+			}
+			n.expectTexts(t, 0)
+			verdict.Store(new(error))
+			n.mustRequest(addPath, attempt(1))
+			n.expectTexts(t, 1)
+		})
+	}
+}
+
+// testApproveThatPanics has the same attempt go through afterwards, at once.
+func testApproveThatPanics(t *testing.T, open opener) {
+	router := gin.New()
+	router.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Status(http.StatusInternalServerError) }))
+	var asked atomic.Int64
+	recorder := smstest.New()
+	n := startOn(t, router, open(t), recorder, &logs{}, approve(func(context.Context, threepid.Inquiry) error {
+		if asked.Add(1) == 2 {
+			panic("boom")
+		}
+		return nil
+	}))
+	n.mustRequest(addPath, attempt(1))
+	if a := n.post(addPath, attempt(2)); a.status != http.StatusInternalServerError {
+		t.Errorf("%d %s", a.status, a.body)
+	}
+	if s, err := n.sessionOf(t); err != nil || s.ClaimAttempt != 1 || s.LeaseUntil != 0 {
+		t.Errorf("a claim stayed behind: %+v, %v", s, err)
+	}
+	n.mustRequest(addPath, attempt(2))
+	if recorder.Count() != 2 {
+		t.Errorf("%d texts", recorder.Count())
+	}
+	if err := n.plugin.Close(); err != nil { // and Close does not wait for it
+		t.Error(err)
+	}
+}
+
+// testApproveThatHangs ends with the caller.
+func testApproveThatHangs(t *testing.T, open opener) {
+	began := make(chan struct{})
+	ended := make(chan error, 1)
+	n := start(t, open(t), approve(func(ctx context.Context, _ threepid.Inquiry) error {
+		close(began)
+		<-ctx.Done()
+		ended <- ctx.Err()
+		return ctx.Err()
+	}))
+	ctx, hangUp := context.WithCancel(t.Context())
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, n.url+addPath, strings.NewReader(attempt(1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	go func() {
+		<-began
+		hangUp()
+	}()
+	if res, err := n.client.Do(req); err == nil {
+		_ = res.Body.Close()
+		t.Error("answered")
+	}
+	select {
+	case err := <-ended:
+		if !errors.Is(err, context.Canceled) {
+			t.Errorf("%v", err)
+		}
+	case <-time.After(patience):
+		t.Error("the hook was not told")
+	}
+	n.expectTexts(t, 0)
+}

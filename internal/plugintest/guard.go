@@ -1,0 +1,231 @@
+package plugintest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/threepid"
+)
+
+// guardTests are about closing what looks like SMS pumping. The rules of when it
+// closes are tested with the guard itself; here it is at work.
+func guardTests() []test {
+	return []test{
+		{"GuardClosesABlock", testGuardClosesABlock},
+		{"GuardClosesACountry", testGuardClosesACountry},
+		{"GuardIsSoonerThanTheLimitOfABlock", testGuardIsSoonerThanTheLimitOfABlock},
+		{"GuardSparesPeople", testGuardSparesPeople},
+		{"GuardIsNotClosedByOneClient", testGuardIsNotClosedByOneClient},
+		{"GuardObserves", testGuardObserves},
+		{"GuardAllows", testGuardAllows},
+		{"GuardCountsNoFailures", testGuardCountsNoFailures},
+		{"GuardIsSharedByNodes", testGuardIsSharedByNodes},
+		{"Pardon", testPardon},
+	}
+}
+
+// closings keeps what a guard tells.
+type closings struct {
+	mu  sync.Mutex
+	all []threepid.Closing
+}
+
+func (c *closings) hear(closing threepid.Closing) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.all = append(c.all, closing)
+}
+
+// guarded switches the guard on, and those limits off that would be sooner.
+func guarded(heard *closings) func(*threepid.Options) {
+	return func(o *threepid.Options) {
+		limited(o)
+		o.Limits.Block = []threepid.Limit{}
+		o.Guard = threepid.Guard{OnClosing: heard.hear}
+	}
+}
+
+// pump has each text asked for by another client, one a minute, to numbers of a
+// block that lie far from each other, until it is refused.
+func (n *node) pump(t *testing.T, number func(i int) string) (let int, refused answer) {
+	t.Helper()
+	return until(t, func(i int) answer {
+		n.clock.advance(time.Minute)
+		return n.asks(newSecret(), number(i))
+	})
+}
+
+func scattered(block int) func(i int) string {
+	return func(i int) string { return mobile(block, i*97%10_000) }
+}
+
+func testGuardClosesABlock(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	let, refused := n.pump(t, scattered(1))
+	if let < 20 || let > 24 { // those of the last minutes do not count yet
+		t.Errorf("%d texts went out", let)
+	}
+	expectLimited(t, refused, 14*time.Minute) // a minute of 15 is over
+	if len(heard.all) != 2 {                  // the block, and its country with it
+		t.Fatalf("heard %+v", heard.all)
+	}
+	closing := heard.all[0]
+	want := n.clock.Now().Add(14 * time.Minute)
+	if closing.Block != "44740001" || closing.Country != "GB" || closing.Times != 1 || !closing.Until.Equal(want) || closing.Observed || closing.Reason == "" {
+		t.Errorf("%+v", closing)
+	}
+	if !strings.Contains(n.logs.String(), "the guard has closed") {
+		t.Error("the log does not say so")
+	}
+	n.clock.advance(14 * time.Minute)
+	again, _ := n.pump(t, scattered(1))
+	if again >= let {
+		t.Errorf("the second time it takes %d texts, the first time %d", again, let)
+	}
+}
+
+func testGuardClosesACountry(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	let, refused := until(t, func(i int) answer {
+		n.clock.advance(time.Minute)
+		return n.asks(fmt.Sprint("client", i%15), mobile(i, i*97%10_000))
+	})
+	if let < 20 || let > 24 || len(heard.all) != 1 || heard.all[0].Block != "" || heard.all[0].Country != "GB" {
+		t.Errorf("%d texts went out, heard %+v", let, heard.all)
+	}
+	expectLimited(t, refused, 14*time.Minute)
+	expect(t, n.asks("client1", "+33612345678"), http.StatusOK, "")
+
+	// Who comes for the first time is let in, for one number until it validates.
+	own := newSecret()
+	ask := func(i int) answer {
+		return n.as("somebody", addPath, request(map[string]any{"client_secret": own, "phone_number": mobile(90, 1), "send_attempt": i}))
+	}
+	expect(t, ask(1), http.StatusOK, "")
+	sid := ask(2).text("sid")
+	expect(t, n.asks("somebody", mobile(91, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	expect(t, n.guess("somebody", sid, own, n.token()), http.StatusOK, "")
+	expect(t, n.asks("somebody", mobile(91, 1)), http.StatusOK, "")
+	expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+}
+
+func testGuardIsSoonerThanTheLimitOfABlock(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	let, _ := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i/4), mobile(1, 1000+i)) })
+	if let != 8 {
+		t.Errorf("%d consecutive numbers were texted", let)
+	}
+	expect(t, n.asks("somebody", mobile(2, 1)), http.StatusOK, "")
+}
+
+func testGuardSparesPeople(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	for i := range 100 {
+		client, clientSecret := newSecret(), newSecret()
+		a := n.as(client, addPath, request(map[string]any{"client_secret": clientSecret, "phone_number": scattered(1)(i)}))
+		expect(t, a, http.StatusOK, "")
+		n.clock.advance(time.Minute)
+		if i%3 == 0 {
+			expect(t, n.submit(a.text("sid"), clientSecret, n.token()), http.StatusOK, "")
+		}
+	}
+	if len(heard.all) > 0 {
+		t.Errorf("heard %+v", heard.all)
+	}
+}
+
+// testGuardIsNotClosedByOneClient has one client do its worst for hours: what it
+// asks for counts too little to close anything to others.
+func testGuardIsNotClosedByOneClient(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Limits.BlockClient = []threepid.Limit{} })
+	for i := range 300 {
+		n.asks("attacker", scattered(i%2)(i))
+		n.clock.advance(time.Minute)
+	}
+	if len(heard.all) > 0 {
+		t.Errorf("heard %+v", heard.all)
+	}
+}
+
+func testGuardObserves(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Guard.Observe = true })
+	for i := range 40 {
+		n.clock.advance(20 * time.Second)
+		expect(t, n.asks(newSecret(), scattered(1)(i)), http.StatusOK, "")
+	}
+	if len(heard.all) != 2 || !heard.all[0].Observed || !heard.all[1].Observed {
+		t.Errorf("heard %+v", heard.all)
+	}
+}
+
+func testGuardAllows(t *testing.T, open opener) {
+	for _, allowed := range []string{"GB", "+447400"} {
+		t.Run(allowed, func(t *testing.T) {
+			t.Parallel()
+			var heard closings
+			n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Guard.Allow = []string{"FR", allowed} })
+			for i := range 40 {
+				n.clock.advance(time.Minute)
+				expect(t, n.asks(newSecret(), scattered(1)(i)), http.StatusOK, "")
+			}
+			if len(heard.all) > 0 {
+				t.Errorf("heard %+v", heard.all)
+			}
+		})
+	}
+}
+
+func testGuardCountsNoFailures(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	n.sms.FailAlways(fmt.Errorf("down"))
+	for i := range 60 {
+		n.clock.advance(time.Minute)
+		expect(t, n.asks(newSecret(), mobile(1, i)), http.StatusBadGateway, "M_SEND_ERROR")
+	}
+	if len(heard.all) > 0 {
+		t.Errorf("heard %+v", heard.all)
+	}
+}
+
+func testGuardIsSharedByNodes(t *testing.T, open opener) {
+	st := open(t)
+	var heard closings
+	n := start(t, st, guarded(&heard))
+	other := startWith(t, st, n.sms, &logs{}, guarded(&heard), func(o *threepid.Options) { o.Now = n.clock.Now })
+	let, _ := until(t, func(i int) answer {
+		n.clock.advance(time.Minute)
+		return []*node{n, other}[i%2].asks(newSecret(), scattered(1)(i))
+	})
+	if let < 20 || let > 24 {
+		t.Errorf("%d texts went out", let)
+	}
+	expect(t, other.asks("somebody", mobile(1, 9999)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+}
+
+func testPardon(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
+	for i := range 9 {
+		n.asks(fmt.Sprint("other", i), fmt.Sprintf("+44770090%04d", 100+i)) // closes the number's block
+	}
+	expect(t, n.asks("owner", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	if err := n.plugin.Pardon(t.Context(), "+"+msisdn); err != nil {
+		t.Fatal(err)
+	}
+	expect(t, n.asks("owner", spoken), http.StatusOK, "")
+	for _, bad := range []string{"", "07700900001", "+44", "nonsense"} {
+		if err := n.plugin.Pardon(t.Context(), bad); err == nil {
+			t.Errorf("pardoned %q", bad)
+		}
+	}
+}

@@ -1,0 +1,382 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strconv"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+)
+
+// limitTests are about the limits on texts.
+func limitTests() []test {
+	return []test{
+		{"LimitOfANumber", testLimitOfANumber},
+		{"LimitOfAClientOnANumber", testLimitOfAClientOnANumber},
+		{"LimitOfAClient", testLimitOfAClient},
+		{"LimitOfABlock", testLimitOfABlock},
+		{"LimitOfCountryAndAll", testLimitOfCountryAndAll},
+		{"LimitCountsNeighboursOfIPv6AsOne", testLimitCountsNeighboursOfIPv6AsOne},
+		{"LimitsHoldAtOnceAndOnAllNodes", testLimitsHoldAtOnceAndOnAllNodes},
+		{"LastTextIsSharedByAllWhoAskForIt", testLastTextIsSharedByAllWhoAskForIt},
+		{"LimitsLetRetriesThrough", testLimitsLetRetriesThrough},
+		{"ValidationGivesTextsBack", testValidationGivesTextsBack},
+		{"FinalLimitsGiveNothingBack", testFinalLimitsGiveNothingBack},
+		{"FailureGivesTextsBack", testFailureGivesTextsBack},
+		{"SlowProviderCostsOneText", testSlowProviderCostsOneText},
+		{"OneClientLocksNobodyOut", testOneClientLocksNobodyOut},
+		{"RefusalsWriteNothing", testRefusalsWriteNothing},
+		{"BucketsExpire", testBucketsExpire},
+		{"LimitsCanBeSwitchedOff", testLimitsCanBeSwitchedOff},
+	}
+}
+
+// limited switches the limits on, the guard not, and has tests say who asks.
+func limited(o *threepid.Options) {
+	o.Limits = threepid.Limits{}
+	o.Client = func(c *gin.Context) string { return c.GetHeader("X-Test-Client") }
+}
+
+// as posts for a client.
+func (n *node) as(client, path, body string) answer {
+	n.tb.Helper()
+	req, err := http.NewRequestWithContext(n.tb.Context(), http.MethodPost, n.url+path, strings.NewReader(body))
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	req.Header.Set("X-Test-Client", client)
+	return n.send(req)
+}
+
+// asks has a client ask for a text to a number, with a new secret each time.
+func (n *node) asks(client, number string) answer {
+	n.tb.Helper()
+	return n.as(client, addPath, request(map[string]any{"client_secret": newSecret(), "phone_number": number}))
+}
+
+var secrets atomic.Int64
+
+func newSecret() string { return fmt.Sprintf("secret-%d-of-a-client", secrets.Add(1)) }
+
+// mobile is the nth number of a block of British mobiles.
+func mobile(block, n int) string { return fmt.Sprintf("+447400%02d%04d", block, n) }
+
+// until asks again and again until it is refused, and tells how often it was not.
+func until(t *testing.T, ask func(i int) answer) (let int, refused answer) {
+	t.Helper()
+	for let < 1000 {
+		a := ask(let)
+		if a.status != http.StatusOK {
+			return let, a
+		}
+		let++
+	}
+	t.Fatal("never refused")
+	return 0, answer{}
+}
+
+func expectLimited(t *testing.T, a answer, wait time.Duration) {
+	t.Helper()
+	expect(t, a, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	if got := a.header.Get("Retry-After"); got != strconv.Itoa(int(wait.Seconds())) {
+		t.Errorf("Retry-After %q, want %v", got, wait)
+	}
+	if ms, _ := a.fields["retry_after_ms"].(float64); ms != float64(wait.Milliseconds()) {
+		t.Errorf("retry_after_ms %v, want %v", a.fields["retry_after_ms"], wait)
+	}
+}
+
+func testLimitOfANumber(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	let, refused := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
+	if let != 6 {
+		t.Errorf("%d texts at once", let)
+	}
+	expectLimited(t, refused, 10*time.Minute)
+	n.clock.advance(10*time.Minute - time.Millisecond)
+	late := n.asks("late", spoken)
+	expect(t, late, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	if late.header.Get("Retry-After") != "1" || late.fields["retry_after_ms"] != 1.0 {
+		t.Errorf("a millisecond is rounded to %q and %v", late.header.Get("Retry-After"), late.fields["retry_after_ms"])
+	}
+	n.clock.advance(time.Millisecond)
+	expect(t, n.asks("later", spoken), http.StatusOK, "")
+	day := 7
+	for range 24 * 6 {
+		n.clock.advance(10 * time.Minute)
+		if n.asks(newSecret(), spoken).status == http.StatusOK {
+			day++
+		}
+	}
+	if day != 12 {
+		t.Errorf("%d texts in a day", day)
+	}
+	n.expectTexts(t, day)
+}
+
+func testLimitOfAClientOnANumber(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	let, refused := until(t, func(int) answer { return n.asks("one", spoken) })
+	if let != 4 {
+		t.Errorf("%d texts at once", let)
+	}
+	expectLimited(t, refused, 10*time.Minute)
+	expect(t, n.asks("one", mobile(12, 1)), http.StatusOK, "")
+	expect(t, n.asks("another", spoken), http.StatusOK, "")
+}
+
+func testLimitOfAClient(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	let, refused := until(t, func(i int) answer { return n.asks("one", mobile(i, 1)) })
+	if let != 20 {
+		t.Errorf("%d texts at once", let)
+	}
+	expectLimited(t, refused, time.Minute)
+	expect(t, n.asks("another", mobile(99, 1)), http.StatusOK, "")
+}
+
+func testLimitOfABlock(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	let, refused := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), mobile(1, i*97)) })
+	if let != 20 {
+		t.Errorf("%d texts at once", let)
+	}
+	expectLimited(t, refused, 5*time.Minute)
+	expect(t, n.asks("another", mobile(2, 1)), http.StatusOK, "")
+	one, _ := until(t, func(i int) answer { return n.asks("one", mobile(3, i*97)) })
+	if one != 10 {
+		t.Errorf("%d texts of one client", one)
+	}
+}
+
+func testLimitOfCountryAndAll(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) {
+		o.Limits.Country = []threepid.Limit{{Burst: 3, Per: time.Hour}}
+		o.Limits.All = []threepid.Limit{{Burst: 5, Per: time.Hour}, {Burst: 100, Per: time.Minute}}
+	})
+	let, _ := until(t, func(i int) answer { return n.asks("one", mobile(i, 1)) })
+	french, refused := until(t, func(i int) answer { return n.asks("one", fmt.Sprintf("+3361234567%d", i)) })
+	if let != 3 || french != 2 {
+		t.Errorf("%d British texts, then %d French ones", let, french)
+	}
+	expectLimited(t, refused, time.Hour)
+}
+
+func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	let, _ := until(t, func(i int) answer { return n.asks(fmt.Sprintf("2001:db8:1:2:%x::%x", i, i), mobile(i, 1)) })
+	if let != 20 {
+		t.Errorf("%d texts for one /64", let)
+	}
+	expect(t, n.asks("2001:db8:1:3::1", mobile(99, 1)), http.StatusOK, "")
+	let, _ = until(t, func(i int) answer {
+		return n.asks([]string{"::ffff:192.0.2.1", "192.0.2.1"}[i%2], mobile(i, 2))
+	})
+	if let != 20 {
+		t.Errorf("%d texts for one IPv4 address in two spellings", let)
+	}
+	expect(t, n.asks("192.0.2.2", mobile(98, 2)), http.StatusOK, "")
+}
+
+// testLimitsHoldAtOnceAndOnAllNodes has requests of many clients for one number
+// arrive at two nodes at the same moment.
+func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
+	st := open(t)
+	n := start(t, st, limited)
+	other := startWith(t, st, n.sms, &logs{}, limited, func(o *threepid.Options) { o.Now = n.clock.Now })
+	var let atomic.Int64
+	together(100, func(i int) {
+		a := []*node{n, other}[i%2].asks(fmt.Sprint("client", i), spoken)
+		switch a.status {
+		case http.StatusOK:
+			let.Add(1)
+		case http.StatusTooManyRequests:
+		default:
+			t.Errorf("answered %d %s", a.status, a.body)
+		}
+	})
+	if let.Load() != 6 {
+		t.Errorf("%d requests went through", let.Load())
+	}
+	n.expectTexts(t, 6)
+}
+
+// testLastTextIsSharedByAllWhoAskForIt has one text left, and the same attempt
+// come many times at once: none of them is refused for the text of another.
+func testLastTextIsSharedByAllWhoAskForIt(t *testing.T, open opener) {
+	for range 5 {
+		n := start(t, open(t), limited)
+		for i := range 3 {
+			expect(t, n.as("one", addPath, attempt(i)), http.StatusOK, "")
+		}
+		together(50, func(int) { expect(t, n.as("one", addPath, attempt(3)), http.StatusOK, "") })
+		n.expectTexts(t, 4)
+	}
+}
+
+func testLimitsLetRetriesThrough(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	for i := range 4 {
+		expect(t, n.as("one", addPath, attempt(i)), http.StatusOK, "")
+	}
+	for i := range 4 {
+		expect(t, n.as("one", addPath, attempt(i)), http.StatusOK, "")
+	}
+	expect(t, n.as("one", addPath, attempt(4)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	n.expectTexts(t, 4)
+}
+
+func testValidationGivesTextsBack(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	for range 5 { // each time as many as there are
+		clientSecret := newSecret()
+		body := func(i int) string {
+			return request(map[string]any{"client_secret": clientSecret, "send_attempt": i})
+		}
+		let, _ := until(t, func(i int) answer { return n.as("one", addPath, body(i+1)) })
+		if let != 4 {
+			t.Fatalf("%d texts", let)
+		}
+		sid := n.as("one", addPath, body(1)).text("sid")
+		expect(t, n.submit(sid, clientSecret, n.token()), http.StatusOK, "")
+	}
+}
+
+func testFinalLimitsGiveNothingBack(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	let := 0
+	for ; let < 100; let++ {
+		clientSecret := newSecret()
+		a := n.as("one", addPath, request(map[string]any{"client_secret": clientSecret}))
+		if a.status != http.StatusOK {
+			expectLimited(t, a, time.Hour)
+			break
+		}
+		expect(t, n.submit(a.text("sid"), clientSecret, n.token()), http.StatusOK, "")
+	}
+	if let != 24 {
+		t.Errorf("one number was texted %d times because it validates", let)
+	}
+}
+
+func testFailureGivesTextsBack(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	for i := range 30 {
+		failure, errcode, status := errors.New("down"), "M_SEND_ERROR", http.StatusBadGateway
+		if i%2 == 0 {
+			failure, errcode, status = sms.ErrRejected, "M_DESTINATION_REJECTED", http.StatusBadRequest
+		}
+		n.sms.Fail(failure)
+		expect(t, n.as("one", addPath, attempt(1)), status, errcode)
+	}
+	let, _ := until(t, func(i int) answer { return n.as("one", addPath, attempt(i+1)) })
+	if let != 4 {
+		t.Errorf("%d texts after failures that cost nothing", let)
+	}
+}
+
+// testSlowProviderCostsOneText has a provider that takes too long: the text may
+// have left, so it counts; but another try of the same attempt is no other text.
+func testSlowProviderCostsOneText(t *testing.T, open opener) {
+	var hang atomic.Bool
+	recorder := smstest.New()
+	n := startWith(t, open(t), sms.Func(func(ctx context.Context, m sms.Message) error {
+		if hang.Load() {
+			<-ctx.Done()
+			return ctx.Err()
+		}
+		return recorder.Send(ctx, m)
+	}), &logs{}, limited, func(o *threepid.Options) { o.SendTimeout = 20 * time.Millisecond })
+	hang.Store(true)
+	for range 6 {
+		expect(t, n.as("one", addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
+	}
+	expect(t, n.asks("one", spoken), http.StatusBadGateway, "M_SEND_ERROR")
+	hang.Store(false)
+	expect(t, n.as("one", addPath, attempt(1)), http.StatusOK, "")
+	let, _ := until(t, func(int) answer { return n.asks("one", spoken) })
+	if let != 2 {
+		t.Errorf("after two texts that may have left there were %d more", let)
+	}
+}
+
+// testOneClientLocksNobodyOut has one client do for two days whatever it is let
+// do against a number. Its owner can always have a text and validate.
+func testOneClientLocksNobodyOut(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	for hour := range 48 {
+		clientSecret := newSecret()
+		for i := range 12 {
+			a := n.as("attacker", addPath, request(map[string]any{"client_secret": clientSecret, "send_attempt": i}))
+			for range 6 {
+				n.guess("attacker", a.text("sid"), clientSecret, "nonsense")
+			}
+			n.asks("attacker", fmt.Sprintf("+44770090%04d", hour*13+i*2)) // its block, too
+		}
+		if hour%8 == 7 {
+			own := newSecret()
+			a := n.as("owner", addPath, request(map[string]any{"client_secret": own}))
+			expect(t, a, http.StatusOK, "")
+			expect(t, n.guess("owner", a.text("sid"), own, n.token()), http.StatusOK, "")
+		}
+		n.clock.advance(time.Hour)
+	}
+}
+
+func testRefusalsWriteNothing(t *testing.T, open opener) {
+	n, counting := startCounted(t, open, limited)
+	until(t, func(int) answer { return n.asks("one", spoken) })
+	before := counting.Updates()
+	for range 10 {
+		expect(t, n.asks("one", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
+	if got := counting.Updates() - before; got != 0 {
+		t.Errorf("10 refusals took %d units that may write", got)
+	}
+}
+
+// testBucketsExpire has all that limits remember go in the end.
+func testBucketsExpire(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	a := n.asks("one", spoken)
+	for range 3 {
+		n.guess("one", a.text("sid"), "secret-of-nobody", "1")
+	}
+	sweep := func(after time.Duration) int {
+		deleted, err := n.store.DeleteExpired(t.Context(), n.clock.Now().Add(after), 1000)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return deleted
+	}
+	if n := sweep(0); n != 0 {
+		t.Errorf("%d rows have expired at once", n)
+	}
+	if n := sweep(49 * time.Hour); n != 7 { // number, number and client, client, its block, block, country; and the session
+		t.Errorf("%d rows have expired after two days, want 7", n)
+	}
+}
+
+func testLimitsCanBeSwitchedOff(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) {
+		o.Limits = threepid.Limits{Number: []threepid.Limit{}, NumberClient: []threepid.Limit{{Burst: 30, Per: time.Hour}}, BlockClient: []threepid.Limit{}}
+	})
+	let, _ := until(t, func(int) answer { return n.asks("one", spoken) })
+	if let != 20 { // the block's
+		t.Errorf("%d texts", let)
+	}
+	off := start(t, open(t), limited, func(o *threepid.Options) { o.Limits.Off = true })
+	for range 50 {
+		expect(t, off.asks("one", spoken), http.StatusOK, "")
+	}
+}

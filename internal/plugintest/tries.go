@@ -1,0 +1,181 @@
+package plugintest
+
+import (
+	"fmt"
+	"net/http"
+	"strings"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/threepid"
+)
+
+// tryTests are about guessing codes.
+func tryTests() []test {
+	return []test{
+		{"WrongTriesAreTold", testWrongTriesAreTold},
+		{"GuessesAtOnceOnAllNodesGetFiveComparisons", testGuessesAtOnce},
+		{"NewTokenDoesNotForgetWrongTries", testNewTokenDoesNotForgetWrongTries},
+		{"HundredWrongTriesLockANumber", testHundredWrongTriesLockANumber},
+		{"RightTokenForgetsWrongTries", testRightTokenForgetsWrongTries},
+		{"SubmitsOfAClientAreLimited", testSubmitsOfAClientAreLimited},
+		{"RightTokenIsTakenAtTheLastTry", testRightTokenIsTakenAtTheLastTry},
+	}
+}
+
+// guess submits a token for a client.
+func (n *node) guess(client, sid, clientSecret, token string) answer {
+	n.tb.Helper()
+	return n.as(client, subPath, fmt.Sprintf(`{"sid":%q,"client_secret":%q,"token":%q}`, sid, clientSecret, token))
+}
+
+func testWrongTriesAreTold(t *testing.T, open opener) {
+	n := start(t, open(t))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	for _, want := range []string{"4 tries left", "3 tries left", "2 tries left", "1 try left", "last try"} {
+		a := n.submit(sid, secret, wrong(n.token()))
+		expectSubmit(t, a, http.StatusBadRequest, "M_TOKEN_INCORRECT")
+		if !strings.Contains(a.text("error"), want) {
+			t.Errorf("error %q does not say %q", a.text("error"), want)
+		}
+	}
+}
+
+// testGuessesAtOnce has a thousand guesses arrive at two nodes at once, the right
+// code among them at the end: each one that is answered "incorrect" was compared.
+func testGuessesAtOnce(t *testing.T, open opener) {
+	st := open(t)
+	n := start(t, st, limited)
+	other := startWith(t, st, n.sms, &logs{}, limited, func(o *threepid.Options) { o.Now = n.clock.Now })
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	guess := wrong(n.token())
+	var compared atomic.Int64
+	together(32, func(caller int) {
+		for i := range 31 {
+			a := []*node{n, other}[(caller+i)%2].guess(fmt.Sprint(caller, i), sid, secret, guess)
+			switch a.errcode() {
+			case "M_TOKEN_INCORRECT":
+				compared.Add(1)
+			case "M_SESSION_EXPIRED":
+			default:
+				t.Errorf("answered %d %s", a.status, a.body)
+			}
+		}
+	})
+	if compared.Load() != 5 {
+		t.Errorf("%d guesses were compared", compared.Load())
+	}
+	expect(t, n.submit(sid, secret, n.token()), http.StatusBadRequest, "M_SESSION_EXPIRED")
+}
+
+// burn uses the five tries of a new token up, each by another client.
+func (n *node) burn(t *testing.T) (compared int, last answer) {
+	t.Helper()
+	clientSecret := newSecret()
+	a := n.as(newSecret(), addPath, request(map[string]any{"client_secret": clientSecret}))
+	if a.status != http.StatusOK {
+		return 0, a
+	}
+	for range 5 {
+		last = n.guess(newSecret(), a.text("sid"), clientSecret, wrong(n.token()))
+		if last.errcode() != "M_TOKEN_INCORRECT" {
+			return compared, last
+		}
+		compared++
+	}
+	return compared, last
+}
+
+// manyTexts leaves the number of texts to a number unlimited.
+func manyTexts(o *threepid.Options) {
+	limited(o)
+	o.Limits.Number, o.Limits.Block = []threepid.Limit{}, []threepid.Limit{}
+}
+
+func testNewTokenDoesNotForgetWrongTries(t *testing.T, open opener) {
+	n := start(t, open(t), manyTexts)
+	total := 0
+	for range 10 {
+		compared, _ := n.burn(t)
+		total += compared
+	}
+	if total != 20 {
+		t.Errorf("%d guesses were compared for one number", total)
+	}
+	_, last := n.burn(t)
+	expectLimited(t, last, 30*time.Minute)
+	if last.fields["success"] != false {
+		t.Errorf("body %s", last.body)
+	}
+	expectPage(t, n.submitGet("a", "b", "c"), http.StatusBadRequest)
+}
+
+func testHundredWrongTriesLockANumber(t *testing.T, open opener) {
+	n := start(t, open(t), manyTexts, func(o *threepid.Options) { o.SessionLifetime = 100 * 24 * time.Hour })
+	total := 0
+	for range 14 * 24 {
+		compared, _ := n.burn(t)
+		total += compared
+		n.clock.advance(time.Hour)
+	}
+	if total != 100 {
+		t.Errorf("%d guesses were compared in two weeks", total)
+	}
+	_, last := n.burn(t)
+	expect(t, last, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	n.clock.advance(30 * 24 * time.Hour)
+	if compared, _ := n.burn(t); compared != 5 {
+		t.Errorf("a month later %d guesses are compared", compared)
+	}
+}
+
+func testRightTokenForgetsWrongTries(t *testing.T, open opener) {
+	n := start(t, open(t), manyTexts)
+	for range 10 {
+		for range 3 {
+			if compared, last := n.burn(t); compared != 5 {
+				t.Fatalf("%d compared: %s", compared, last.body)
+			}
+		}
+		clientSecret := newSecret()
+		a := n.as("owner", addPath, request(map[string]any{"client_secret": clientSecret}))
+		expect(t, n.guess("owner", a.text("sid"), clientSecret, n.token()), http.StatusOK, "")
+	}
+}
+
+func testSubmitsOfAClientAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	compared := 0
+	var last answer
+	for i := range 8 {
+		clientSecret := newSecret()
+		a := n.as(fmt.Sprint("asker", i), addPath, request(map[string]any{"client_secret": clientSecret, "phone_number": mobile(i, i)}))
+		for range 5 {
+			last = n.guess("guesser", a.text("sid"), clientSecret, wrong(n.token()))
+			if last.errcode() == "M_TOKEN_INCORRECT" {
+				compared++
+			}
+		}
+	}
+	if compared != 30 {
+		t.Errorf("%d guesses of one client were compared", compared)
+	}
+	expectLimited(t, last, time.Minute)
+	// Right ones cost nothing, whoever they are for.
+	for i := range 40 {
+		clientSecret := newSecret()
+		a := n.as(fmt.Sprint("other", i), addPath, request(map[string]any{"client_secret": clientSecret, "phone_number": mobile(i+20, i)}))
+		expect(t, n.guess("quick", a.text("sid"), clientSecret, n.token()), http.StatusOK, "")
+	}
+}
+
+func testRightTokenIsTakenAtTheLastTry(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	for range 4 {
+		expectSubmit(t, n.submit(sid, secret, wrong(n.token())), http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	}
+	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+}

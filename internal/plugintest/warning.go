@@ -1,0 +1,165 @@
+package plugintest
+
+import (
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms/smstest"
+)
+
+// warningTests are about what an operator is told at start, and later.
+func warningTests() []test {
+	return []test{
+		{"WarnsAtStart", testWarnsAtStart},
+		{"SilentWhenAllIsSet", testSilentWhenAllIsSet},
+		{"WarnsOfARouterThatTrustsEverybody", testWarnsOfARouterThatTrustsEverybody},
+		{"WarnsOnceOfAnUnknownProxy", testWarnsOnceOfAnUnknownProxy},
+	}
+}
+
+// careful are options that nothing is said about, but for the router.
+func careful(o *threepid.Options) {
+	o.PublicURL = "https://example.org"
+	o.Policy.AllowCountries = []string{"GB"}
+	o.Limits = threepid.Limits{}
+}
+
+// loner is a router that believes no X-Forwarded-For.
+func loner(t *testing.T) *gin.Engine {
+	t.Helper()
+	router := gin.New()
+	if err := router.SetTrustedProxies(nil); err != nil {
+		t.Fatal(err)
+	}
+	return router
+}
+
+func testSilentWhenAllIsSet(t *testing.T, open opener) {
+	n := startOn(t, loner(t), open(t), smstest.New(), &logs{}, careful)
+	if n.logs.String() != "" {
+		t.Errorf("log: %s", n.logs)
+	}
+}
+
+// testWarnsAtStart has each thing overlooked be told, and nothing else.
+func testWarnsAtStart(t *testing.T, open opener) {
+	for name, row := range map[string]struct {
+		change func(*threepid.Options)
+		says   []string
+	}{
+		"no public URL":   {func(o *threepid.Options) { o.PublicURL = "" }, []string{"Options.PublicURL"}},
+		"no country list": {func(o *threepid.Options) { o.Policy.AllowCountries = nil }, []string{"Options.Policy.AllowCountries"}},
+		"no limits":       {func(o *threepid.Options) { o.Limits.Off = true }, []string{"Options.Limits.Off"}},
+		"test numbers": {func(o *threepid.Options) {
+			o.TestNumbers = []threepid.TestNumber{
+				{Number: "+" + msisdn, Code: "123456"},
+				{Number: inFrance, Code: "654321", Until: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)},
+			}
+		}, []string{"test number", "+44770090****", "+3361234****", "2026-07-01"}},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := startOn(t, loner(t), open(t), smstest.New(), &logs{}, careful, row.change)
+			log := n.logs.String()
+			for _, says := range row.says {
+				if !strings.Contains(log, says) {
+					t.Errorf("nothing of %q in the log: %s", says, log)
+				}
+			}
+			want := 1
+			if name == "test numbers" {
+				want = 2
+			}
+			if got := strings.Count(log, "level=WARN"); got != want || strings.Count(log, "\n") != want {
+				t.Errorf("%d warnings, want %d: %s", got, want, log)
+			}
+			if strings.Contains(log, "123456") || strings.Contains(log, "654321") || strings.Contains(log, inFrance) {
+				t.Errorf("the log tells a code or a number: %s", log)
+			}
+		})
+	}
+}
+
+func testWarnsOfARouterThatTrustsEverybody(t *testing.T, open opener) {
+	trusting := func(change ...func(*gin.Engine)) *gin.Engine {
+		router := gin.New()
+		for _, c := range change {
+			c(router)
+		}
+		return router
+	}
+	proxies := func(list ...string) *gin.Engine {
+		router := gin.New()
+		if err := router.SetTrustedProxies(list); err != nil {
+			t.Fatal(err)
+		}
+		return router
+	}
+	client := func(o *threepid.Options) { o.Client = func(*gin.Context) string { return "somebody" } }
+	nothing := func(*threepid.Options) {}
+	for _, row := range []struct {
+		name   string
+		router *gin.Engine
+		change func(*threepid.Options)
+		warned bool
+	}{
+		{"as gin comes", trusting(), nothing, true},
+		{"another header", trusting(func(e *gin.Engine) { e.RemoteIPHeaders = []string{"X-Real-Ip"} }), nothing, true},
+		{"no header", trusting(func(e *gin.Engine) { e.ForwardedByClientIP = false }), nothing, false},
+		{"all addresses", proxies("0.0.0.0/0"), nothing, true},
+		{"no proxy", proxies(), nothing, false},
+		{"one proxy", proxies("10.0.0.1"), nothing, false},
+		{"the host says who asks", trusting(), client, false},
+	} {
+		n := startOn(t, row.router, open(t), smstest.New(), &logs{}, careful, row.change)
+		if warned := strings.Contains(n.logs.String(), "SetTrustedProxies"); warned != row.warned {
+			t.Errorf("%s: warned %v; log: %s", row.name, warned, n.logs)
+		}
+	}
+}
+
+// testWarnsOnceOfAnUnknownProxy has requests come through a proxy that the
+// router was not told of: once is enough, whichever endpoint and mount it was.
+func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
+	forwarded := func(n *node, path string) {
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+path, strings.NewReader(attempt(1)))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("X-Forwarded-For", "203.0.113.7")
+		n.send(req)
+	}
+	off := func(o *threepid.Options) { o.Limits.Off = true }
+	count := func(n *node) int { return strings.Count(n.logs.String(), "router was not told of") }
+
+	n := startOn(t, loner(t), open(t), smstest.New(), &logs{}, careful, off)
+	n.mustRequest(addPath, attempt(1)) // a client that comes by itself
+	if count(n) != 0 {
+		t.Errorf("log: %s", n.logs)
+	}
+	if err := n.plugin.Mount(n.router, "/again"); err != nil {
+		t.Fatal(err)
+	}
+	for range 3 {
+		forwarded(n, addPath)
+		forwarded(n, "/again"+string(threepid.EndpointAdd))
+	}
+	if count(n) != 1 || strings.Contains(n.logs.String(), "203.0.113.7") {
+		t.Errorf("log: %s", n.logs)
+	}
+
+	known := loner(t)
+	if err := known.SetTrustedProxies([]string{"127.0.0.1"}); err != nil {
+		t.Fatal(err)
+	}
+	n = startOn(t, known, open(t), smstest.New(), &logs{}, careful, off)
+	forwarded(n, addPath)
+	if count(n) != 0 {
+		t.Errorf("log: %s", n.logs)
+	}
+}

@@ -1,0 +1,378 @@
+package verify
+
+import (
+	"context"
+	"math"
+	"slices"
+	"time"
+
+	"example.com/threepid/store"
+)
+
+// What texts and tokens do to buckets.
+
+// textScopes are the scopes that a text counts in.
+func textScopes() []scope {
+	return []scope{scopeNumber, scopeNumberClient, scopeClient, scopeBlockClient, scopeBlock, scopeCountry, scopeAll}
+}
+
+// wrongScopes are the scopes that a wrong token counts in.
+func wrongScopes() []scope { return []scope{scopeNumber, scopeNumberClient, scopeClient} }
+
+// refusal says which limit was reached, and for how long.
+type refusal struct {
+	scope scope
+	wait  int64 // milliseconds; 0: none was reached
+}
+
+func (r *refusal) meet(of scope, wait int64) {
+	if wait > r.wait {
+		r.scope, r.wait = of, wait
+	}
+}
+
+// err is what the client is told: nothing that depends on whose number it is,
+// nor which of the limits it met.
+func (r refusal) err() error {
+	e := Errorf(Limited, "Too many requests. Try again in %s.", humanly(time.Duration(r.wait)*time.Millisecond))
+	e.RetryAfter = time.Duration(r.wait) * time.Millisecond
+	return e
+}
+
+// humanly rounds up to what a person says.
+func humanly(d time.Duration) string {
+	up := func(unit time.Duration) int { return int(math.Ceil(float64(d) / float64(unit))) }
+	switch {
+	case d <= time.Second:
+		return "a second"
+	case d <= time.Minute:
+		return plural(up(time.Second), "second")
+	case d <= 2*time.Hour:
+		return plural(up(time.Minute), "minute")
+	case d <= 48*time.Hour:
+		return plural(up(time.Hour), "hour")
+	default:
+		return plural(up(24*time.Hour), "day")
+	}
+}
+
+// take takes one from the limits of every bucket, or from none. of tells a
+// bucket's limits, where their levels are kept, and for how long it is closed in
+// any case, in milliseconds.
+func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed int64)) refusal {
+	var met refusal
+	levels, next := make([]*[]int64, len(t.entries)), make([][]int64, len(t.entries))
+	for i := range t.entries {
+		e := &t.entries[i]
+		limits, kept, closed := of(e)
+		var wait int64
+		next[i], wait = takeAll(limits, *kept, t.now)
+		levels[i] = kept
+		met.meet(e.scope, wait)
+		met.meet(e.scope, closed)
+	}
+	if met.wait > 0 {
+		return met
+	}
+	for i := range t.entries {
+		*levels[i], t.entries[i].changed = next[i], true
+	}
+	return refusal{}
+}
+
+// takeText takes one text from every bucket, or from none.
+func (t *tally) takeText() refusal {
+	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
+		texts, _ := t.service.Limits.of(e.scope)
+		return texts, &e.state.Texts, t.closedFor(e)
+	})
+	if client := t.find(scopeClient); client != nil && met.wait == 0 {
+		client.state.Asked, client.state.AskedAt = t.subject.name(), t.now
+	}
+	return met
+}
+
+// closedFor tells how many milliseconds the guard keeps a block or a country
+// closed to the subject.
+//
+// A closed country is still open to clients of which nothing is known but that
+// they ask for this one number: an attacker has so many of them, while nearly
+// all honest people are such a client.
+func (t *tally) closedFor(e *entry) int64 {
+	if !t.subject.guarded || t.service.Guard.Observe {
+		return 0
+	}
+	wait := t.service.Guard.current(e.state.Guard, t.now).closedFor(t.now)
+	if client := t.find(scopeClient); e.scope == scopeCountry && client != nil {
+		asked := client.state.Asked
+		if asked == "" || asked == t.subject.name() || client.state.AskedAt <= t.now-askedMemory.Milliseconds() {
+			return 0
+		}
+	}
+	return wait
+}
+
+// forgetAsked is what a client's number that has validated does, or one that was
+// not texted.
+func (t *tally) forgetAsked() {
+	if client := t.find(scopeClient); client != nil && client.state.Asked == t.subject.name() {
+		client.state.Asked, client.state.AskedAt, client.changed = "", 0, true
+	}
+}
+
+// returnText takes back what takeText did, for a text that did not leave.
+func (t *tally) returnText(counted bool, at int64) {
+	for i := range t.entries {
+		e := &t.entries[i]
+		texts, _ := t.service.Limits.of(e.scope)
+		e.state.Texts, e.changed = giveBackAll(texts, e.state.Texts, 1, true, t.now), true
+	}
+	t.forgetAsked()
+	number := t.find(scopeNumber)
+	if !counted || number == nil || number.state.Counted != at {
+		return
+	}
+	number.state.Counted = 0
+	t.eachGuard(func(e *entry, suffix int64) {
+		e.state.Guard = t.service.Guard.notTexted(e.state.Guard, suffix, at, t.now)
+	})
+}
+
+// notice has the guards count the number, unless they did lately or the client
+// has had its share. It tells whether they did.
+func (t *tally) notice() bool {
+	g := t.service.Guard
+	number, client := t.find(scopeNumber), t.find(scopeClient)
+	if !t.subject.guarded || number == nil || t.counted(number) {
+		return false
+	}
+	if client != nil {
+		share, wait := takeAll(guardShare(), client.state.Share, t.now)
+		if wait > 0 {
+			return false
+		}
+		client.state.Share, client.changed = share, true
+	}
+	number.state.Counted, number.state.Confirmed, number.changed = t.now, false, true
+	t.eachGuard(func(e *entry, suffix int64) {
+		before := g.current(e.state.Guard, t.now)
+		if before.closedFor(t.now) > 0 {
+			return // it only observes
+		}
+		after, reason := g.texted(before, suffix, t.now)
+		e.state.Guard = after
+		if reason == "" {
+			return
+		}
+		closing := Closing{
+			Country: t.subject.country, Reason: reason, Times: after.Strikes,
+			Until: time.UnixMilli(after.Until).UTC(), Observed: g.Observe,
+		}
+		if e.scope == scopeBlock {
+			closing.Block = t.subject.block()
+		}
+		t.closed = append(t.closed, closing)
+	})
+	return true
+}
+
+// counted tells whether the guards know of the number: each counts a number once
+// in its window, however often it is texted, and anew after a closing.
+func (t *tally) counted(number *entry) bool {
+	at := number.state.Counted
+	for _, of := range []scope{scopeBlock, scopeCountry} {
+		if e := t.find(of); e != nil && e.state.Guard.Closed >= at {
+			return false
+		}
+	}
+	return at > t.now-t.service.Guard.Window.Milliseconds() && at <= t.now
+}
+
+// eachGuard calls fn for the block, with the number's place in it, and for the
+// country.
+func (t *tally) eachGuard(fn func(e *entry, suffix int64)) {
+	for _, of := range []scope{scopeBlock, scopeCountry} {
+		if e := t.find(of); e != nil && t.subject.guarded {
+			suffix := int64(-1)
+			if of == scopeBlock {
+				suffix = t.subject.suffix()
+			}
+			fn(e, suffix)
+			e.changed = true
+		}
+	}
+}
+
+// confirm gives the texts of a session back, since its number has validated.
+func (t *tally) confirm(texts, clientTexts int) {
+	for i := range t.entries {
+		e := &t.entries[i]
+		n := texts
+		switch e.scope {
+		case scopeClient, scopeNumberClient, scopeBlockClient:
+			n = clientTexts
+		case scopeNumber, scopeBlock, scopeCountry, scopeAll:
+		}
+		limits, _ := t.service.Limits.of(e.scope)
+		e.state.Texts = giveBackAll(limits, e.state.Texts, n, false, t.now)
+		e.changed = e.changed || n > 0
+	}
+	t.forgetAsked()
+	number := t.find(scopeNumber)
+	if number == nil || !t.counted(number) || number.state.Confirmed {
+		return
+	}
+	number.state.Confirmed, number.changed = true, true
+	t.eachGuard(func(e *entry, suffix int64) {
+		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, t.now)
+	})
+}
+
+// takeTry counts a token that is going to be compared as a wrong one, or says
+// that no more may be.
+func (t *tally) takeTry() refusal {
+	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
+		_, wrong := t.service.Limits.of(e.scope)
+		return wrong, &e.state.Wrong, t.wrongMost(e)
+	})
+	if number := t.find(scopeNumber); number != nil && met.wait == 0 {
+		number.state.WrongCount++
+		number.state.WrongAt = t.now
+	}
+	return met
+}
+
+// wrongMost tells how long a number that has had as many wrong tokens as it
+// bears is to be left alone, in milliseconds.
+func (t *tally) wrongMost(e *entry) int64 {
+	if e.scope != scopeNumber {
+		return 0
+	}
+	s := &e.state
+	s.WrongAt = min(s.WrongAt, t.now) // the clock may have been set back
+	left := s.WrongAt + wrongMemory.Milliseconds() - t.now
+	if left <= 0 {
+		s.WrongCount = 0
+	}
+	if most := t.service.Limits.WrongMost; most == 0 || s.WrongCount < most {
+		return 0
+	}
+	return left
+}
+
+// forgetTries is what the right token does in some of the scopes: the wrong ones
+// of its number no longer count, nor does the one that it was counted as for its
+// client.
+func (t *tally) forgetTries(scopes ...scope) {
+	for i := range t.entries {
+		e := &t.entries[i]
+		if !slices.Contains(scopes, e.scope) {
+			continue
+		}
+		_, wrong := t.service.Limits.of(e.scope)
+		switch e.scope {
+		case scopeNumber, scopeNumberClient:
+			e.state.Wrong, e.state.WrongCount, e.state.WrongAt = nil, 0, 0
+			e.changed = true
+		case scopeClient:
+			e.state.Wrong = giveBackAll(wrong, e.state.Wrong, 1, true, t.now)
+			e.changed = true
+		case scopeBlockClient, scopeBlock, scopeCountry, scopeAll:
+		}
+	}
+}
+
+// Closing tells the operator that the guard has closed a block of numbers or a
+// country, or would have if it did not only observe.
+type Closing struct {
+	Country  string
+	Block    string // E.164 without the plus sign, less the last four digits; empty when all of the country is closed
+	Reason   string
+	Times    int // how often by now
+	Until    time.Time
+	Observed bool // nothing was closed: the guard only observes
+}
+
+// tell reports what a unit of work has closed, once it is kept.
+func (s *Service) tell(t *tally) {
+	for _, c := range t.closed {
+		s.Logger.Warn("threepid: the guard has closed numbers to texts", "country", c.Country, "block", c.Block,
+			"reason", c.Reason, "times", c.Times, "until", c.Until, "observed", c.Observed)
+		if s.OnClosing != nil {
+			s.OnClosing(c)
+		}
+	}
+}
+
+// peek asks the limits without writing, so that a flood of refused requests
+// never takes the write lock.
+func (s *Service) peek(ctx context.Context, who subject) error {
+	return s.ask(ctx, who, textScopes(), (*tally).takeText)
+}
+
+// ask does to the buckets what do does, keeps nothing of it, and returns what
+// the client is refused with.
+func (s *Service) ask(ctx context.Context, who subject, scopes []scope, do func(*tally) refusal) error {
+	if !s.limited(who, scopes) {
+		return nil
+	}
+	var met refusal
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err := s.Store.View(ctx, func(tx store.Tx) error {
+		t, err := s.tally(tx, who, scopes...)
+		if err != nil {
+			return err
+		}
+		met = do(t)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.refused(met, who)
+}
+
+// limited tells whether anything is counted in one of the scopes.
+func (s *Service) limited(who subject, scopes []scope) bool {
+	for _, of := range scopes {
+		if s.counts(of, who) {
+			return true
+		}
+	}
+	return false
+}
+
+// refused is the error of a refusal, nil if there was none.
+func (s *Service) refused(met refusal, who subject) error {
+	if met.wait == 0 {
+		return nil
+	}
+	s.Logger.Info("threepid: a limit is reached", "scope", string(met.scope), "number", Mask(who.msisdn),
+		"country", who.country, "wait", (time.Duration(met.wait) * time.Millisecond).Round(time.Second))
+	return met.err()
+}
+
+// Pardon forgets what is held against a number, in E.164, and against its block.
+func (s *Service) Pardon(ctx context.Context, number string) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.active.Done()
+	n, err := ParseNumber(number, "", false)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return s.Store.Update(ctx, func(tx store.Tx) error {
+		t, err := s.tally(tx, s.subject(n, ""), scopeNumber, scopeBlock)
+		if err != nil {
+			return err
+		}
+		for i := range t.entries {
+			t.entries[i].state, t.entries[i].changed = bucketState{}, true
+		}
+		return t.put(tx)
+	})
+}

@@ -1,0 +1,108 @@
+package verify
+
+import (
+	"testing"
+	"time"
+)
+
+// tallied is a tally at minute 0 over buckets in these scopes, with limits of ten
+// texts and ten wrong tokens in each.
+func tallied(scopes ...scope) *tally {
+	ten := []Limit{{Burst: 10, Per: time.Minute}}
+	s := &Service{Config: Config{
+		Limits: Limits{
+			Number: ten, NumberClient: ten, Client: ten, BlockClient: ten, Block: ten, Country: ten, All: ten,
+			Wrong: ten, WrongClient: ten, Submit: ten, WrongMost: 100,
+		},
+		Guard: guard,
+	}}
+	t := &tally{service: s, subject: subject{msisdn: "447700900001", country: "GB", client: "client", guarded: true}, now: startOfWatch().now}
+	for _, of := range scopes {
+		t.entries = append(t.entries, entry{scope: of})
+	}
+	return t
+}
+
+// TestConfirmGivesAClientItsOwnTextsBack has several clients ask for texts of
+// one session: who validates gets back what it took, the number all of them.
+func TestConfirmGivesAClientItsOwnTextsBack(t *testing.T) {
+	t.Parallel()
+	scopes := textScopes()
+	tally := tallied(scopes...)
+	for range 3 {
+		if met := tally.takeText(); met.wait > 0 {
+			t.Fatalf("refused by %s", met.scope)
+		}
+	}
+	tally.confirm(3, 1)
+	for i, of := range scopes {
+		want := int64(0)
+		switch of {
+		case scopeClient, scopeNumberClient, scopeBlockClient:
+			want = 2
+		case scopeNumber, scopeBlock, scopeCountry, scopeAll:
+		}
+		if left := (tally.entries[i].state.Texts[0] - tally.now) / minute; left != want {
+			t.Errorf("%s is charged with %d texts, want %d", of, left, want)
+		}
+	}
+}
+
+// TestGuardCountsAValidationOnce has a number that was counted once validate
+// twice: else two numbers whose owner is in with the attacker could cover for many.
+func TestGuardCountsAValidationOnce(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber, scopeClient, scopeBlock, scopeCountry)
+	if !tally.notice() {
+		t.Fatal("the number was not counted")
+	}
+	for range 3 {
+		tally.confirm(1, 1)
+	}
+	for _, of := range []scope{scopeBlock, scopeCountry} {
+		slots := tally.find(of).state.Guard.Slots
+		if len(slots) != 1 || slots[0][1] != 1 || slots[0][2] != 1 {
+			t.Errorf("%s counts %v", of, slots)
+		}
+	}
+}
+
+// TestAskedIsForgotten has a client ask for another number in a closed country,
+// just before and just when a day is over since it asked for one.
+func TestAskedIsForgotten(t *testing.T) {
+	t.Parallel()
+	for ago, open := range map[time.Duration]bool{askedMemory - time.Millisecond: false, askedMemory: true} {
+		tally := tallied(scopeClient, scopeCountry)
+		tally.find(scopeCountry).state.Guard = guardState{Closed: tally.now, Until: tally.now + minute, Strikes: 1}
+		client := &tally.find(scopeClient).state
+		client.Asked, client.AskedAt = "another number", tally.now-ago.Milliseconds()
+		if wait := tally.closedFor(tally.find(scopeCountry)); (wait == 0) != open {
+			t.Errorf("%v later it waits %d ms", ago, wait)
+		}
+	}
+}
+
+// TestWrongMostForgivesClocks has a clock that was an hour ahead count wrong
+// tokens: the number is not locked for longer than by a clock that is right.
+func TestWrongMostForgivesClocks(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber)
+	number := tally.find(scopeNumber)
+	number.state.WrongCount, number.state.WrongAt = tally.service.Limits.WrongMost, tally.now+60*minute
+	if wait := tally.wrongMost(number); wait != wrongMemory.Milliseconds() {
+		t.Errorf("it waits %d ms", wait)
+	}
+}
+
+// TestValidatedForgivesTries has the right token come after four wrong ones.
+func TestValidatedForgivesTries(t *testing.T) {
+	t.Parallel()
+	s := claimedSession()
+	s.WrongTries, s.Texts, s.ClientTexts = maxTries, 2, 1
+	for _, at := range []int64{minute, 2 * minute} {
+		if s = validated(s, spans, at); s.WrongTries != 0 || s.Texts != 0 || s.ClientTexts != 0 || s.ValidatedAt != minute {
+			t.Errorf("%+v", s)
+		}
+		s.WrongTries, s.Texts, s.ClientTexts = maxTries, 1, 1
+	}
+}

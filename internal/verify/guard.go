@@ -1,0 +1,208 @@
+package verify
+
+import (
+	"slices"
+	"time"
+)
+
+// Guard closes a block of numbers or a country to texts that hardly anybody
+// confirms, which is what SMS pumping looks like. Its rules are functions of a
+// guardState and the time; times are Unix milliseconds.
+type Guard struct {
+	On      bool
+	Observe bool // tell, but close nothing
+
+	MinNumbers int           // how many numbers must have been texted before it judges
+	MinPercent int           // how many of a hundred of them must have validated
+	Window     time.Duration // how far back it looks
+	CloseFirst time.Duration // for how long it closes first; doubled each time
+	CloseMost  time.Duration
+
+	// Allow are beginnings of numbers in E.164 without the plus sign, and
+	// countries, that are never closed.
+	Allow []string
+}
+
+const (
+	// guardSlots is how many parts the window has: what is counted leaves it
+	// part by part.
+	guardSlots = 30
+
+	// settleSlots is for how many of the latest parts nothing is held against
+	// numbers that have not validated yet: reading a text and typing takes time.
+	settleSlots = 1
+
+	// rushFactor says how many times MinNumbers are too many in that time, with
+	// next to no validation among them.
+	rushFactor = 25
+
+	// A run is runLength numbers, texted within runWindow and not confirmed,
+	// each at most runGap after the next. Nobody's customers come like that.
+	runLength = 8
+	runGap    = 3
+	runKept   = 16
+	runWindow = 10 * time.Minute
+
+	// probation is for how long after a closing it is remembered, beyond
+	// CloseMost. Meanwhile fewer numbers are enough to close again, for longer;
+	// and a block's are held against it at once, since it is so small that honest
+	// people seldom come together in it.
+	probation     = 12 * time.Hour
+	fewestNumbers = 3
+	mostStrikes   = 16
+)
+
+// Reasons for closing.
+const (
+	reasonRatio = "few validations"
+	reasonRush  = "many texts at once, few validations"
+	reasonRun   = "consecutive numbers"
+)
+
+// guardState is what a guard remembers of a block or a country.
+type guardState struct {
+	Slots   []guardSlot   `json:"n,omitempty"` // oldest first
+	Run     []guardNumber `json:"r,omitempty"` // blocks only: the latest numbers, oldest first
+	Closed  int64         `json:"c,omitempty"` // when it was closed last; what was counted before no longer is
+	Until   int64         `json:"u,omitempty"` // closed until then
+	Strikes int           `json:"k,omitempty"` // how often it was closed
+}
+
+// guardSlot counts the numbers that were texted in one part of the window, and
+// those that validated in it.
+type guardSlot [3]int64 // which part since 1970; texted; validated
+
+// guardNumber is a number of a block: its last digits, and when it was texted.
+type guardNumber [2]int64
+
+// closedFor tells how many milliseconds it will stay closed.
+func (s guardState) closedFor(now int64) int64 { return max(0, s.Until-now) }
+
+// current is s without what has left the window, and without a closing that a
+// clock set back has put far into the future.
+func (g Guard) current(s guardState, now int64) guardState {
+	first := g.slot(now) - guardSlots + 1
+	s.Slots = slices.DeleteFunc(slices.Clone(s.Slots), func(c guardSlot) bool { return c[0] < first || c[0] > g.slot(now) })
+	s.Run = slices.DeleteFunc(slices.Clone(s.Run), func(n guardNumber) bool {
+		return n[1] <= now-runWindow.Milliseconds() || n[1] > now
+	})
+	s.Until = min(s.Until, now+g.CloseMost.Milliseconds())
+	if s.Until != 0 && now >= s.forgottenAt(g) {
+		s.Closed, s.Until, s.Strikes = 0, 0, 0
+	}
+	return s
+}
+
+func (s guardState) forgottenAt(g Guard) int64 {
+	return s.Until + (g.CloseMost + probation).Milliseconds()
+}
+
+func (g Guard) slot(now int64) int64 { return now / (g.Window.Milliseconds() / guardSlots) }
+
+// texted is s after another number was texted, and why it is closed from now
+// on; no reason if it is not. suffix is the last digits of the number, or
+// negative for a country.
+func (g Guard) texted(s guardState, suffix, now int64) (next guardState, reason string) {
+	s = g.current(s, now)
+	s.count(g.slot(now), 1, 0)
+	if suffix >= 0 {
+		s.Run = append(slices.DeleteFunc(s.Run, func(n guardNumber) bool { return n[0] == suffix }), guardNumber{suffix, now})
+		s.Run = s.Run[max(0, len(s.Run)-runKept):]
+	}
+	if reason = g.judge(s, suffix >= 0, now); reason == "" {
+		return s, ""
+	}
+	s.Closed = now
+	s.Until = now + min(g.CloseFirst<<min(s.Strikes, mostStrikes), g.CloseMost).Milliseconds()
+	s.Strikes++
+	s.Slots, s.Run = nil, nil
+	return s, reason
+}
+
+// judge tells why a block or a country is to be closed.
+func (g Guard) judge(s guardState, block bool, now int64) string {
+	latest := g.slot(now) - settleSlots
+	if block && s.Strikes > 0 {
+		latest = g.slot(now) + 1
+	}
+	var settled, all, validated int64
+	for _, c := range s.Slots {
+		all += c[1]
+		validated += c[2]
+		if c[0] < latest {
+			settled += c[1]
+		}
+	}
+	least := int64(max(g.MinNumbers>>min(s.Strikes, mostStrikes), min(fewestNumbers, g.MinNumbers)))
+	few := func(of int64) bool { return validated*100 < int64(g.MinPercent)*of }
+	switch {
+	case settled >= least && few(settled):
+		return reasonRatio
+	case all >= least*rushFactor && few(all):
+		return reasonRush
+	case longestRun(s.Run) >= runLength:
+		return reasonRun
+	}
+	return ""
+}
+
+// longestRun is how many numbers lie side by side, with gaps of at most runGap.
+func longestRun(numbers []guardNumber) int {
+	suffixes := make([]int64, len(numbers))
+	for i, n := range numbers {
+		suffixes[i] = n[0]
+	}
+	slices.Sort(suffixes)
+	longest, length := 0, 0
+	for i := range suffixes {
+		if i == 0 || suffixes[i]-suffixes[i-1] > runGap {
+			length = 0
+		}
+		length++
+		longest = max(longest, length)
+	}
+	return longest
+}
+
+// validated is s after a number that was counted has validated.
+func (g Guard) validated(s guardState, suffix, now int64) guardState {
+	s = g.current(s, now)
+	s.count(g.slot(now), 0, 1)
+	s.Run = slices.DeleteFunc(s.Run, func(n guardNumber) bool { return n[0] == suffix })
+	return s
+}
+
+// notTexted is s after it turned out that the text of a number that was counted
+// at a time did not leave.
+func (g Guard) notTexted(s guardState, suffix, at, now int64) guardState {
+	s = g.current(s, now)
+	for i := range s.Slots {
+		if s.Slots[i][0] == g.slot(at) {
+			s.Slots[i][1] = max(0, s.Slots[i][1]-1)
+		}
+	}
+	s.Run = slices.DeleteFunc(s.Run, func(n guardNumber) bool { return n[0] == suffix })
+	return s
+}
+
+// count adds to the slot of the present.
+func (s *guardState) count(slot, texted, validated int64) {
+	if n := len(s.Slots); n == 0 || s.Slots[n-1][0] != slot {
+		s.Slots = append(s.Slots, guardSlot{slot})
+	}
+	last := &s.Slots[len(s.Slots)-1]
+	last[1] += texted
+	last[2] += validated
+}
+
+// expires is when nothing is left to remember.
+func (s guardState) expires(g Guard) int64 {
+	at := int64(0)
+	if n := len(s.Slots); n > 0 {
+		at = (s.Slots[n-1][0] + guardSlots) * (g.Window.Milliseconds() / guardSlots)
+	}
+	if s.Until != 0 {
+		at = max(at, s.forgottenAt(g))
+	}
+	return at
+}

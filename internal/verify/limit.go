@@ -1,0 +1,100 @@
+package verify
+
+import (
+	"time"
+)
+
+// Limit lets Burst through at once and then one each Per, as the generic cell
+// rate algorithm has it (ITU-T I.371, annex A): in any span of time, Burst and
+// one for each Per that goes into the span.
+type Limit struct {
+	Burst int
+	Per   time.Duration
+
+	// Final says that what was let through stays counted although its number
+	// validated.
+	Final bool
+}
+
+// Limits are the limits of each scope; a scope without any is not limited.
+type Limits struct {
+	Number       []Limit // texts to one number
+	NumberClient []Limit // by one client
+	Client       []Limit // texts that one client asks for
+	BlockClient  []Limit // to one block of numbers: all that differ in their last digits only
+	Block        []Limit // texts to one block
+	Country      []Limit // texts to one country
+	All          []Limit // all texts
+
+	// Wrong tokens: for one number, by one client for one number, and by one
+	// client. WrongMost is how many a number bears without a right one in
+	// between; 0 is any number.
+	Wrong       []Limit
+	WrongClient []Limit
+	Submit      []Limit
+	WrongMost   int
+}
+
+// A level is the state of a Limit: the theoretical arrival time of the next
+// one, in Unix milliseconds. Before now, it is as if nothing had been taken.
+
+// take is the level after one more was let through. When the limit is reached
+// it is the level as it was, and how long to wait in milliseconds.
+func (l Limit) take(level, now int64) (next, wait int64) {
+	level = l.within(level, now)
+	per := l.Per.Milliseconds()
+	if next = level + per; next-now > int64(l.Burst)*per {
+		return level, next - now - int64(l.Burst)*per
+	}
+	return next, 0
+}
+
+// giveBack is the level as if one less had been let through.
+func (l Limit) giveBack(level, now int64) int64 {
+	return l.within(level-l.Per.Milliseconds(), now)
+}
+
+// within keeps a level where this limit can have brought it by now. Beyond it
+// is one that a longer limit left behind, or a clock that was set back since.
+func (l Limit) within(level, now int64) int64 {
+	return min(max(level, now), now+int64(l.Burst)*l.Per.Milliseconds())
+}
+
+// takeAll takes one from each limit, or from none: then it tells how long to
+// wait until all would let it through, in milliseconds.
+func takeAll(limits []Limit, levels []int64, now int64) (next []int64, wait int64) {
+	next = make([]int64, len(limits))
+	for i, l := range limits {
+		var w int64
+		next[i], w = l.take(levelAt(levels, i), now)
+		wait = max(wait, w)
+	}
+	if wait > 0 {
+		return levels, wait
+	}
+	return next, 0
+}
+
+// giveBackAll gives n back to each limit that takes anything back. A text that
+// did not leave comes back to all, also to the final ones.
+func giveBackAll(limits []Limit, levels []int64, n int, alsoFinal bool, now int64) []int64 {
+	next := make([]int64, len(limits))
+	for i, l := range limits {
+		next[i] = l.within(levelAt(levels, i), now)
+		for range n {
+			if !l.Final || alsoFinal {
+				next[i] = l.giveBack(next[i], now)
+			}
+		}
+	}
+	return next
+}
+
+// levelAt is the level of the ith limit; there may be more limits than when the
+// levels were stored.
+func levelAt(levels []int64, i int) int64 {
+	if i < len(levels) {
+		return levels[i]
+	}
+	return 0
+}

@@ -1,0 +1,122 @@
+package verify
+
+import (
+	"testing"
+	"time"
+)
+
+// FuzzLimit has a limit asked at odd times and compared with a slow model that
+// knows nothing of levels: it looks at every span of time that ends now.
+func FuzzLimit(f *testing.F) {
+	f.Add(uint8(5), uint16(600), []byte{0, 0, 0, 0, 0, 0, 255, 1, 2, 3})
+	f.Add(uint8(1), uint16(1), []byte{0, 1, 0, 1, 1, 2})
+	f.Add(uint8(8), uint16(40), []byte{9, 9, 9, 200, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0})
+	f.Fuzz(func(t *testing.T, burst uint8, per uint16, pauses []byte) {
+		l := Limit{Burst: int(burst%20) + 1, Per: time.Duration(per%1000+1) * time.Millisecond}
+		if len(pauses) > 300 {
+			pauses = pauses[:300]
+		}
+		var level int64
+		now := int64(1_700_000_000_000)
+		let := &slowLimit{Limit: l}
+		for _, pause := range pauses {
+			now += int64(pause) * int64(l.Burst) // up to many bursts' worth
+			next, wait := l.take(level, now)
+			if room := let.room(now); room != (wait == 0) {
+				t.Fatalf("%v at %d after %v: wait %d, but there is room: %v", l, now, let.times, wait, room)
+			}
+			if wait == 0 {
+				let.times = append(let.times, now)
+			} else if let.room(now+wait-1) || !let.room(now+wait) {
+				t.Fatalf("%v at %d after %v: to wait %d is not the least", l, now, let.times, wait)
+			}
+			level = next
+		}
+	})
+}
+
+// slowLimit remembers when each one was let through.
+type slowLimit struct {
+	Limit
+	times []int64
+}
+
+// room tells whether one more at now leaves every span of time with no more
+// than Burst and one for each Per that goes into it.
+func (s *slowLimit) room(now int64) bool {
+	for i, since := range s.times {
+		if int64(len(s.times)-i+1) > int64(s.Burst)+(now-since)/s.Per.Milliseconds() {
+			return false
+		}
+	}
+	return s.Burst > 0
+}
+
+func TestLimitGivesBack(t *testing.T) {
+	t.Parallel()
+	l := Limit{Burst: 3, Per: time.Minute}
+	level := int64(0)
+	now := int64(1_000_000_000)
+	take := func() (wait int64) {
+		level, wait = l.take(level, now)
+		return wait
+	}
+	for range 3 {
+		if take() != 0 {
+			t.Fatal("refused within the burst")
+		}
+	}
+	if wait := take(); wait != minute {
+		t.Errorf("to wait %d", wait)
+	}
+	level = l.giveBack(level, now)
+	if take() != 0 || take() == 0 {
+		t.Error("one given back is not one more")
+	}
+	for range 10 {
+		level = l.giveBack(level, now)
+	}
+	for range 3 {
+		if take() != 0 {
+			t.Error("refused after all was given back")
+		}
+	}
+	if take() == 0 {
+		t.Error("giving back more than was taken makes room for more than the burst")
+	}
+}
+
+// TestLimitForgivesClocks has a level stored by a clock that is set back since,
+// and by a longer limit: it blocks for as long as this limit can, no longer.
+func TestLimitForgivesClocks(t *testing.T) {
+	t.Parallel()
+	l := Limit{Burst: 2, Per: time.Minute}
+	_, wait := l.take(1_000_000_000+3_600_000, 1_000_000_000)
+	if wait != minute {
+		t.Errorf("to wait %d, want a minute", wait)
+	}
+}
+
+func TestSeveralLimitsTakeFromAllOrNone(t *testing.T) {
+	t.Parallel()
+	limits := []Limit{{Burst: 3, Per: time.Minute}, {Burst: 2, Per: time.Hour, Final: true}}
+	now := int64(1_000_000_000)
+	var levels []int64
+	var wait int64
+	for i := range 2 {
+		if levels, wait = takeAll(limits, levels, now); wait != 0 {
+			t.Fatal("refused", i)
+		}
+	}
+	before := levels
+	if levels, wait = takeAll(limits, levels, now); wait != 60*minute || levels[0] != before[0] {
+		t.Errorf("to wait %d, levels %v, were %v", wait, levels, before)
+	}
+	back := giveBackAll(limits, levels, 2, false, now)
+	if back[0] != now || back[1] != levels[1] {
+		t.Errorf("given back %v: the final one must stay", back)
+	}
+	if back = giveBackAll(limits, levels, 2, true, now); back[0] != now || back[1] != now {
+		t.Errorf("given back %v: a text that did not leave must come back to all", back)
+	}
+}

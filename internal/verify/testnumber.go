@@ -1,0 +1,30 @@
+package verify
+
+import (
+	"time"
+
+	"example.com/threepid/store"
+)
+
+// TestNumber is a number that is never texted: its token is always the same.
+type TestNumber struct {
+	Token string
+	Until time.Time // zero: without end
+}
+
+// testNumber returns the test number that msisdn is at this time.
+func (s *Service) testNumber(msisdn string) (TestNumber, bool) {
+	n, ok := s.TestNumbers[msisdn]
+	if !ok || !n.Until.IsZero() && !s.Now().Before(n.Until) {
+		return TestNumber{}, false
+	}
+	return n, true
+}
+
+// code is the token of a session.
+func (s *Service) code(sess store.Session, clientSecret string) string {
+	if n, ok := s.testNumber(sess.MSISDN); ok {
+		return n.Token
+	}
+	return token(sess, clientSecret, s.TokenDigits)
+}

@@ -1,0 +1,89 @@
+package threepid
+
+import (
+	"fmt"
+	"net/http"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+)
+
+// config is what the domain is given of the options.
+func (o Options) config(st store.Store, sender sms.Sender) verify.Config {
+	c := verify.Config{
+		Store:           st,
+		Accounts:        o.Accounts,
+		Sender:          sender,
+		Logger:          o.Logger,
+		Now:             o.Now,
+		Random:          o.Random,
+		Text:            func(token string) string { return fmt.Sprintf("%s is your %s code.", token, o.Brand) },
+		DecoyText:       o.decoyText,
+		TokenDigits:     o.TokenDigits,
+		TokenLifetime:   o.TokenLifetime,
+		SessionLifetime: o.SessionLifetime,
+		SendTimeout:     o.SendTimeout,
+		SweepInterval:   sweepInterval,
+		RequireValid:    o.RequireValidNumbers,
+		NextLinkHosts:   o.NextLinkHosts,
+		Policy:          o.Policy.rules(),
+		Limits:          o.Limits.rules(),
+		Guard:           o.Guard.rules(),
+		Conceal:         o.ConcealAccounts,
+		TestNumbers:     testNumberRules(o.TestNumbers),
+	}
+	if tell := o.Guard.OnClosing; tell != nil {
+		c.OnClosing = func(closing verify.Closing) { tell(Closing(closing)) }
+	}
+	return c
+}
+
+// decoyText tells the owner of a number what happened and what to do instead:
+// Matrix client-server API, on requestToken of a number that is in use.
+func (o Options) decoyText(purpose store.Purpose) string {
+	switch purpose {
+	case store.PurposeRegister:
+		return fmt.Sprintf("This number already has an account (%s). Log in, or reset your password. Was it not you? Ignore this.", o.Brand)
+	case store.PurposePassword:
+		return fmt.Sprintf("No account has this number (%s), so no password was reset. Was it not you? Ignore this.", o.Brand)
+	case store.PurposeAdd:
+	}
+	return fmt.Sprintf("This number is on an account already (%s). Remove it there first. Was it not you? Ignore this.", o.Brand)
+}
+
+// warn tells at start what an operator may have overlooked.
+func (o Options) warn(router gin.IRouter) {
+	if o.PublicURL == "" {
+		o.Logger.Warn("threepid: Options.PublicURL is not set: submit_url repeats the Host header of each request")
+	}
+	if len(o.Policy.AllowCountries) == 0 {
+		o.Logger.Warn("threepid: Options.Policy.AllowCountries is not set: texts go to every country, also to the dearest")
+	}
+	if engine, ok := router.(*gin.Engine); ok && o.Client == nil && trustsEverybody(engine) {
+		o.Logger.Warn("threepid: the router believes anybody's X-Forwarded-For, so that clients can escape their limits: " +
+			"call SetTrustedProxies before Register, with nil if there is no proxy")
+	}
+	for _, n := range o.TestNumbers {
+		o.Logger.Warn("threepid: a test number is validated by everybody who knows its code, and never texted",
+			"number", verify.Mask(n.Number), "until", n.Until)
+	}
+	if o.Limits.Off {
+		o.Logger.Warn("threepid: Options.Limits.Off: anybody can have any number of texts sent")
+	}
+}
+
+// trustsEverybody tries whether the router takes a stranger's word for where a
+// request comes from. Gin does unless it is told its proxies.
+func trustsEverybody(engine *gin.Engine) bool {
+	const stranger, claimed = "192.0.2.1:1", "198.51.100.1" // addresses for documentation: RFC 5737
+	c := gin.CreateTestContextOnly(nil, engine)
+	header := http.Header{}
+	for _, name := range engine.RemoteIPHeaders {
+		header.Set(name, claimed)
+	}
+	c.Request = &http.Request{RemoteAddr: stranger, Header: header}
+	return c.ClientIP() == claimed
+}
