@@ -6,6 +6,7 @@
 //	go run ./loadtest              the example, at 1 to 128 callers
 //	go run ./loadtest -compare     the same handler over three stores
 //	go run ./loadtest -growth      a small database against a large one
+//	go run ./loadtest -timing      whether answers that are to be the same take as long
 //
 // docs/PERFORMANCE.md says what the figures mean.
 package main
@@ -32,12 +33,13 @@ const (
 	mostDuration = 5 * time.Minute
 	mostRounds   = 100
 	mostSessions = 10_000_000
+	mostSamples  = 100_000
 )
 
 type config struct {
-	compare, growth bool
-	serve           string // hidden: be one of the compared servers
-	listen          string
+	compare, growth, timing bool
+	serve                   string // hidden: be one of the compared servers
+	listen                  string
 
 	url      string
 	db       string
@@ -46,6 +48,7 @@ type config struct {
 	duration time.Duration
 	rounds   int
 	sessions int
+	samples  int
 }
 
 func main() {
@@ -77,6 +80,8 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 		return compare(ctx, cfg, out)
 	case cfg.growth:
 		return growth(ctx, cfg, out)
+	case cfg.timing:
+		return timing(ctx, cfg, out)
 	default:
 		return measure(ctx, cfg, out)
 	}
@@ -88,15 +93,17 @@ func parseFlags(args []string) (config, error) {
 	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
 	flags.BoolVar(&cfg.compare, "compare", false, "compare the store with GORM's defaults and with SQL by hand")
 	flags.BoolVar(&cfg.growth, "growth", false, "compare a database of 10,000 sessions with one of -sessions")
+	flags.BoolVar(&cfg.timing, "timing", false, "test whether requests for numbers with and without an account take as long")
 	flags.StringVar(&cfg.url, "url", "", "drive the server at this loopback `URL` instead of starting one")
 	flags.StringVar(&cfg.db, "db", "", "what the example is given as -db (default: a new SQLite file)")
 	flags.StringVar(&cfg.dir, "dir", "", "`directory` for databases; not one in memory, or commits cost nothing (default: the system's for temporary files)")
 	flags.StringVar(&callers, "callers", "1,8,32,128", "numbers of callers, separated by commas")
 	flags.DurationVar(&cfg.duration, "duration", 3*time.Second, "how long each figure is measured")
-	flags.IntVar(&cfg.rounds, "rounds", 5, "rounds of -compare and -growth, whose medians are shown")
+	flags.IntVar(&cfg.rounds, "rounds", 5, "rounds of -compare and -growth, whose medians are shown, and of -timing")
 	flags.IntVar(&cfg.sessions, "sessions", 3_000_000, "sessions in the large database of -growth")
-	flags.StringVar(&cfg.serve, "serve", "", "used by -compare for the servers it starts")
-	flags.StringVar(&cfg.listen, "listen", "", "used by -compare for the servers it starts")
+	flags.IntVar(&cfg.samples, "samples", 2000, "requests of each kind in a round of -timing")
+	flags.StringVar(&cfg.serve, "serve", "", "used by -compare and -timing for the servers they start")
+	flags.StringVar(&cfg.listen, "listen", "", "used by -compare and -timing for the servers they start")
 	if err := flags.Parse(args); err != nil {
 		return config{}, err
 	}
@@ -118,6 +125,8 @@ func (c config) check() error {
 		return fmt.Errorf("-rounds must be 1 to %d", mostRounds)
 	case c.sessions < fewSessions || c.sessions > mostSessions:
 		return fmt.Errorf("-sessions must be %d to %d", fewSessions, mostSessions)
+	case c.samples < 1 || c.samples > mostSamples:
+		return fmt.Errorf("-samples must be 1 to %d", mostSamples)
 	case c.url != "":
 		return checkLoopback(c.url)
 	}

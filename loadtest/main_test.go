@@ -2,6 +2,7 @@ package main
 
 import (
 	"bytes"
+	"math"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -33,6 +34,7 @@ func TestRuns(t *testing.T) {
 	}{
 		{"example", nil, `(?m)^ *fresh +2 +([0-9]+) `},
 		{"compare", []string{"-compare", "-rounds", "1"}, `(?m)^ *by hand +2 +([0-9]+) `},
+		{"timing", []string{"-timing", "-rounds", "1", "-samples", "30"}, `(?m)^ *submit, wrong secret +([0-9]+)`},
 		{"growth", []string{"-growth", "-rounds", "1", "-sessions", "11000"}, `2 callers: ([0-9]+) requests/s with 10000 sessions`},
 	} {
 		t.Run(row.name, func(t *testing.T) {
@@ -67,6 +69,7 @@ func TestFlagsRefused(t *testing.T) {
 		{"-duration", "0s"},
 		{"-duration", "1h"},
 		{"-rounds", "0"},
+		{"-samples", "0"},
 		{"-sessions", "1000000000"},
 	} {
 		if _, err := parseFlags(args); err == nil {
@@ -103,6 +106,46 @@ func TestPercentile(t *testing.T) {
 	}
 	if got := median([]int{3, 1, 2}); got != 2 {
 		t.Errorf("median %d", got)
+	}
+}
+
+// TestTests has the two tests find what there is and nothing else.
+func TestTests(t *testing.T) {
+	t.Parallel()
+	series := func(n, from, step int) []time.Duration {
+		values := make([]time.Duration, n)
+		for i := range values {
+			values[i] = time.Duration(from + i*step)
+		}
+		return values
+	}
+	for _, row := range []struct {
+		name   string
+		a, b   []time.Duration
+		z      float64 // by hand: (U - nm/2) / √(nm(n+m+1)/12)
+		differ bool
+	}{
+		{"the same", series(200, 0, 2), series(200, 0, 2), 0, false},
+		{"one between the other", series(200, 0, 2), series(200, 1, 2), -0.0865, false},
+		{"greater", series(200, 1000, 1), series(200, 0, 1), 17.2987, true},
+		{"less", series(200, 0, 1), series(200, 1000, 1), -17.2987, true},
+		{"all equal", series(50, 7, 0), series(50, 7, 0), 0, false},
+	} {
+		z, p := mannWhitney(row.a, row.b)
+		if math.Abs(z-row.z) > 0.001 || (p < 0.01) != row.differ {
+			t.Errorf("%s: z %.4f, p %.4f", row.name, z, p)
+		}
+		if p := kolmogorovSmirnov(row.a, row.b); (p < 0.01) != row.differ {
+			t.Errorf("%s: p of K-S %.4f", row.name, p)
+		}
+	}
+	// Around the same middle, only one of the two can tell.
+	wide, narrow := series(201, 0, 10), series(201, 900, 1)
+	if _, p := mannWhitney(wide, narrow); p < 0.01 {
+		t.Errorf("p of U %.4f", p)
+	}
+	if p := kolmogorovSmirnov(wide, narrow); p > 0.0001 {
+		t.Errorf("p of K-S %.4f", p)
 	}
 }
 

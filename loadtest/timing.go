@@ -1,0 +1,217 @@
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"math/rand/v2"
+	"net/http"
+	"path/filepath"
+	"runtime"
+	"runtime/debug"
+	"slices"
+	"text/tabwriter"
+	"time"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/sqlite"
+)
+
+// timingWarmUp is how many questions of each kind come before those that count.
+const timingWarmUp = 200
+
+// pair is two kinds of question whose answers are the same, and which are not to
+// be told apart by how long they take either.
+type pair struct {
+	name    string
+	path    string
+	known   string // what is asked about the numbers and sids that the database knows
+	unknown string
+	status  int
+	body    func(i int) []byte
+}
+
+func pairs() []pair {
+	asking := func(i int) []byte { return body(fmt.Sprintf("%030d", i), fmt.Sprintf("07400%06d", i)) }
+	const base = "/_api/client/v3"
+	return []pair{
+		{"register", base + "/register/msisdn/requestToken", "taken", "free", http.StatusOK, asking},
+		{"password", passwordPath, "known", "unknown", http.StatusOK, asking},
+		{
+			"submit", base + "/account/3pid/msisdn/submitToken", "wrong secret", "unknown sid", http.StatusBadRequest,
+			func(i int) []byte {
+				return fmt.Appendf(nil, `{"sid":"%039d","client_secret":"%030d","token":"123456"}`, i, i)
+			},
+		},
+	}
+}
+
+// deck deals numbers and sids that were not asked about before: known ones, and
+// such as lie between them.
+type deck struct{ known, unknown []int }
+
+func shuffledDeck(each int) *deck {
+	all := rand.Perm(2 * each)
+	return &deck{known: all[:each], unknown: all[each:]}
+}
+
+func (d *deck) draw(known bool) (i int) {
+	from := &d.unknown
+	if known {
+		from = &d.known
+	}
+	i, *from = (*from)[0], (*from)[1:]
+	return i
+}
+
+// timing asks both kinds of each pair in random order, one after the other, and
+// tests whether the times that the answers take could come from one distribution.
+func timing(ctx context.Context, cfg config, out io.Writer) (err error) {
+	const numbers = 1_000_000
+	each := cfg.rounds * len(pairs()) * (cfg.samples + timingWarmUp)
+	if 2*each > numbers {
+		return fmt.Errorf("-rounds and -samples ask about %d numbers, and there are %d", 2*each, numbers)
+	}
+	cards := shuffledDeck(each)
+	db := filepath.Join(cfg.dir, "timing.db")
+	if err := know(ctx, db, cards.known); err != nil {
+		return err
+	}
+	child, err := startSelf(ctx, concealing, db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, child.stop()) }()
+	c, err := dial(child.addr)
+	if err != nil {
+		return err
+	}
+	defer func() { _ = c.conn.Close() }()
+	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
+	_, _ = fmt.Fprintln(table, "\tmedian\t\tmedian\tz of U\tp of U\tp of K-S\t")
+	for range cfg.rounds {
+		for _, p := range pairs() {
+			known, unknown, err := interleave(ctx, c, p, cards, cfg.samples)
+			if err != nil {
+				return fmt.Errorf("%s: %w", p.name, err)
+			}
+			z, likely := mannWhitney(known, unknown)
+			_, _ = fmt.Fprintf(table, "%s, %s\t%v\t%s\t%v\t%+.2f\t%.4f\t%.4f\t\n", p.name, p.known, short(median(known)),
+				p.unknown, short(median(unknown)), z, likely, kolmogorovSmirnov(known, unknown))
+		}
+	}
+	return table.Flush()
+}
+
+// know stores an account and a session for each of the numbers.
+func know(ctx context.Context, db string, numbers []int) (err error) {
+	s, err := sqlite.Open(db)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, s.Close()) }()
+	now := time.Now()
+	for _, i := range numbers {
+		session := stored(i, now)
+		if err := s.Associate(ctx, store.Association{UserID: fmt.Sprintf("@%09d:example.org", i), MSISDN: session.MSISDN, AddedAt: 1}); err != nil {
+			return err
+		}
+		if err := s.Update(ctx, func(tx store.Tx) error { return tx.PutSession(session) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// interleave returns the times of the answers, those of the warm-up left out.
+func interleave(ctx context.Context, c *client, p pair, cards *deck, samples int) (known, unknown []time.Duration, err error) {
+	runtime.GC()
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a pause of this program is not to count as the server's
+	for _, part := range []int{timingWarmUp, samples} {
+		known, unknown = make([]time.Duration, 0, part), make([]time.Duration, 0, part)
+		for _, i := range rand.Perm(2 * part) {
+			if err := ctx.Err(); err != nil {
+				return nil, nil, err
+			}
+			side := &unknown
+			if i < part {
+				side = &known
+			}
+			question := p.body(cards.draw(i < part))
+			begin := time.Now()
+			status, err := c.post(p.path, question)
+			took := time.Since(begin)
+			if err != nil {
+				return nil, nil, err
+			}
+			if status != p.status {
+				return nil, nil, fmt.Errorf("answered %d, not %d", status, p.status)
+			}
+			*side = append(*side, took)
+		}
+	}
+	return known, unknown, nil
+}
+
+// mannWhitney tests whether a value of a is as often greater than one of b as
+// the other way round: z of the U statistic, positive if a's are greater, and how
+// likely one as far from 0 is by chance. Both must have some dozens of values.
+func mannWhitney(a, b []time.Duration) (z, p float64) {
+	all := slices.Concat(a, b)
+	slices.Sort(all)
+	n, m := float64(len(a)), float64(len(b))
+	rank := make(map[time.Duration]float64, len(all)) // equal ones share the mean of theirs
+	ties := 0.0
+	for i := 0; i < len(all); {
+		j := i
+		for j < len(all) && all[j] == all[i] {
+			j++
+		}
+		equal := float64(j - i)
+		rank[all[i]] = float64(i+j+1) / 2
+		ties += equal*equal*equal - equal
+		i = j
+	}
+	u := -n * (n + 1) / 2
+	for _, v := range a {
+		u += rank[v]
+	}
+	total := n + m
+	deviation := math.Sqrt(n * m / 12 * (total + 1 - ties/(total*(total-1))))
+	if deviation == 0 {
+		return 0, 1
+	}
+	z = (u - n*m/2) / deviation
+	return z, math.Erfc(math.Abs(z) / math.Sqrt2)
+}
+
+// kolmogorovSmirnov tells how likely it is by chance that the two distributions
+// lie as far apart as they do at some point.
+func kolmogorovSmirnov(a, b []time.Duration) (p float64) {
+	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
+	n, m := float64(len(a)), float64(len(b))
+	apart := 0.0
+	for i, j := 0, 0; i < len(a) && j < len(b); {
+		at := min(a[i], b[j])
+		for i < len(a) && a[i] == at {
+			i++
+		}
+		for j < len(b) && b[j] == at {
+			j++
+		}
+		apart = max(apart, math.Abs(float64(i)/n-float64(j)/m))
+	}
+	root := math.Sqrt(n * m / (n + m))
+	lambda := (root + 0.12 + 0.11/root) * apart
+	if lambda < 0.2 {
+		return 1 // the series converges slowly there, to this
+	}
+	const terms = 100
+	for k := 1; k <= terms; k++ {
+		sign := float64(2*(k%2) - 1)
+		p += 2 * sign * math.Exp(-2*lambda*lambda*float64(k*k))
+	}
+	return min(max(p, 0), 1)
+}

@@ -1,0 +1,55 @@
+package main
+
+import (
+	"fmt"
+	"time"
+)
+
+// pump is an attacker who has texts sent to numbers that nobody reads.
+type pump struct {
+	*world
+	number  func(i int) string
+	numbers int
+	next    int
+	texts   int // that got out
+}
+
+// pumpPause is how long each of the pump's clients waits before it tries again.
+const pumpPause = 10 * time.Minute
+
+// start has all clients begin within one pause of each other. Each asks for the
+// next number, whichever client asked for the one before.
+func (p *pump) start(clients int) {
+	for i := range clients {
+		client := fmt.Sprintf("198.51.%d.%d", i/250, i%250)
+		p.in(p.between(0, pumpPause), func() { p.try(client) })
+	}
+}
+
+func (p *pump) try(client string) {
+	if p.ask(client, p.secret(), p.number(p.next), 1).status == 200 {
+		p.texts++
+	}
+	p.next = (p.next + 1) % p.numbers
+	p.in(pumpPause, func() { p.try(client) })
+}
+
+// threeBlocks are numbers of three blocks of British mobiles, in order, or as
+// the step mixes them.
+func threeBlocks(numbers, step int) func(i int) string {
+	blocks := []string{"+44740012", "+44752134", "+44779056"}
+	each := numbers/len(blocks) + 1
+	return func(i int) string {
+		i = i * step % (each * len(blocks))
+		return fmt.Sprintf("%s%04d", blocks[i/each], i%each)
+	}
+}
+
+// anyBlock are numbers all over the British mobiles.
+func (w *world) anyBlock(int) string { return w.mobile() }
+
+// mobile is a random British mobile.
+func (w *world) mobile() string {
+	ranges := []string{"+44740", "+44741", "+44752", "+44757", "+44771", "+44774", "+44779", "+44780", "+44785", "+44791"}
+	return fmt.Sprintf("%s%07d", ranges[w.dice.IntN(len(ranges))], w.dice.IntN(10_000_000))
+}

@@ -1,0 +1,151 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"slices"
+	"sync"
+	"time"
+
+	"example.com/threepid"
+)
+
+const day = 24 * time.Hour
+
+// setting is one of the ways of setting the options that are compared.
+type setting struct {
+	name   string
+	change func(*threepid.Options)
+}
+
+func settings() []setting {
+	return []setting{
+		{"defaults", func(*threepid.Options) {}},
+		{"limits only", func(o *threepid.Options) { o.Guard.Off = true }},
+		{"nothing", func(o *threepid.Options) { o.Limits.Off, o.Guard.Off = true, true }},
+	}
+}
+
+// result is what came of a day.
+type result struct {
+	pumped, honestTexts, validated, refused int
+	closings                                int
+}
+
+// scenario is a day with a pump, or with honest people, or with both.
+type scenario struct {
+	name   string
+	pump   func(w *world, s size) func(i int) string // nil: none
+	honest bool
+}
+
+func scenarios() []scenario {
+	inOrder := func(_ *world, s size) func(int) string { return threeBlocks(s.numbers, 1) }
+	mixed := func(_ *world, s size) func(int) string { return threeBlocks(s.numbers, 7919) }
+	wide := func(w *world, _ size) func(int) string { return w.anyBlock }
+	return []scenario{
+		{"pump over three blocks, in order", inOrder, false},
+		{"pump over three blocks, mixed", mixed, false},
+		{"pump all over the country", wide, false},
+		{"honest people", nil, true},
+		{"honest people, and a pump over three blocks", mixed, true},
+		{"honest people, and a pump all over their country", wide, true},
+	}
+}
+
+// playDay plays a scenario for a day.
+func playDay(sc scenario, s size, change func(*threepid.Options)) (result, error) {
+	w, err := newWorld(1, change)
+	if err != nil {
+		return result{}, err
+	}
+	attacker, people := &pump{world: w, numbers: s.numbers}, &crowd{world: w}
+	if sc.pump != nil {
+		attacker.number = sc.pump(w, s)
+		attacker.start(s.clients)
+	}
+	if sc.honest {
+		people.start(s.users)
+	}
+	w.play(day)
+	return result{attacker.texts, people.texts, people.validated, people.refused, w.closings}, nil
+}
+
+// playSettings plays a scenario with each of the settings at once.
+func playSettings(sc scenario, s size) ([]result, error) {
+	results := make([]result, len(settings()))
+	errs := make([]error, len(results))
+	var wg sync.WaitGroup
+	for i, set := range settings() {
+		wg.Go(func() { results[i], errs[i] = playDay(sc, s, set.change) })
+	}
+	wg.Wait()
+	return results, errors.Join(errs...)
+}
+
+// guessing is what came of days of guessing.
+type guessing struct {
+	texts, compared, ownerTried, ownerFailed int
+}
+
+func playGuessing(clients int, s size, change func(*threepid.Options)) (guessing, error) {
+	w, err := newWorld(2, change)
+	if err != nil {
+		return guessing{}, err
+	}
+	const victim = "+447400123456"
+	g, o := &guesser{world: w, victim: victim}, &owner{world: w, number: victim}
+	g.start(clients)
+	if clients == 1 { // what is promised to the owner, is in face of one client
+		o.start(5 * time.Hour)
+	}
+	w.play(time.Duration(s.days) * day)
+	return guessing{g.texts, g.compared, o.tried, o.failed}, nil
+}
+
+// run plays everything and prints the tables.
+func run(out io.Writer, s size) error {
+	if err := reportDays(out, s); err != nil {
+		return err
+	}
+	return reportGuessing(out, s)
+}
+
+func reportDays(out io.Writer, s size) error {
+	_, _ = fmt.Fprintf(out, "A day; the pump has %d numbers and %d clients, each of which tries every %v; %d honest people.\n\n",
+		s.numbers, s.clients, pumpPause, s.users)
+	_, _ = fmt.Fprintln(out, "| a day of | with | pumped texts | honest texts | validated | honest people refused | closings |")
+	_, _ = fmt.Fprintln(out, "| --- | --- | ---: | ---: | ---: | ---: | ---: |")
+	for _, sc := range scenarios() {
+		results, err := playSettings(sc, s)
+		if err != nil {
+			return err
+		}
+		for i, r := range results {
+			_, _ = fmt.Fprintf(out, "| %s | %s | %d | %d | %d | %d | %d |\n",
+				sc.name, settings()[i].name, r.pumped, r.honestTexts, r.validated, r.refused, r.closings)
+		}
+	}
+	return nil
+}
+
+func reportGuessing(out io.Writer, s size) error {
+	_, _ = fmt.Fprintf(out, "\nGuessing for %d days against one number.\n\n", s.days)
+	_, _ = fmt.Fprintln(out, "| clients | with | texts | tries compared | owner could not validate |")
+	_, _ = fmt.Fprintln(out, "| ---: | --- | ---: | ---: | --- |")
+	for _, clients := range []int{1, s.guessers} {
+		for _, set := range slices.Delete(settings(), 1, 2) {
+			g, err := playGuessing(clients, s, set.change)
+			if err != nil {
+				return err
+			}
+			owner := "not tried"
+			if g.ownerTried > 0 {
+				owner = fmt.Sprintf("%d of %d times", g.ownerFailed, g.ownerTried)
+			}
+			_, _ = fmt.Fprintf(out, "| %d | %s | %d | %d | %s |\n", clients, set.name, g.texts, g.compared, owner)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,89 @@
+package main
+
+import (
+	"strings"
+	"testing"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+)
+
+func TestMain(m *testing.M) {
+	gin.SetMode(gin.TestMode)
+	m.Run()
+}
+
+// named returns the scenario whose name begins so.
+func named(t *testing.T, name string) scenario {
+	t.Helper()
+	for _, sc := range scenarios() {
+		if strings.HasPrefix(sc.name, name) {
+			return sc
+		}
+	}
+	t.Fatalf("no scenario %q", name)
+	return scenario{}
+}
+
+// TestPump has the defaults let a small part out of what limits alone do, and
+// those a small part of what would leave without them.
+func TestPump(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct {
+		name string
+		most int // texts in a day over three blocks, with the defaults
+	}{
+		{"pump over three blocks, in order", 150}, {"pump over three blocks, mixed", 200},
+	} {
+		t.Run(row.name, func(t *testing.T) {
+			t.Parallel()
+			results, err := playSettings(named(t, row.name), small)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defaults, limits, nothing := results[0].pumped, results[1].pumped, results[2].pumped
+			if defaults > row.most || defaults*4 > limits || limits > 1_000 || nothing < 10*limits {
+				t.Errorf("%d texts with defaults, %d with limits only, %d with nothing", defaults, limits, nothing)
+			}
+		})
+	}
+}
+
+// TestHonestPeople has fewer than one in a thousand be refused.
+func TestHonestPeople(t *testing.T) {
+	t.Parallel()
+	s := small
+	s.users = 5_000
+	r, err := playDay(named(t, "honest people"), s, func(*threepid.Options) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if r.validated < s.users*6/10 || r.refused*1000 >= s.users || r.closings > 0 {
+		t.Errorf("%+v", r)
+	}
+}
+
+// TestGuessing has an attacker get no more than a hundred tries compared in a
+// week, however many clients there are, and the owner not feel a single one.
+func TestGuessing(t *testing.T) {
+	t.Parallel()
+	s := small
+	s.days = 7
+	for _, clients := range []int{1, s.guessers} {
+		g, err := playGuessing(clients, s, func(*threepid.Options) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if g.compared == 0 || g.compared > 100 || g.ownerFailed > 0 {
+			t.Errorf("%d clients: %+v", clients, g)
+		}
+	}
+	free, err := playGuessing(1, s, func(o *threepid.Options) { o.Limits.Off, o.Guard.Off = true, true })
+	if err != nil {
+		t.Fatal(err)
+	}
+	if free.compared < 1_000 {
+		t.Errorf("without limits %d tries were compared: the attacker does not try", free.compared)
+	}
+}

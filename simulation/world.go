@@ -1,0 +1,186 @@
+package main
+
+import (
+	"container/heap"
+	"context"
+	"encoding/json"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms"
+	"example.com/threepid/store/memstore"
+)
+
+// world is a server with the plugin, a provider that accepts every text, and
+// people who do things at their times. They do them one after another, but the
+// plugin has goroutines of its own: its janitor, for one, goes by true time.
+type world struct {
+	clock  atomic.Int64 // Unix nanoseconds
+	events events
+	dice   *rand.Rand
+	router *gin.Engine
+	plugin *threepid.Plugin
+
+	mu       sync.Mutex
+	texts    map[string]string // the latest to each number, by number
+	closings int
+
+	secrets int
+}
+
+const (
+	base    = "/_api/client/v3"
+	addPath = base + string(threepid.EndpointAdd)
+	subPath = base + string(threepid.EndpointSubmit)
+)
+
+// newWorld begins at midnight. change adjusts the options.
+func newWorld(seed uint64, change func(*threepid.Options)) (*world, error) {
+	w := &world{
+		dice:  rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // a game
+		texts: make(map[string]string),
+	}
+	w.clock.Store(time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).UnixNano())
+	w.router = gin.New()
+	opts := threepid.Options{
+		PublicURL: "https://example.org",
+		Now:       w.now,
+		Client:    func(c *gin.Context) string { return c.GetHeader("X-Client") },
+		Guard:     threepid.Guard{OnClosing: func(threepid.Closing) { w.closed() }},
+		Logger:    slog.New(slog.DiscardHandler),
+	}
+	change(&opts)
+	sender := sms.Func(func(_ context.Context, m sms.Message) error {
+		w.texted(m)
+		return nil
+	})
+	var err error
+	w.plugin, err = threepid.Register(w.router, memstore.New(), sender, opts)
+	return w, err
+}
+
+// answer is what the server answered.
+type answer struct {
+	status  int
+	SID     string  `json:"sid"`
+	ErrCode string  `json:"errcode"`
+	RetryMS float64 `json:"retry_after_ms"`
+}
+
+func (a answer) retryAfter() time.Duration { return time.Duration(a.RetryMS) * time.Millisecond }
+
+func (w *world) post(client, path string, body map[string]any) answer {
+	text, _ := json.Marshal(body)
+	req := httptest.NewRequestWithContext(context.Background(), http.MethodPost, path, strings.NewReader(string(text)))
+	req.Header.Set("X-Client", client)
+	recorder := httptest.NewRecorder()
+	w.router.ServeHTTP(recorder, req)
+	a := answer{status: recorder.Code}
+	_ = json.Unmarshal(recorder.Body.Bytes(), &a)
+	return a
+}
+
+// ask asks for a text.
+func (w *world) ask(client, secret, number string, attempt int) answer {
+	return w.post(client, addPath, map[string]any{
+		"client_secret": secret, "country": "GB", "phone_number": number, "send_attempt": attempt,
+	})
+}
+
+func (w *world) submit(client, secret, sid, code string) answer {
+	return w.post(client, subPath, map[string]any{"client_secret": secret, "sid": sid, "token": code})
+}
+
+// code is the one in the latest text to a number.
+func (w *world) code(number string) string {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return strings.Fields(w.texts[number] + " none")[0]
+}
+
+func (w *world) texted(m sms.Message) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.texts[m.To] = m.Text
+}
+
+// closed counts one more closing by the guard.
+func (w *world) closed() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.closings++
+}
+
+func (w *world) now() time.Time { return time.Unix(0, w.clock.Load()).UTC() }
+
+// secret is a new client_secret.
+func (w *world) secret() string {
+	w.secrets++
+	return fmt.Sprintf("secret-%d", w.secrets)
+}
+
+// in has something done after a while.
+func (w *world) in(d time.Duration, do func()) {
+	heap.Push(&w.events, event{w.now().Add(d), w.events.order(), do})
+}
+
+// play lets all happen that happens before the end.
+func (w *world) play(d time.Duration) {
+	end := w.now().Add(d)
+	for len(w.events.queue) > 0 && w.events.queue[0].at.Before(end) {
+		e, _ := heap.Pop(&w.events).(event)
+		w.clock.Store(e.at.UnixNano())
+		e.do()
+	}
+	w.clock.Store(end.UnixNano())
+	_ = w.plugin.Close()
+}
+
+// between is a random span.
+func (w *world) between(least, most time.Duration) time.Duration {
+	return least + time.Duration(w.dice.Int64N(int64(most-least)))
+}
+
+func (w *world) chance(percent int) bool { return w.dice.IntN(100) < percent }
+
+// events are what is to happen, the soonest first.
+type events struct {
+	queue []event
+	count int
+}
+
+type event struct {
+	at    time.Time
+	order int // those of one moment happen in the order in which they were said
+	do    func()
+}
+
+func (e *events) order() int {
+	e.count++
+	return e.count
+}
+
+func (e *events) Len() int { return len(e.queue) }
+func (e *events) Less(i, j int) bool {
+	if e.queue[i].at.Equal(e.queue[j].at) {
+		return e.queue[i].order < e.queue[j].order
+	}
+	return e.queue[i].at.Before(e.queue[j].at)
+}
+func (e *events) Swap(i, j int) { e.queue[i], e.queue[j] = e.queue[j], e.queue[i] }
+func (e *events) Push(x any)    { next, _ := x.(event); e.queue = append(e.queue, next) }
+func (e *events) Pop() any {
+	last := e.queue[len(e.queue)-1]
+	e.queue = e.queue[:len(e.queue)-1]
+	return last
+}
