@@ -1,0 +1,52 @@
+package infobip
+
+import "example.com/threepid/sms/internal/httpcall"
+
+// Infobip's groups of statuses, and the one of errors that is about the person's
+// telephone.
+const (
+	groupPending   = 1
+	groupDelivered = 3
+
+	handsetErrors = 1
+)
+
+// ClassOf is what a status means for a message, if it is known:
+// https://www.infobip.com/docs/essentials/response-status-and-error-codes.
+func ClassOf(name string) (class httpcall.Class, known bool) {
+	switch name {
+	case "PENDING_ACCEPTED", "PENDING_ENROUTE", "PENDING_WAITING_DELIVERY", "DELIVERED_TO_OPERATOR", "DELIVERED_TO_HANDSET",
+		"REJECTED_DUPLICATE_MESSAGE_ID": // our ID: the try before this one was accepted
+		return httpcall.Accepted, true
+	case "REJECTED_PREFIX_MISSING", "REJECTED_DND", "REJECTED_DESTINATION", "REJECTED_INVALID_DESTINATION",
+		"UNDELIVERABLE_REJECTED_OPERATOR":
+		return httpcall.Rejected, true
+	case "REJECTED_FLOODING_FILTER", "REJECTED_SYSTEM_ERROR", "UNDELIVERABLE_NOT_DELIVERED", "EXPIRED_EXPIRED", "EXPIRED_DLR_UNKNOWN":
+		return httpcall.Temporary, true
+	case "REJECTED_NETWORK", "REJECTED_SOURCE", "REJECTED_NOT_ENOUGH_CREDITS", "REJECTED_SENDER", "REJECTED_PREPAID_PACKAGE_EXPIRED",
+		"REJECTED_DESTINATION_NOT_REGISTERED", "REJECTED_ROUTE_NOT_AVAILABLE", "REJECTED_INVALID_UDH", "REJECTED_MESSAGE_TOO_LONG",
+		"MISSING_TO":
+		return httpcall.Misconfigured, true
+	default:
+		return 0, false
+	}
+}
+
+// classOf goes by the error's permanent flag where the status is not known, or
+// says no more than that it failed.
+func classOf(s status, f failure) httpcall.Class {
+	class, known := ClassOf(s.Name)
+	accepted := known && class == httpcall.Accepted || !known && (s.GroupID == groupPending || s.GroupID == groupDelivered)
+	switch {
+	case accepted:
+		return httpcall.Accepted
+	case f.Permanent && f.GroupID == handsetErrors && (!known || class == httpcall.Temporary):
+		return httpcall.Rejected
+	case f.Permanent && !known:
+		return httpcall.Misconfigured
+	case known:
+		return class
+	default:
+		return httpcall.Temporary
+	}
+}

@@ -1,0 +1,205 @@
+// Package providertest holds the checks that every provider over HTTP must
+// pass: each row of its table in docs/PROVIDERS.md, and what a network can do.
+package providertest
+
+import (
+	"context"
+	"errors"
+	"io"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"example.com/threepid/sms"
+)
+
+// Row is a row of a table in docs/PROVIDERS.md.
+type Row struct{ Code, Class string }
+
+// Rows reads the table of a section: codes in backticks, several with commas; then
+// the class.
+func Rows(tb testing.TB, section string) []Row {
+	tb.Helper()
+	text := read(tb)
+	_, text, found := strings.Cut(text, "\n## "+section+"\n")
+	text, _, _ = strings.Cut(text, "\n## ")
+	var rows []Row
+	for line := range strings.Lines(text) {
+		cells := strings.Split(line, "|")
+		const least = 4
+		if len(cells) < least || !strings.Contains(cells[1], "`") {
+			continue
+		}
+		for code := range strings.SplitSeq(cells[1], ",") {
+			rows = append(rows, Row{strings.Trim(code, " `"), strings.TrimSpace(cells[2])})
+		}
+	}
+	if !found || len(rows) == 0 {
+		tb.Fatalf("docs/PROVIDERS.md has no table for %s", section)
+	}
+	return rows
+}
+
+// read finds the file from whichever package's folder the test runs in.
+func read(tb testing.TB) string {
+	tb.Helper()
+	for dir := "."; ; dir = filepath.Join(dir, "..") {
+		text, err := os.ReadFile(filepath.Join(dir, "docs", "PROVIDERS.md"))
+		if err == nil {
+			return string(text)
+		}
+		if abs, _ := filepath.Abs(dir); abs == string(filepath.Separator) {
+			tb.Fatal("docs/PROVIDERS.md is not there")
+		}
+	}
+}
+
+// Message is one that the tests send.
+func Message() sms.Message {
+	return sms.Message{
+		ID: "msg_0123456789abcdef", To: "+447400123456", Text: "123456 is your Example code.", Country: "GB", Attempt: 1,
+	}
+}
+
+// Class is the word of docs/PROVIDERS.md for what Send returned.
+func Class(err error) string {
+	switch {
+	case err == nil:
+		return "accepted"
+	case errors.Is(err, sms.ErrRejected):
+		return "rejected"
+	case errors.Is(err, sms.ErrMisconfigured):
+		return "misconfigured"
+	case errors.Is(err, sms.ErrUncertain):
+		return "uncertain"
+	default:
+		return "temporary"
+	}
+}
+
+// Secret is what the tests' credentials contain, and no error may.
+const Secret = "k3y"
+
+// TellsNothing fails the test when an error holds what belongs in no log.
+func TellsNothing(tb testing.TB, err error) {
+	tb.Helper()
+	if err == nil {
+		return
+	}
+	for _, secret := range []string{Secret, "123456", "447400"} {
+		if strings.Contains(err.Error(), secret) {
+			tb.Errorf("the error has %q: %v", secret, err)
+		}
+	}
+}
+
+// Codes has a server give the answer for each code of the section's table, and
+// checks what Send makes of it.
+func Codes(t *testing.T, section string, open Open, answer func(code string) (status int, body string)) {
+	t.Helper()
+	for _, row := range Rows(t, section) {
+		t.Run(row.Code, func(t *testing.T) {
+			t.Parallel()
+			status, body := answer(row.Code)
+			err := open(t, Server(t, status, body)).Send(t.Context(), Message())
+			if got := Class(err); got != row.Class {
+				t.Errorf("%v: %s, but docs/PROVIDERS.md says %s", err, got, row.Class)
+			}
+			TellsNothing(t, err)
+		})
+	}
+}
+
+// Open makes a Sender whose provider is at a URL. Its credentials contain Secret.
+type Open func(tb testing.TB, url string) sms.Sender
+
+// Server answers everything alike, and sends back what it was sent besides, as
+// careless providers do.
+func Server(tb testing.TB, status int, body string) string {
+	tb.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		_, _ = w.Write([]byte(body))
+	}))
+	tb.Cleanup(server.Close)
+	return server.URL
+}
+
+// Network has a provider fail as a network does.
+func Network(t *testing.T, open Open) {
+	t.Helper()
+	t.Run("nobody there", func(t *testing.T) {
+		t.Parallel()
+		expect(t, open(t, "http://127.0.0.1:1").Send(t.Context(), Message()), "temporary")
+	})
+	t.Run("hangs up", func(t *testing.T) {
+		t.Parallel()
+		expect(t, open(t, serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).
+			Send(t.Context(), Message()), "uncertain")
+	})
+	t.Run("hangs", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
+			<-r.Context().Done()
+		})
+		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		defer cancel()
+		expect(t, open(t, url).Send(ctx, Message()), "uncertain")
+	})
+	t.Run("stops half-way", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			w.Header().Set("Content-Length", "1000")
+			_, _ = w.Write([]byte("{"))
+		})
+		expect(t, open(t, url).Send(t.Context(), Message()), "uncertain")
+	})
+	t.Run("never ends", func(t *testing.T) {
+		t.Parallel()
+		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			w.WriteHeader(http.StatusServiceUnavailable)
+			for r.Context().Err() == nil {
+				if _, err := w.Write(make([]byte, 1<<10)); err != nil {
+					return
+				}
+			}
+		})
+		expect(t, open(t, url).Send(t.Context(), Message()), "temporary")
+	})
+	t.Run("redirects", func(t *testing.T) {
+		t.Parallel()
+		var followed bool
+		url := serve(t, func(w http.ResponseWriter, r *http.Request) {
+			followed = followed || r.URL.Path == "/k3y"
+			w.Header().Set("Location", "/k3y")
+			w.WriteHeader(http.StatusTemporaryRedirect)
+		})
+		expect(t, open(t, url).Send(t.Context(), Message()), "misconfigured")
+		if followed {
+			t.Error("a redirect was followed, and with it went the credentials")
+		}
+	})
+}
+
+func serve(tb testing.TB, handle http.HandlerFunc) string {
+	tb.Helper()
+	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		// A server learns that its caller has gone only once the request is read.
+		_, _ = io.Copy(io.Discard, r.Body)
+		handle(w, r)
+	}))
+	tb.Cleanup(server.Close)
+	return server.URL
+}
+
+func expect(tb testing.TB, err error, class string) {
+	tb.Helper()
+	if got := Class(err); got != class {
+		tb.Errorf("%v: %s, want %s", err, got, class)
+	}
+	TellsNothing(tb, err)
+}

@@ -1,0 +1,114 @@
+// Package plivo sends text messages through Plivo's Message API,
+// https://www.plivo.com/docs/messaging/api/message/send-a-message.
+//
+// The API knows no idempotency key: a request whose answer is lost may have been
+// carried out, and is ErrUncertain.
+package plivo
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/internal/httpcall"
+)
+
+const defaultBaseURL = "https://api.plivo.com"
+
+var _ sms.Sender = (*Sender)(nil)
+
+// Options say whose account it is, and who texts are from.
+type Options struct {
+	AuthID, AuthToken string // required
+
+	// From is a number or an alphanumeric sender; PowerpackUUID names a pool of
+	// numbers. One of the two is required.
+	From, PowerpackUUID string
+
+	// BaseURL. Default: https://api.plivo.com.
+	BaseURL string
+
+	// Client carries the requests. Default: one with a pool of its own.
+	Client *http.Client
+}
+
+// Sender sends through one account.
+type Sender struct {
+	options Options
+	url     string
+	client  *http.Client
+}
+
+// New checks the options. Errors hold no credential.
+func New(o Options) (*Sender, error) {
+	base, err := httpcall.Base("plivo", o.BaseURL, defaultBaseURL)
+	err = errors.Join(err, httpcall.Require("plivo", "AuthID", o.AuthID, "AuthToken", o.AuthToken))
+	if (o.From == "") == (o.PowerpackUUID == "") {
+		err = errors.Join(err, errors.New("plivo: one of From and PowerpackUUID is required"))
+	}
+	return &Sender{options: o, url: base + "/v1/Account/" + url.PathEscape(o.AuthID) + "/Message/", client: httpcall.Client(o.Client)}, err
+}
+
+// Send posts the message.
+func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	fields := map[string]string{"dst": m.To, "text": m.Text, "type": "sms"}
+	if from := httpcall.Or(m.From, s.options.From); from != "" {
+		fields["src"] = from
+	} else {
+		fields["powerpack_uuid"] = s.options.PowerpackUUID
+	}
+	body, err := json.Marshal(fields)
+	if err != nil {
+		return fmt.Errorf("plivo: the request cannot be made: %w", sms.ErrMisconfigured)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
+	if err != nil {
+		return fmt.Errorf("plivo: the request cannot be made: %w", sms.ErrMisconfigured)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Accept", "application/json")
+	req.SetBasicAuth(s.options.AuthID, s.options.AuthToken)
+	answer, err := httpcall.Do(s.client, "plivo", req)
+	if err != nil {
+		return err
+	}
+	return outcome(answer)
+}
+
+// outcome goes by the code, the words about the number, and the status, in this order.
+func outcome(answer httpcall.Answer) error {
+	var body struct {
+		Code    json.Number `json:"error_code"`
+		Error   string      `json:"error"`
+		UUIDs   []string    `json:"message_uuid"`
+		Invalid []string    `json:"invalid_number"`
+	}
+	_ = json.Unmarshal(answer.Body, &body) // without it, the status decides
+	status := httpcall.OfStatus(answer.Status)
+	if code, err := strconv.Atoi(body.Code.String()); err == nil {
+		class, known := ClassOf(code)
+		if !known {
+			class = status
+		}
+		return class.Error("plivo: HTTP %d, error %d: see https://www.plivo.com/docs/messaging/troubleshooting/error-codes",
+			answer.Status, code)
+	}
+	words := strings.ToLower(body.Error)
+	aboutNumber := strings.Contains(words, "dst") || strings.Contains(words, "destination number")
+	switch {
+	case len(body.Invalid) > 0 && len(body.UUIDs) == 0:
+		return httpcall.Rejected.Error("plivo: HTTP %d, invalid_number", answer.Status)
+	case answer.Status == http.StatusBadRequest && aboutNumber:
+		return httpcall.Rejected.Error("plivo: HTTP 400, the destination number")
+	case strings.Contains(words, "insufficient credit"):
+		return httpcall.Misconfigured.Error("plivo: HTTP %d, insufficient credit", answer.Status)
+	}
+	return status.Error("plivo: HTTP %d", answer.Status)
+}

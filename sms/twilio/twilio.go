@@ -1,0 +1,120 @@
+// Package twilio sends text messages through Twilio's Messages API,
+// https://www.twilio.com/docs/messaging/api/message-resource.
+//
+// The API knows no idempotency key: a request whose answer is lost may have been
+// carried out, and is ErrUncertain.
+package twilio
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strings"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/internal/httpcall"
+)
+
+const defaultBaseURL = "https://api.twilio.com"
+
+var _ sms.Sender = (*Sender)(nil)
+
+// Options say whose account it is, and who texts are from.
+type Options struct {
+	// AccountSID begins with AC. Required.
+	AccountSID string
+
+	// AuthToken is the account's, or empty with an API key, which is the better
+	// choice as it can be revoked alone.
+	AuthToken string
+
+	// APIKey begins with SK, and APISecret belongs to it.
+	APIKey, APISecret string
+
+	// From is a number in E.164, a short code or an alphanumeric sender.
+	// MessagingServiceSID begins with MG; the service picks a sender. One of
+	// the two is required.
+	From, MessagingServiceSID string
+
+	// BaseURL is for regions, such as https://api.dublin.ie1.twilio.com.
+	// Default: https://api.twilio.com.
+	BaseURL string
+
+	// Client carries the requests. Default: one with a pool of its own.
+	Client *http.Client
+}
+
+// Sender sends through one account.
+type Sender struct {
+	options        Options
+	url            string
+	user, password string
+	client         *http.Client
+}
+
+// New checks the options. Errors hold no credential.
+func New(o Options) (*Sender, error) {
+	base, err := httpcall.Base("twilio", o.BaseURL, defaultBaseURL)
+	s := &Sender{options: o, user: o.AccountSID, password: o.AuthToken, client: httpcall.Client(o.Client)}
+	missing := "AuthToken, or APIKey and APISecret,"
+	if o.APIKey != "" || o.APISecret != "" {
+		s.user, s.password, missing = o.APIKey, o.APISecret, "APISecret"
+		err = errors.Join(err, httpcall.Require("twilio", "APIKey", o.APIKey))
+	}
+	err = errors.Join(err, httpcall.Require("twilio", "AccountSID", o.AccountSID, missing, s.password))
+	if (o.From == "") == (o.MessagingServiceSID == "") {
+		err = errors.Join(err, errors.New("twilio: one of From and MessagingServiceSID is required"))
+	}
+	s.url = base + "/2010-04-01/Accounts/" + url.PathEscape(o.AccountSID) + "/Messages.json"
+	return s, err
+}
+
+// Send posts the message.
+func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	form := url.Values{"To": {m.To}, "Body": {m.Text}}
+	switch {
+	case m.From != "":
+		form.Set("From", m.From)
+	case s.options.From != "":
+		form.Set("From", s.options.From)
+	default:
+		form.Set("MessagingServiceSid", s.options.MessagingServiceSID)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(form.Encode()))
+	if err != nil {
+		return fmt.Errorf("twilio: the request cannot be made: %w", sms.ErrMisconfigured)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	req.SetBasicAuth(s.user, s.password)
+	answer, err := httpcall.Do(s.client, "twilio", req)
+	if err != nil {
+		return err
+	}
+	return outcome(answer)
+}
+
+// outcome reads both of Twilio's shapes: an error has a code, a message that was
+// made has an error_code, null unless it failed at once.
+func outcome(answer httpcall.Answer) error {
+	var body struct {
+		Code      int `json:"code"`
+		ErrorCode int `json:"error_code"`
+	}
+	_ = json.Unmarshal(answer.Body, &body) // without a code, the status decides
+	code := body.Code
+	if code == 0 {
+		code = body.ErrorCode
+	}
+	class, known := ClassOf(code)
+	if !known {
+		class = httpcall.OfStatus(answer.Status)
+	}
+	if code == 0 {
+		return class.Error("twilio: HTTP %d", answer.Status)
+	}
+	return class.Error("twilio: HTTP %d, error %d: see https://www.twilio.com/docs/api/errors/%d", answer.Status, code, code)
+}

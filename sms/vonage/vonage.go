@@ -1,0 +1,116 @@
+// Package vonage sends text messages through Vonage's (Nexmo's) SMS API,
+// https://developer.vonage.com/en/api/sms.
+//
+// The API knows no idempotency key; the message's ID is sent as client-ref, by
+// which it can be found in Vonage's reports.
+package vonage
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"strconv"
+	"strings"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/internal/httpcall"
+)
+
+const (
+	defaultBaseURL = "https://rest.nexmo.com"
+	mostClientRef  = 100 // characters
+)
+
+var _ sms.Sender = (*Sender)(nil)
+
+// Options say whose account it is, and who texts are from.
+type Options struct {
+	APIKey, APISecret string // required
+	From              string // a number or an alphanumeric sender; required
+
+	// BaseURL. Default: https://rest.nexmo.com.
+	BaseURL string
+
+	// Client carries the requests. Default: one with a pool of its own.
+	Client *http.Client
+}
+
+// Sender sends through one account.
+type Sender struct {
+	options Options
+	url     string
+	client  *http.Client
+}
+
+// New checks the options. Errors hold no credential.
+func New(o Options) (*Sender, error) {
+	base, err := httpcall.Base("vonage", o.BaseURL, defaultBaseURL)
+	err = errors.Join(err, httpcall.Require("vonage", "APIKey", o.APIKey, "APISecret", o.APISecret))
+	if o.From == "" {
+		err = errors.Join(err, errors.New("vonage: From is missing"))
+	}
+	return &Sender{options: o, url: base + "/sms/json", client: httpcall.Client(o.Client)}, err
+}
+
+// Send posts the message.
+func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	form := url.Values{
+		"api_key": {s.options.APIKey}, "api_secret": {s.options.APISecret},
+		"from": {httpcall.Or(m.From, s.options.From)}, "to": {strings.TrimPrefix(m.To, "+")}, "text": {m.Text},
+		"client-ref": {m.ID[:min(len(m.ID), mostClientRef)]},
+	}
+	if _, unicode := sms.Segments(m.Text); unicode {
+		form.Set("type", "unicode")
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(form.Encode()))
+	if err != nil {
+		return fmt.Errorf("vonage: the request cannot be made: %w", sms.ErrMisconfigured)
+	}
+	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	req.Header.Set("Accept", "application/json")
+	answer, err := httpcall.Do(s.client, "vonage", req)
+	if err != nil {
+		return err
+	}
+	return outcome(answer)
+}
+
+// outcome reads a status for each part of the message: HTTP says 200 whatever
+// becomes of it.
+func outcome(answer httpcall.Answer) error {
+	var body struct {
+		Messages []struct {
+			Status string `json:"status"`
+		} `json:"messages"`
+	}
+	if err := json.Unmarshal(answer.Body, &body); err != nil || len(body.Messages) == 0 {
+		class := httpcall.OfStatus(answer.Status)
+		if class == httpcall.Accepted {
+			class = httpcall.Uncertain
+		}
+		return class.Error("vonage: HTTP %d without a status", answer.Status)
+	}
+	var accepted int
+	var failed error
+	for _, part := range body.Messages {
+		status, err := strconv.Atoi(part.Status)
+		if err == nil && status == 0 {
+			accepted++
+			continue
+		}
+		if failed == nil {
+			class, known := ClassOf(status)
+			if err != nil || !known {
+				class = httpcall.Temporary
+			}
+			failed = class.Error("vonage: status %d: see https://developer.vonage.com/en/api-errors/sms", status)
+		}
+	}
+	if failed != nil && accepted > 0 {
+		return httpcall.Uncertain.Error("vonage: %d of %d parts were accepted", accepted, len(body.Messages))
+	}
+	return failed
+}
