@@ -1,0 +1,160 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"time"
+
+	"github.com/sony/gobreaker/v2"
+
+	"example.com/threepid/sms"
+)
+
+const (
+	defaultFailures = 5
+	defaultPause    = 30 * time.Second
+)
+
+// Provider is a Sender with the name that the log has for it.
+type Provider struct {
+	Name   string
+	Sender sms.Sender
+}
+
+// FailoverOptions adjust a Failover. The zero value works.
+type FailoverOptions struct {
+	// Timeout is what one provider may take. Default: the time that is left,
+	// divided by the providers that are left.
+	Timeout time.Duration
+
+	// AfterUncertain goes on to the next provider also when the text may have
+	// left: whoever gets two texts gets the same code twice, and two are paid for.
+	// Default: the client is told to try again, with the next provider's turn
+	// coming when it asks for another text.
+	AfterUncertain bool
+
+	// Failures in a row have a provider passed over for Pause, after which one
+	// message tries it. A number that is rejected is no failure.
+	// Default: 5, and 30 seconds.
+	Failures uint32
+	Pause    time.Duration
+
+	// Logger hears of each provider that failed, with numbers and codes taken
+	// out, and of those passed over. Default: slog.Default().
+	Logger *slog.Logger
+}
+
+// Failover sends through the first provider that accepts. A resend begins with
+// the next one, since the first text evidently did not arrive: the n-th
+// Message.Attempt with the n-th provider, round and round.
+//
+// A rejected number is not tried elsewhere. When all providers are passed over,
+// they are asked all the same: better a slow answer than none.
+type Failover struct {
+	options   FailoverOptions
+	providers []guarded
+}
+
+type guarded struct {
+	Provider
+
+	breaker *gobreaker.CircuitBreaker[struct{}]
+}
+
+var _ sms.Sender = (*Failover)(nil)
+
+// NewFailover needs at least one provider, each with a name and a Sender.
+func NewFailover(o FailoverOptions, providers ...Provider) (*Failover, error) {
+	if len(providers) == 0 {
+		return nil, errors.New("compose: NewFailover needs a provider")
+	}
+	if o.Failures == 0 {
+		o.Failures = defaultFailures
+	}
+	if o.Pause == 0 {
+		o.Pause = defaultPause
+	}
+	if o.Logger == nil {
+		o.Logger = slog.Default()
+	}
+	f := &Failover{options: o}
+	for _, p := range providers {
+		if p.Name == "" || p.Sender == nil {
+			return nil, errors.New("compose: each Provider needs a Name and a Sender")
+		}
+		f.providers = append(f.providers, guarded{p, f.breaker(p.Name)})
+	}
+	return f, nil
+}
+
+func (f *Failover) breaker(name string) *gobreaker.CircuitBreaker[struct{}] {
+	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
+		Name:        name,
+		Timeout:     f.options.Pause,
+		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.Failures },
+		IsSuccessful: func(err error) bool {
+			return err == nil || errors.Is(err, sms.ErrRejected) || errors.Is(err, context.Canceled)
+		},
+		OnStateChange: func(name string, from, to gobreaker.State) {
+			f.options.Logger.Warn("threepid: SMS provider", "provider", name, "was", from.String(), "is", to.String())
+		},
+	})
+}
+
+// Send returns nil as soon as one provider accepts, else what all of them said.
+func (f *Failover) Send(ctx context.Context, m sms.Message) error {
+	start := int(max(m.Attempt-1, 0) % int64(len(f.providers)))
+	order := slices.Concat(f.providers[start:], f.providers[:start])
+	errs, done := f.try(ctx, m, order, true)
+	if !done && len(errs) == 0 {
+		errs, done = f.try(ctx, m, order, false)
+	}
+	if done && len(errs) == 0 {
+		return nil
+	}
+	return errors.Join(errs...)
+}
+
+// try asks one provider after another. done says that there is nothing more to
+// ask; then no errors are success.
+func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guard bool) (errs []error, done bool) {
+	for i, p := range order {
+		err := f.ask(ctx, m, p, len(order)-i, guard)
+		switch {
+		case err == nil:
+			return nil, true
+		case errors.Is(err, gobreaker.ErrOpenState), errors.Is(err, gobreaker.ErrTooManyRequests):
+			continue
+		}
+		err = fmt.Errorf("%s: %w", p.Name, err)
+		if errors.Is(err, sms.ErrRejected) {
+			return []error{err}, true
+		}
+		f.options.Logger.Warn("threepid: an SMS provider failed", "provider", p.Name, "id", m.ID, "error", sms.Redact(err.Error(), m))
+		errs = append(errs, err)
+		if uncertain(err) && !f.options.AfterUncertain || ctx.Err() != nil {
+			return errs, true
+		}
+	}
+	return errs, false
+}
+
+func (f *Failover) ask(ctx context.Context, m sms.Message, p guarded, left int, guard bool) error {
+	timeout := f.options.Timeout
+	if deadline, ok := ctx.Deadline(); timeout == 0 && ok {
+		timeout = time.Until(deadline) / time.Duration(left)
+	}
+	if timeout > 0 {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, timeout)
+		defer cancel()
+	}
+	if !guard {
+		return p.Sender.Send(ctx, m)
+	}
+	_, err := p.breaker.Execute(func() (struct{}, error) { return struct{}{}, p.Sender.Send(ctx, m) })
+	return err
+}

@@ -1,0 +1,209 @@
+package compose_test
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"log/slog"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/compose"
+	"example.com/threepid/sms/smstest"
+)
+
+func failover(t *testing.T, o compose.FailoverOptions, senders ...sms.Sender) *compose.Failover {
+	t.Helper()
+	if o.Logger == nil {
+		o.Logger = slog.New(slog.DiscardHandler)
+	}
+	var providers []compose.Provider
+	for i, s := range senders {
+		providers = append(providers, compose.Provider{Name: []string{"one", "two", "three"}[i], Sender: s})
+	}
+	f, err := compose.NewFailover(o, providers...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return f
+}
+
+// TestDrill has the first of two providers be out of order in each way there is:
+// who got the message, in what time, and what the caller saw.
+func TestDrill(t *testing.T) {
+	t.Parallel()
+	const second = time.Second
+	for name, c := range map[string]struct {
+		first   sms.Sender
+		options compose.FailoverOptions
+		by      string // who accepted it
+		took    time.Duration
+		is      error
+	}{
+		"works":                 {first: nil, by: "one"},
+		"fails":                 {first: fail(errBusy), by: "two"},
+		"is out of credit":      {first: fail(errNoCredit), by: "two"},
+		"refuses the number":    {first: fail(errRefused), is: sms.ErrRejected},
+		"hangs up":              {first: fail(errUncertain), is: sms.ErrUncertain},
+		"hangs":                 {first: smstest.Hang(), took: 5 * second, is: context.DeadlineExceeded},
+		"hangs, told to go on":  {smstest.Hang(), compose.FailoverOptions{AfterUncertain: true}, "two", 5 * second, nil},
+		"hangs, told how long":  {smstest.Hang(), compose.FailoverOptions{AfterUncertain: true, Timeout: second}, "two", second, nil},
+		"fails after a while":   {first: smstest.Delay(fail(errBusy), 4*second), by: "two", took: 4 * second},
+		"hangs up, told to":     {fail(errUncertain), compose.FailoverOptions{AfterUncertain: true}, "two", 0, nil},
+		"refuses, told nothing": {fail(errRefused), compose.FailoverOptions{AfterUncertain: true}, "", 0, sms.ErrRejected},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			synctest.Test(t, func(t *testing.T) {
+				one, two := smstest.New(), smstest.New()
+				first := c.first
+				if first == nil {
+					first = one
+				}
+				ctx, cancel := context.WithTimeout(t.Context(), 10*second)
+				defer cancel()
+				begin := time.Now()
+				err := failover(t, c.options, first, two).Send(ctx, message(1))
+				took := time.Since(begin)
+				by := strings.Repeat("one", len(one.Messages())) + strings.Repeat("two", len(two.Messages()))
+				t.Logf("accepted by %q after %v, the caller saw: %v", by, took, err)
+				if by != c.by || took != c.took || (err == nil) != (c.by != "") || !errors.Is(err, c.is) {
+					t.Errorf("want %q after %v, %v", c.by, c.took, c.is)
+				}
+			})
+		})
+	}
+}
+
+// TestResend has each resend begin with the next provider.
+func TestResend(t *testing.T) {
+	t.Parallel()
+	recorders := []*smstest.Recorder{smstest.New(), smstest.New(), smstest.New()}
+	f := failover(t, compose.FailoverOptions{}, recorders[0], recorders[1], recorders[2])
+	for attempt, want := range map[int64]int{-1: 0, 0: 0, 1: 0, 2: 1, 3: 2, 4: 0, 1 << 62: 0} {
+		if attempt > 4 {
+			want = int((attempt - 1) % 3)
+		}
+		before := len(recorders[want].Calls())
+		if err := f.Send(t.Context(), message(attempt)); err != nil || len(recorders[want].Calls()) != before+1 {
+			t.Errorf("attempt %d: not sent by provider %d: %v", attempt, want, err)
+		}
+	}
+}
+
+// TestOrder has all providers be asked, from the attempt's on, each once.
+func TestOrder(t *testing.T) {
+	t.Parallel()
+	var asked []string
+	ask := func(name string) sms.Sender {
+		return sms.Func(func(context.Context, sms.Message) error {
+			asked = append(asked, name)
+			return errBusy
+		})
+	}
+	err := failover(t, compose.FailoverOptions{}, ask("one"), ask("two"), ask("three")).Send(t.Context(), message(2))
+	if !slices.Equal(asked, []string{"two", "three", "one"}) || !errors.Is(err, errBusy) {
+		t.Errorf("asked %v, error %v", asked, err)
+	}
+	for _, name := range asked {
+		if !strings.Contains(err.Error(), name+": busy") {
+			t.Errorf("the error does not speak of %s: %v", name, err)
+		}
+	}
+}
+
+// TestBreaker has a provider that fails again and again be passed over, tried by
+// one message after the pause, and taken back.
+func TestBreaker(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		one, two := smstest.New(), smstest.New()
+		one.FailAlways(errBusy)
+		f := failover(t, compose.FailoverOptions{Failures: 3, Pause: time.Minute}, one, two)
+		send := func(wantOne, wantTwo int) {
+			t.Helper()
+			if err := f.Send(t.Context(), message(1)); err != nil {
+				t.Error(err)
+			}
+			if len(one.Calls()) != wantOne || len(two.Messages()) != wantTwo {
+				t.Errorf("%d calls of the first, %d of the second; want %d, %d", len(one.Calls()), len(two.Messages()), wantOne, wantTwo)
+			}
+		}
+		send(1, 1)
+		send(2, 2)
+		send(3, 3)
+		send(3, 4) // passed over
+		time.Sleep(time.Minute + time.Second)
+		send(4, 5) // tried, and failed
+		send(4, 6)
+		time.Sleep(time.Minute + time.Second)
+		one.FailAlways(nil)
+		send(5, 6)
+		send(6, 6)
+	})
+}
+
+// TestRejectionsBreakNothing: numbers that nobody reaches say nothing about a
+// provider.
+func TestRejectionsBreakNothing(t *testing.T) {
+	t.Parallel()
+	one, two := fail(errRefused), smstest.New()
+	f := failover(t, compose.FailoverOptions{Failures: 2}, one, two)
+	for range 10 {
+		if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrRejected) {
+			t.Error(err)
+		}
+	}
+	if len(one.Calls()) != 10 || len(two.Calls()) != 0 {
+		t.Errorf("%d and %d calls", len(one.Calls()), len(two.Calls()))
+	}
+}
+
+// TestAllPassedOver: better a slow answer than none.
+func TestAllPassedOver(t *testing.T) {
+	t.Parallel()
+	one, two := fail(errBusy), fail(errBusy)
+	f := failover(t, compose.FailoverOptions{Failures: 1}, one, two)
+	if err := f.Send(t.Context(), message(1)); !errors.Is(err, errBusy) {
+		t.Error(err)
+	}
+	two.FailAlways(nil)
+	if err := f.Send(t.Context(), message(1)); err != nil || len(one.Calls()) != 2 || len(two.Messages()) != 1 {
+		t.Errorf("error %v, %d calls, %d messages", err, len(one.Calls()), len(two.Messages()))
+	}
+}
+
+func TestFailoverLog(t *testing.T) {
+	t.Parallel()
+	var log bytes.Buffer
+	f := failover(t, compose.FailoverOptions{Logger: slog.New(slog.NewTextHandler(&log, nil)), Failures: 1},
+		fail(errors.New("+447400123456 was not sent 123456")), smstest.New())
+	if err := f.Send(t.Context(), message(1)); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"provider=one", "was not sent", "is=open"} {
+		if !strings.Contains(log.String(), want) {
+			t.Errorf("the log has no %q: %s", want, &log)
+		}
+	}
+	for _, secret := range []string{"123456"} {
+		if strings.Contains(log.String(), secret) {
+			t.Errorf("the log has %q: %s", secret, &log)
+		}
+	}
+}
+
+func TestNewFailover(t *testing.T) {
+	t.Parallel()
+	for name, providers := range map[string][]compose.Provider{
+		"none": nil, "no name": {{Sender: smstest.New()}}, "no sender": {{Name: "one"}},
+	} {
+		if _, err := compose.NewFailover(compose.FailoverOptions{}, providers...); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+	}
+}

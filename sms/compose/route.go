@@ -1,0 +1,69 @@
+package compose
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.com/threepid/sms"
+)
+
+// Rule sends some messages through a Sender: those to a country, two uppercase
+// letters as in Message.Country, and those whose number begins with a prefix
+// such as "+4474".
+type Rule struct {
+	Countries []string
+	Prefixes  []string
+	Sender    sms.Sender
+}
+
+// Route picks a Sender for each message: the longest prefix that fits, else the
+// country, else Otherwise.
+type Route struct {
+	countries map[string]sms.Sender
+	prefixes  map[string]sms.Sender
+	longest   int
+	otherwise sms.Sender
+}
+
+var _ sms.Sender = (*Route)(nil)
+
+// NewRoute checks the rules, none of which may be said twice. When otherwise is
+// nil, what no rule has is rejected.
+func NewRoute(otherwise sms.Sender, rules ...Rule) (*Route, error) {
+	r := &Route{countries: make(map[string]sms.Sender), prefixes: make(map[string]sms.Sender), otherwise: otherwise}
+	var errs []error
+	put := func(table map[string]sms.Sender, key string, s sms.Sender, fine bool) {
+		if _, twice := table[key]; twice || !fine || s == nil {
+			errs = append(errs, fmt.Errorf("compose: a Rule has no Sender, or %q is said twice or is no country or prefix", key))
+		}
+		table[key] = s
+	}
+	for _, rule := range rules {
+		for _, c := range rule.Countries {
+			put(r.countries, c, rule.Sender, len(c) == 2 && c == strings.ToUpper(c))
+		}
+		for _, p := range rule.Prefixes {
+			put(r.prefixes, p, rule.Sender, len(p) > 1 && p[0] == '+' && strings.Trim(p[1:], "0123456789") == "")
+			r.longest = max(r.longest, len(p))
+		}
+	}
+	return r, errors.Join(errs...)
+}
+
+// Send passes the message on.
+func (r *Route) Send(ctx context.Context, m sms.Message) error {
+	for n := min(r.longest, len(m.To)); n > 1; n-- {
+		if s, ok := r.prefixes[m.To[:n]]; ok {
+			return s.Send(ctx, m)
+		}
+	}
+	if s, ok := r.countries[m.Country]; ok {
+		return s.Send(ctx, m)
+	}
+	if r.otherwise == nil {
+		return fmt.Errorf("compose: no route to %q: %w", m.Country, sms.ErrRejected)
+	}
+	return r.otherwise.Send(ctx, m)
+}
