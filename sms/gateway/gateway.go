@@ -23,7 +23,7 @@ import (
 	"unicode/utf16"
 
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
+	"example.com/threepid/internal/httpcall"
 )
 
 var _ sms.Sender = (*Sender)(nil)

@@ -1,6 +1,6 @@
 package infobip
 
-import "example.com/threepid/sms/internal/httpcall"
+import "example.com/threepid/internal/httpcall"
 
 // Infobip's groups of statuses, and the one of errors that is about the person's
 // telephone.

@@ -15,7 +15,7 @@ import (
 	"strings"
 
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
+	"example.com/threepid/internal/httpcall"
 )
 
 var _ sms.Sender = (*Sender)(nil)

@@ -10,7 +10,7 @@ import (
 
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/infobip"
-	"example.com/threepid/sms/internal/providertest"
+	"example.com/threepid/internal/providertest"
 )
 
 func open(tb testing.TB, address string) sms.Sender {

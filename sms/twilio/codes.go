@@ -1,6 +1,6 @@
 package twilio
 
-import "example.com/threepid/sms/internal/httpcall"
+import "example.com/threepid/internal/httpcall"
 
 // ClassOf is what an error code of Twilio's means for a message, if it is known:
 // https://www.twilio.com/docs/api/errors, and docs/PROVIDERS.md for why.

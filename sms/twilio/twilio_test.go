@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
-	"example.com/threepid/sms/internal/providertest"
+	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms/twilio"
 )
 

@@ -16,7 +16,7 @@ import (
 	"strings"
 
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
+	"example.com/threepid/internal/httpcall"
 )
 
 const (

@@ -9,7 +9,7 @@ import (
 	"testing"
 
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/providertest"
+	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms/vonage"
 )
 

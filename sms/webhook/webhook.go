@@ -32,7 +32,7 @@ import (
 	"time"
 
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
+	"example.com/threepid/internal/httpcall"
 )
 
 const (
