@@ -403,6 +403,10 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_TOKEN_INCORRECT"
 	case verify.SessionExpired:
 		return http.StatusBadRequest, "M_SESSION_EXPIRED"
+	case verify.ServerNotTrusted:
+		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
+	case verify.CheckFailed:
+		return http.StatusBadGateway, "M_UNKNOWN"
 	}
 	return http.StatusInternalServerError, "M_UNKNOWN"
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"example.com/threepid/delegate"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/store"
 )
@@ -68,6 +69,12 @@ type Options struct {
 	// Accounts says which numbers are associated with an account.
 	// Default: the store, if it is a store.Accounts, as those of this module are.
 	Accounts store.Accounts
+
+	// Delegate texts and checks the codes in place of the sender, which may then
+	// be nil and is not used; Brand and TokenDigits are then not used either. It cannot
+	// be had with ConcealAccounts, for which the text must be ours.
+	// Default: the code is ours, and the sender texts it.
+	Delegate delegate.Service
 
 	// Limits bound the texts and the wrong codes. Default: see Limits.
 	Limits Limits
@@ -167,6 +174,9 @@ func (o Options) complete(st store.Store) (Options, error) {
 	if o.Now == nil {
 		o.Now = time.Now
 	}
+	if isNil(o.Delegate) {
+		o.Delegate = nil
+	}
 	if isNil(o.Random) {
 		o.Random = rand.Reader
 	}
@@ -192,6 +202,10 @@ func (o Options) complete(st store.Store) (Options, error) {
 // checkNames checks what is made of letters.
 func (o Options) checkNames() error {
 	var errs []error
+	if o.Delegate != nil && o.ConcealAccounts {
+		errs = append(errs, errors.New("threepid: Options.ConcealAccounts cannot be had with a Delegate: "+
+			"who owns a number must be texted something else than a code, and the texts are the service's"))
+	}
 	errs = append(errs, checkBasePath(o.BasePath), checkPublicURL(o.PublicURL))
 	for _, e := range o.Omit {
 		if !slices.Contains(endpoints(), e) {

@@ -61,6 +61,8 @@ type Plugin struct {
 // its groups, and starts deleting expired sessions in the background. Middleware
 // that the router has by then runs before the endpoints.
 //
+// The sender may be nil if there is an Options.Delegate.
+//
 // The store and the sender stay the host's: close the store after the plugin.
 // Register returns an error, and serves nothing, when an argument is nil, an
 // option is wrong or the router has one of the routes already.
@@ -70,8 +72,9 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 		return nil, errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
 	case isNil(st):
 		return nil, errors.New("threepid: the store is nil; open one with store/sqlite, or pass gormstore.New(db)")
-	case isNil(sender):
-		return nil, errors.New("threepid: the sender is nil; pass sms/console for development, or your provider's")
+	case isNil(sender) && isNil(opts.Delegate):
+		return nil, errors.New("threepid: the sender is nil, and there is no Options.Delegate; " +
+			"pass sms/console for development, or your provider's")
 	}
 	opts, err := opts.complete(st)
 	if err != nil {

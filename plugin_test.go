@@ -22,6 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/delegate/identityserver"
 	"example.com/threepid/internal/plugintest"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
@@ -128,6 +129,11 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 	t.Parallel()
 	var noRouter *gin.Engine
 	var noStore *memstore.Store
+	var noDelegate *identityserver.Service
+	someDelegate, err := identityserver.New(identityserver.Options{BaseURL: "https://id.example.org", AccessToken: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	rows := []struct {
 		name   string
 		router gin.IRouter
@@ -142,6 +148,8 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"nil store in an interface", gin.New(), noStore, smstest.New(), threepid.Options{}, "store is nil"},
 		{"no sender", gin.New(), memstore.New(), nil, threepid.Options{}, "sender is nil"},
 		{"nil function", gin.New(), memstore.New(), sms.Func(nil), threepid.Options{}, "sender is nil"},
+		{"no sender, and a nil delegate in an interface", gin.New(), memstore.New(), nil, threepid.Options{Delegate: noDelegate}, "sender is nil"},
+		{"a delegate and concealment", gin.New(), memstore.New(), nil, threepid.Options{Delegate: someDelegate, ConcealAccounts: true}, "ConcealAccounts"},
 		{"no accounts", gin.New(), struct{ store.Store }{memstore.New()}, smstest.New(), threepid.Options{}, "Options.Accounts"},
 		{"base path without slash", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "api"}, "base path"},
 		{"base path with one at its end", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "/api/"}, "base path"},

@@ -34,6 +34,7 @@ func (o Options) config(st store.Store, sender sms.Sender) verify.Config {
 		Guard:           o.Guard.rules(),
 		Conceal:         o.ConcealAccounts,
 		TestNumbers:     testNumberRules(o.TestNumbers),
+		Delegate:        o.Delegate,
 	}
 	if tell := o.Guard.OnClosing; tell != nil {
 		c.OnClosing = func(closing verify.Closing) { tell(Closing(closing)) }

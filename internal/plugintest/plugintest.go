@@ -33,7 +33,7 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
-		approveTests(), attemptTests(), concealTests(), concurrencyTests(), failureTests(), guardTests(), hostTests(), httpTests(),
+		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), failureTests(), guardTests(), hostTests(), httpTests(),
 		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), tryTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {

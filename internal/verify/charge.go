@@ -242,6 +242,18 @@ func (t *tally) takeTry() refusal {
 	return met
 }
 
+// returnTry takes back what takeTry did.
+func (t *tally) returnTry() {
+	for i := range t.entries {
+		e := &t.entries[i]
+		_, wrong := t.service.Limits.of(e.scope)
+		e.state.Wrong, e.changed = giveBackAll(wrong, e.state.Wrong, 1, true, t.now), true
+	}
+	if number := t.find(scopeNumber); number != nil {
+		number.state.WrongCount = max(0, number.state.WrongCount-1)
+	}
+}
+
 // wrongMost tells how long a number that has had as many wrong tokens as it
 // bears is to be left alone, in milliseconds.
 func (t *tally) wrongMost(e *entry) int64 {

@@ -15,6 +15,7 @@ type claim struct {
 	standing standing // free: the right is ours
 	at       int64    // when it was claimed
 
+	handle  string  // what the service calls the verification that it started
 	charged bool    // the text was taken from the buckets
 	counted bool    // the guards counted the number
 	refused refusal // a limit was reached

@@ -25,6 +25,8 @@ const (
 	SendFailed                          // no SMS left; another try may work
 	TokenIncorrect                      // the token is not the one texted
 	SessionExpired                      // too late, or too many wrong tokens
+	ServerNotTrusted                    // the client names an identity server that is not ours
+	CheckFailed                         // the service that checks tokens did not tell
 )
 
 // Error is what a request is refused with. Message is a sentence for a person

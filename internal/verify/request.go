@@ -45,6 +45,9 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	if err := r.check(s.NextLinkHosts); err != nil {
 		return Receipt{}, err
 	}
+	if err := s.checkIDServer(r); err != nil {
+		return Receipt{}, err
+	}
 	number, err := s.numbers.parse(r.PhoneNumber, r.Country)
 	if err != nil {
 		return Receipt{}, err

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"time"
 
@@ -65,6 +66,7 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 		// is a new one.
 		s.ValidatedAt, s.RedeemedAt, s.TokenExpiresAt = 0, 0, 0
 	}
+	before := s
 	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
@@ -74,6 +76,9 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 		s.Nonce, s.ValidatedAt = fresh.nonce, 0
 	}
 	s.Purpose, s.Decoy = r.Purpose, decoy
+	if s.Purpose != before.Purpose || !bytes.Equal(s.Nonce, before.Nonce) {
+		s.Handle, s.Proof = "", "" // of a token that is no longer
+	}
 	if s.ValidatedAt == 0 {
 		s.ExpiresAt = now + l.session.Milliseconds()
 	}
@@ -114,12 +119,15 @@ func uncharged(s store.Session, client string) store.Session {
 // settled is s after the claim ended. A claim that somebody else has taken over
 // meanwhile, because its lease ran out, is left alone; but an SMS that was
 // accepted counts whoever sent it.
-func settled(s store.Session, claimID string, attempt int64, o store.Outcome) store.Session {
+func settled(s store.Session, claimID string, attempt int64, o store.Outcome, handle string) store.Session {
 	if o == store.OutcomeAccepted && attempt > s.Attempt {
 		s.Attempt = attempt
 	}
 	if s.ClaimID == claimID {
 		s.LeaseUntil, s.Outcome = 0, o
+		if o == store.OutcomeAccepted {
+			s.Handle = handle
+		}
 	}
 	return s
 }
