@@ -101,8 +101,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 // made has an error_code, null unless it failed at once.
 func outcome(answer httpcall.Answer) error {
 	var body struct {
-		Code      int `json:"code"`
-		ErrorCode int `json:"error_code"`
+		SID       string `json:"sid"`
+		Code      int    `json:"code"`
+		ErrorCode int    `json:"error_code"`
 	}
 	_ = json.Unmarshal(answer.Body, &body) // without a code, the status decides
 	code := body.Code
@@ -112,6 +113,9 @@ func outcome(answer httpcall.Answer) error {
 	class, known := ClassOf(code)
 	if !known {
 		class = httpcall.OfStatus(answer.Status)
+	}
+	if class == httpcall.Accepted && body.SID == "" {
+		class = httpcall.Uncertain // a success, but not of Twilio's
 	}
 	if code == 0 {
 		return class.Error("twilio: HTTP %d", answer.Status)

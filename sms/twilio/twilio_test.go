@@ -60,7 +60,7 @@ func TestDocumented(t *testing.T) {
 func TestStatuses(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]httpcall.Class{
-		201: httpcall.Accepted, 401: httpcall.Misconfigured, 404: httpcall.Misconfigured, 429: httpcall.Temporary,
+		201: httpcall.Uncertain, 401: httpcall.Misconfigured, 404: httpcall.Misconfigured, 429: httpcall.Temporary,
 		500: httpcall.Temporary, 503: httpcall.Temporary, 502: httpcall.Uncertain, 504: httpcall.Uncertain, 302: httpcall.Misconfigured,
 	} {
 		for _, body := range []string{"", "<html>123456 k3y", `{"code":99999}`, `{"error_code":null}`} {
