@@ -296,7 +296,9 @@ func (h *handler) client(c *gin.Context) string {
 		return h.opts.Client(c)
 	}
 	client := c.ClientIP()
-	if client == "" || client == c.RemoteIP() && c.GetHeader("X-Forwarded-For") != "" {
+	// A client on the proxy's own machine has the proxy's address, and rightly so.
+	first, _, _ := strings.Cut(c.GetHeader("X-Forwarded-For"), ",")
+	if client == "" || first != "" && client == c.RemoteIP() && strings.TrimSpace(first) != client {
 		h.forwarded.Do(func() {
 			h.opts.Logger.Warn("threepid: a request has come through a proxy that the router was not told of (SetTrustedProxies), "+
 				"or pretends to: all clients behind that proxy share one's limits", "proxy", c.Request.RemoteAddr)
