@@ -28,7 +28,7 @@ func Rows(tb testing.TB, section string) []Row {
 	tb.Helper()
 	text := read(tb)
 	_, text, found := strings.Cut(text, "\n## "+section+"\n")
-	text, _, _ = strings.Cut(text, "\n## ")
+	text, _, _ = strings.Cut(text, "\n#") // the next heading, of whichever level
 	var rows []Row
 	for line := range strings.Lines(text) {
 		cells := strings.Split(line, "|")

@@ -16,8 +16,8 @@ import (
 	"strconv"
 	"strings"
 
-	"example.com/threepid/sms"
 	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/sms"
 )
 
 const defaultBaseURL = "https://api.plivo.com"

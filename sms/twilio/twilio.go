@@ -14,8 +14,8 @@ import (
 	"net/url"
 	"strings"
 
-	"example.com/threepid/sms"
 	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/sms"
 )
 
 const defaultBaseURL = "https://api.twilio.com"

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"testing"
 
-	"example.com/threepid/sms"
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/internal/providertest"
+	"example.com/threepid/sms"
 	"example.com/threepid/sms/twilio"
 )
 
