@@ -33,12 +33,9 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	m := sms.Message{
 		ID:      messageID(sess, d.Attempt),
 		To:      "+" + sess.MSISDN,
-		Text:    s.Text(code),
+		Text:    s.Text(textFor(d, code)),
 		Country: d.destination(),
 		Attempt: d.Attempt,
-	}
-	if d.decoy {
-		m.Text = s.DecoyText(d.Purpose)
 	}
 	var err error
 	if !d.test {
@@ -72,6 +69,23 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		s.flights.land(sess.ClaimID, answer)
 	}
 	return Receipt{SID: sess.SID, Number: d.number}, answer
+}
+
+// TextFor is what a text has to say. The same one gives the same text, or a
+// retry would bring another than the one that it may repeat.
+type TextFor struct {
+	Purpose        store.Purpose
+	AcceptLanguage string // of the Request
+	Decoy          bool   // say why there is no token; Token is empty
+	Token          string
+}
+
+func textFor(d delivery, code string) TextFor {
+	t := TextFor{Purpose: d.Purpose, AcceptLanguage: d.AcceptLanguage, Decoy: d.decoy}
+	if !d.decoy {
+		t.Token = code
+	}
+	return t
 }
 
 // destination is the country of the number, or where it was dialled from when it
