@@ -26,6 +26,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid/internal/page"
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
@@ -53,6 +54,7 @@ type Plugin struct {
 	service *verify.Service
 	opts    Options
 	page    *page.Page
+	texts   *texts.Catalog
 
 	forwarded sync.Once // for the warning about a proxy that is not trusted
 }
@@ -80,16 +82,21 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 	if err != nil {
 		return nil, err
 	}
+	catalog, err := opts.catalog()
+	if err != nil {
+		return nil, err
+	}
 	human, err := page.New()
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{opts: opts, page: human, service: verify.New(opts.config(st, sender))}
+	p := &Plugin{opts: opts, page: human, texts: catalog, service: verify.New(opts.config(st, sender, catalog))}
 	if err := p.Mount(router, opts.BasePath); err != nil {
 		p.service.Close()
 		return nil, err
 	}
 	opts.warn(router)
+	opts.warnOfLongTexts(catalog)
 	p.service.Start()
 	return p, nil
 }
@@ -111,7 +118,7 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 		prefix = strings.TrimRight(group.BasePath(), "/")
 	}
 	basePath = strings.TrimRight(basePath, "/") // "/" alone mounts at the root
-	h := &handler{service: p.service, opts: p.opts, page: p.page, path: prefix + basePath, forwarded: &p.forwarded}
+	h := &handler{service: p.service, opts: p.opts, page: p.page, texts: p.texts, path: prefix + basePath, forwarded: &p.forwarded}
 	return h.mount(router, basePath)
 }
 

@@ -163,6 +163,23 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"session shorter than token", gin.New(), memstore.New(), smstest.New(), threepid.Options{SessionLifetime: time.Minute}, "SessionLifetime"},
 		{"send timeout too long", gin.New(), memstore.New(), smstest.New(), threepid.Options{SendTimeout: time.Hour}, "SendTimeout"},
 		{"brand of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Brand: "a\nb"}, "Brand"},
+		{"language that is none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Language: "german"}, "Options.Language"},
+		{"language without texts", gin.New(), memstore.New(), smstest.New(), threepid.Options{Language: "ko"}, "Options.Texts"},
+		{"texts in no language", gin.New(), memstore.New(), smstest.New(), threepid.Options{Texts: map[string]threepid.Texts{"x": {}}}, `Options.Texts["x"]`},
+		{"text without a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Password: "Passwort"}), `Options.Texts["de"].Password`},
+		{"notice with a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Unknown: "{{.Token}}"}), `Options.Texts["de"].Unknown`},
+		{"text of another field", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Add: "{{.Token}} {{.Number}}"}), `Options.Texts["de"].Add`},
+		{"WebOTP with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "https://example.com"}, "WebOTPDomain"},
+		{"WebOTP with a port", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com:443"}, "WebOTPDomain"},
+		{"WebOTP with a space", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com #1"}, "WebOTPDomain"},
+		{"WebOTP of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com\n"}, "WebOTPDomain"},
+		{"WebOTP not in ASCII", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "exämple.com"}, "WebOTPDomain"},
+		{"WebOTP in upper case", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "Example.com"}, "WebOTPDomain"},
+		{"WebOTP for an address", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "127.0.0.1"}, "WebOTPDomain"},
+		{"WebOTP with an end", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com."}, "WebOTPDomain"},
+		{"hash of ten characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA+9qCX9VS"}, "AndroidAppHash"},
+		{"hash of other characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA-9qCX9VSu"}, "AndroidAppHash"},
+		{"hash with a line feed", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA+9qCX9VSu\n"}, "AndroidAppHash"},
 		{"unknown endpoint", gin.New(), memstore.New(), smstest.New(), threepid.Options{Omit: []threepid.Endpoint{"/x"}}, "Omit"},
 		{"country in lower case", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{AllowCountries: []string{"gb"}}}, "AllowCountries"},
 		{"country unknown", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyCountries: []string{"ZZ"}}}, "DenyCountries"},
@@ -191,6 +208,10 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 			}
 		})
 	}
+}
+
+func inGerman(t threepid.Texts) threepid.Options {
+	return threepid.Options{Texts: map[string]threepid.Texts{"de": t}}
 }
 
 // testNumbers are options with test numbers, each given as "number code".

@@ -34,7 +34,7 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
 		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), failureTests(), guardTests(), hostTests(), httpTests(),
-		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), tryTests(), warningTests(),
+		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -55,6 +55,10 @@ func testWarnsAtStart(t *testing.T, open opener) {
 		"no public URL":   {func(o *threepid.Options) { o.PublicURL = "" }, []string{"Options.PublicURL"}},
 		"no country list": {func(o *threepid.Options) { o.Policy.AllowCountries = nil }, []string{"Options.Policy.AllowCountries"}},
 		"no limits":       {func(o *threepid.Options) { o.Limits.Off = true }, []string{"Options.Limits.Off"}},
+		"texts too long": {
+			func(o *threepid.Options) { o.Brand = "A Brand With Many Letters" },
+			[]string{"ru Password: 2 (UCS-2)", "70 as UCS-2"},
+		},
 		"test numbers": {func(o *threepid.Options) {
 			o.TestNumbers = []threepid.TestNumber{
 				{Number: "+" + msisdn, Code: "123456"},

@@ -38,6 +38,9 @@ type Error struct {
 
 	// RetryAfter is when the same request may do better, if Limited.
 	RetryAfter time.Duration
+
+	// TriesLeft is how many wrong tokens a session still bears, if TokenIncorrect.
+	TriesLeft int
 }
 
 func (e *Error) Error() string { return e.Message }

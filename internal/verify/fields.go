@@ -32,6 +32,8 @@ type Request struct {
 
 	Client string              // who asks: an IP address, or what the host says; empty counts against nobody
 	Header map[string][]string // for the host's own hook
+
+	AcceptLanguage string // RFC 9110; whatever was sent
 }
 
 // Submission brings a token back.

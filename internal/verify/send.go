@@ -77,12 +77,26 @@ func (s *Service) carry(ctx context.Context, c *claim, d delivery, m *sms.Messag
 		return nil
 	case s.Delegate != nil:
 		return s.start(ctx, c, d, *m)
-	case d.decoy:
-		m.Text = s.DecoyText(d.Purpose)
-	default:
-		m.Text = s.Text(code)
 	}
+	m.Text = s.Text(textFor(d, code))
 	return s.hand(ctx, func(ctx context.Context) error { return s.Sender.Send(ctx, *m) })
+}
+
+// TextFor is what a text has to say. The same one gives the same text, or a
+// retry would bring another than the one that it may repeat.
+type TextFor struct {
+	Purpose        store.Purpose
+	AcceptLanguage string // of the Request
+	Decoy          bool   // say why there is no token; Token is empty
+	Token          string
+}
+
+func textFor(d delivery, code string) TextFor {
+	t := TextFor{Purpose: d.Purpose, AcceptLanguage: d.AcceptLanguage, Decoy: d.decoy}
+	if !d.decoy {
+		t.Token = code
+	}
+	return t
 }
 
 // destination is the country of the number, or where it was dialled from when it

@@ -47,8 +47,7 @@ type Config struct {
 	Now    func() time.Time
 	Random io.Reader
 
-	Text            func(token string) string          // the text of an SMS
-	DecoyText       func(purpose store.Purpose) string // and of one that brings no token
+	Text            func(TextFor) string // the text of an SMS
 	TokenDigits     int
 	TokenLifetime   time.Duration
 	SessionLifetime time.Duration

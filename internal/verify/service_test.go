@@ -20,7 +20,7 @@ func config(st store.Store, accounts store.Accounts) verify.Config {
 	return verify.Config{
 		Store: st, Accounts: accounts, Sender: smstest.New(), Logger: slog.New(slog.DiscardHandler),
 		Now: time.Now, Random: rand.Reader,
-		Text:        func(token string) string { return token },
+		Text:        func(t verify.TextFor) string { return t.Token },
 		TokenDigits: 6, TokenLifetime: 10 * time.Minute, SessionLifetime: 24 * time.Hour,
 		SendTimeout: time.Second, SweepInterval: time.Millisecond,
 	}

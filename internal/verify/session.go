@@ -196,7 +196,9 @@ func errTokenIncorrect(s store.Session) error {
 	if left <= 0 {
 		return Errorf(TokenIncorrect, "That code is not right, and this was its last try. Ask for a new one.")
 	}
-	return Errorf(TokenIncorrect, "That code is not right. Check the text message: %s left.", plural(left, "try"))
+	e := Errorf(TokenIncorrect, "That code is not right. Check the text message: %s left.", plural(left, "try"))
+	e.TriesLeft = left
+	return e
 }
 
 func errSessionExpired() error {
