@@ -133,6 +133,10 @@ func (t *tally) returnText(counted bool, at int64) {
 		return
 	}
 	number.state.Counted = 0
+	if client := t.find(scopeClient); client != nil {
+		// Or who first asks for numbers that are rejected is noticed no more.
+		client.state.Share = giveBackAll(guardShare(), client.state.Share, 1, true, t.now)
+	}
 	t.eachGuard(func(e *entry, suffix int64) {
 		e.state.Guard = t.service.Guard.notTexted(e.state.Guard, suffix, at, t.now)
 	})
