@@ -116,6 +116,14 @@ func testGuardClosesACountry(t *testing.T, open opener) {
 	expect(t, n.guess("somebody", sid, own, n.token()), http.StatusOK, "")
 	expect(t, n.asks("somebody", mobile(91, 1)), http.StatusOK, "")
 	expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+
+	// That number is not forgotten for others that fail, nor because it fails later.
+	for _, number := range []string{inFrance, mobile(91, 1)} {
+		n.clock.advance(time.Second)
+		n.sms.Fail(sms.ErrRejected)
+		expect(t, n.asks("somebody", number), http.StatusBadRequest, "M_DESTINATION_REJECTED")
+		expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
 }
 
 func testGuardIsSoonerThanTheLimitOfABlock(t *testing.T, open opener) {
