@@ -211,7 +211,7 @@ func (t *tally) notice() bool {
 func (t *tally) counted(number *entry) bool {
 	at := number.state.Counted
 	for _, of := range []scope{scopeBlock, scopeCountry} {
-		if e := t.find(of); e != nil && e.state.Guard.Closed >= at {
+		if e := t.find(of); e != nil && e.state.Guard.Closed >= at && e.state.Guard.Closed <= t.now {
 			return false
 		}
 	}
@@ -254,6 +254,9 @@ func (t *tally) confirm(texts, clientTexts int) {
 	}
 	number.state.Confirmed, number.changed = true, true
 	t.eachGuard(func(e *entry, suffix int64) {
+		if number.state.Counted < e.state.Guard.Until {
+			return // it was closed by then, and counted no text
+		}
 		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, t.now)
 	})
 }
