@@ -217,10 +217,10 @@ func (g Guard) withDefaults() Guard {
 }
 
 func (g Guard) check() error {
-	const hundred = 100
+	const hundred, million = 100, 1_000_000
 	var errs []error
-	if g.MinNumbers < 1 || g.MinPercent < 1 || g.MinPercent > hundred {
-		errs = append(errs, fmt.Errorf("threepid: Options.Guard: MinNumbers must be 1 or more and MinPercent 1 to 100, not %d and %d",
+	if g.MinNumbers < 1 || g.MinNumbers > million || g.MinPercent < 1 || g.MinPercent > hundred {
+		errs = append(errs, fmt.Errorf("threepid: Options.Guard: MinNumbers must be 1 to 1,000,000 and MinPercent 1 to 100, not %d and %d",
 			g.MinNumbers, g.MinPercent))
 	}
 	if g.Window < 5*time.Minute || g.Window > 24*time.Hour {

@@ -193,6 +193,19 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"test number's code of letters", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 12345x"), "6 digits"},
 		{"test number's code of another script", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 ٠٠٠"), "6 digits"},
 		{"test number twice", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 123456", "+447700900001 654321"), "twice"},
+		{"limit of nothing", gin.New(), memstore.New(), smstest.New(), limitOf(0, time.Minute), "Limits.Number"},
+		{"limit without end", gin.New(), memstore.New(), smstest.New(), limitOf(1, time.Millisecond), "Limits.Number"},
+		{"limit of years", gin.New(), memstore.New(), smstest.New(), limitOf(1, 1<<62), "Limits.Number"},
+		{"limit of years together", gin.New(), memstore.New(), smstest.New(), limitOf(1<<62, time.Hour), "Limits.Number"},
+		{"fewer wrong codes than none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: threepid.Limits{MostWrongCodes: -1}}, "MostWrongCodes"},
+		{"guard of fewer than no numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: -1}), "MinNumbers"},
+		{"guard of too many numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: 1 << 62}), "MinNumbers"},
+		{"guard of more than all", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinPercent: 101}), "MinPercent"},
+		{"guard that looks too short", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Window: time.Second}), "Window"},
+		{"guard that looks too far", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Window: 25 * time.Hour}), "Window"},
+		{"guard that closes too short", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{CloseFirst: time.Second}), "CloseFirst"},
+		{"guard that closes less at most", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{CloseMost: time.Minute}), "CloseMost"},
+		{"guard that allows what is none", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Allow: []string{"44"}}), "Guard.Allow"},
 		{"next link host with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{NextLinkHosts: []string{"https://a"}}, "NextLinkHosts"},
 	}
 	for _, row := range rows {
@@ -223,6 +236,12 @@ func testNumbers(list ...string) threepid.Options {
 	}
 	return o
 }
+
+func limitOf(burst int, per time.Duration) threepid.Options {
+	return threepid.Options{Limits: threepid.Limits{Number: []threepid.Limit{{Burst: burst, Per: per}}}}
+}
+
+func guardOf(g threepid.Guard) threepid.Options { return threepid.Options{Guard: g} }
 
 func TestRegisterRefusesARouteTheHostHas(t *testing.T) {
 	t.Parallel()
@@ -333,7 +352,7 @@ func TestRowsTellNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		found = found || bytes.Contains(data, []byte(asked.SID))
-		for _, s := range []string{secret, token} {
+		for _, s := range []string{secret, token, "192.0.2.1"} { // httptest's client
 			for _, spelled := range [][]byte{
 				[]byte(s), []byte(hex.EncodeToString([]byte(s))), []byte(base64.RawStdEncoding.EncodeToString([]byte(s))),
 			} {

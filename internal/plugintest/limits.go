@@ -25,6 +25,7 @@ func limitTests() []test {
 		{"LimitOfAClientOnANumber", testLimitOfAClientOnANumber},
 		{"LimitOfAClient", testLimitOfAClient},
 		{"LimitOfABlock", testLimitOfABlock},
+		{"LongestLimitIsTold", testLongestLimitIsTold},
 		{"LimitOfCountryAndAll", testLimitOfCountryAndAll},
 		{"LimitCountsNeighboursOfIPv6AsOne", testLimitCountsNeighboursOfIPv6AsOne},
 		{"LimitsHoldAtOnceAndOnAllNodes", testLimitsHoldAtOnceAndOnAllNodes},
@@ -186,6 +187,21 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 		t.Errorf("%d texts for one IPv4 address in two spellings", let)
 	}
 	expect(t, n.asks("192.0.2.2", mobile(98, 2)), http.StatusOK, "")
+}
+
+// testLongestLimitIsTold has two scopes refuse: who waits as long as it is told is
+// not refused again.
+func testLongestLimitIsTold(t *testing.T, open opener) {
+	for _, row := range []struct{ number, client time.Duration }{{time.Hour, time.Minute}, {time.Minute, time.Hour}} {
+		n := start(t, open(t), limited, func(o *threepid.Options) {
+			o.Limits.Number = []threepid.Limit{{Burst: 1, Per: row.number}}
+			o.Limits.Client = []threepid.Limit{{Burst: 1, Per: row.client}}
+		})
+		expect(t, n.asks("one", spoken), http.StatusOK, "")
+		expectLimited(t, n.asks("one", spoken), time.Hour)
+		n.clock.advance(time.Hour)
+		expect(t, n.asks("one", spoken), http.StatusOK, "")
+	}
 }
 
 // testLimitsHoldAtOnceAndOnAllNodes has requests of many clients for one number

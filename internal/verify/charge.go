@@ -86,10 +86,34 @@ func (t *tally) takeText() refusal {
 		texts, _ := t.service.Limits.of(e.scope)
 		return texts, &e.state.Texts, t.closedFor(e)
 	})
-	if client := t.find(scopeClient); client != nil && met.wait == 0 {
-		client.state.Asked, client.state.AskedAt = t.subject.name(), t.now
+	if met.wait == 0 {
+		t.rememberAsked()
 	}
 	return met
+}
+
+// rememberAsked keeps the number as the one that its client asked for. It takes
+// the place of none in another country, or who asks for a number there and has it
+// validate or fail would be let into a closed country again and again.
+func (t *tally) rememberAsked() {
+	client := t.find(scopeClient)
+	if client == nil || !t.subject.guarded {
+		return
+	}
+	s := &client.state
+	if t.asked(s) != "" && (s.Asked == t.subject.name() || s.AskedIn != t.subject.country) {
+		return
+	}
+	s.Asked, s.AskedIn, s.AskedAt = t.subject.name(), t.subject.country, t.now
+}
+
+// asked is the number that a client asked for in the last day and that is not
+// confirmed, if any.
+func (t *tally) asked(client *bucketState) string {
+	if client.AskedAt <= t.now-askedMemory.Milliseconds() {
+		return ""
+	}
+	return client.Asked
 }
 
 // closedFor tells how many milliseconds the guard keeps a block or a country
@@ -104,8 +128,7 @@ func (t *tally) closedFor(e *entry) int64 {
 	}
 	wait := t.service.Guard.current(e.state.Guard, t.now).closedFor(t.now)
 	if client := t.find(scopeClient); e.scope == scopeCountry && client != nil {
-		asked := client.state.Asked
-		if asked == "" || asked == t.subject.name() || client.state.AskedAt <= t.now-askedMemory.Milliseconds() {
+		if asked := t.asked(&client.state); asked == "" || asked == t.subject.name() {
 			return 0
 		}
 	}
@@ -113,26 +136,33 @@ func (t *tally) closedFor(e *entry) int64 {
 }
 
 // forgetAsked is what a client's number that has validated does, or one that was
-// not texted.
+// not texted at all.
 func (t *tally) forgetAsked() {
 	if client := t.find(scopeClient); client != nil && client.state.Asked == t.subject.name() {
-		client.state.Asked, client.state.AskedAt, client.changed = "", 0, true
+		client.state.Asked, client.state.AskedIn, client.state.AskedAt, client.changed = "", "", 0, true
 	}
 }
 
-// returnText takes back what takeText did, for a text that did not leave.
+// returnText takes back what takeText did at a time, for a text that did not
+// leave.
 func (t *tally) returnText(counted bool, at int64) {
 	for i := range t.entries {
 		e := &t.entries[i]
 		texts, _ := t.service.Limits.of(e.scope)
 		e.state.Texts, e.changed = giveBackAll(texts, e.state.Texts, 1, true, t.now), true
 	}
-	t.forgetAsked()
+	if client := t.find(scopeClient); client != nil && client.state.AskedAt == at {
+		t.forgetAsked()
+	}
 	number := t.find(scopeNumber)
 	if !counted || number == nil || number.state.Counted != at {
 		return
 	}
 	number.state.Counted = 0
+	if client := t.find(scopeClient); client != nil {
+		// Or who first asks for numbers that are rejected is noticed no more.
+		client.state.Share = giveBackAll(guardShare(), client.state.Share, 1, true, t.now)
+	}
 	t.eachGuard(func(e *entry, suffix int64) {
 		e.state.Guard = t.service.Guard.notTexted(e.state.Guard, suffix, at, t.now)
 	})
@@ -181,7 +211,7 @@ func (t *tally) notice() bool {
 func (t *tally) counted(number *entry) bool {
 	at := number.state.Counted
 	for _, of := range []scope{scopeBlock, scopeCountry} {
-		if e := t.find(of); e != nil && e.state.Guard.Closed >= at {
+		if e := t.find(of); e != nil && e.state.Guard.Closed >= at && e.state.Guard.Closed <= t.now {
 			return false
 		}
 	}
@@ -224,6 +254,9 @@ func (t *tally) confirm(texts, clientTexts int) {
 	}
 	number.state.Confirmed, number.changed = true, true
 	t.eachGuard(func(e *entry, suffix int64) {
+		if number.state.Counted < e.state.Guard.Until {
+			return // it was closed by then, and counted no text
+		}
 		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, t.now)
 	})
 }

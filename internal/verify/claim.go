@@ -64,11 +64,12 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 // claimIn claims in a unit of work. before is what the last run of it claimed,
 // which may have been kept.
 func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) (claim, error) {
-	c := claim{at: s.now()}
+	var c claim
 	var err error
 	if c.tally, err = s.tally(tx, d.who, textScopes()...); err != nil {
 		return before, err
 	}
+	c.at = c.tally.now // the guards count it by this time, and take it back by this time
 	sess, found, err := s.live(tx, d.key)
 	switch {
 	case err != nil:

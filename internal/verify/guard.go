@@ -113,10 +113,19 @@ func (g Guard) texted(s guardState, suffix, now int64) (next guardState, reason 
 		return s, ""
 	}
 	s.Closed = now
-	s.Until = now + min(g.CloseFirst<<min(s.Strikes, mostStrikes), g.CloseMost).Milliseconds()
+	s.Until = now + g.closes(s.Strikes).Milliseconds()
 	s.Strikes++
 	s.Slots, s.Run = nil, nil
 	return s, reason
+}
+
+// closes is for how long it closes what was closed so often before.
+func (g Guard) closes(strikes int) time.Duration {
+	strikes = min(strikes, mostStrikes)
+	if g.CloseFirst > g.CloseMost>>strikes { // asked so that nothing overflows
+		return g.CloseMost
+	}
+	return g.CloseFirst << strikes
 }
 
 // judge tells why a block or a country is to be closed.

@@ -137,21 +137,33 @@ func TestGuardClosesForLonger(t *testing.T) {
 		}
 		return n
 	}
-	last := 0
 	for i, want := range []time.Duration{15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour, 12 * time.Hour} {
 		n := texts()
 		if got := w.Until - (w.now - minute); got != want.Milliseconds() {
 			t.Errorf("closing %d lasts %d, want %v", i+1, got, want)
 		}
-		if i > 0 && n > last {
-			t.Errorf("closing %d took %d texts, the one before %d", i+1, n, last)
+		if i > 0 && n != max(20>>i, fewestNumbers) {
+			t.Errorf("closing %d took %d texts", i+1, n)
 		}
-		last = n
 		w.now = w.Until
 	}
 	w.now += (25 * time.Hour).Milliseconds()
 	if texts() < 20 || w.Strikes != 1 {
 		t.Errorf("a day later it has not forgotten: %d strikes", w.Strikes)
+	}
+}
+
+// TestGuardClosesForAsLongAsItMay has it close so often that twice as long again
+// would be more than a duration can tell.
+func TestGuardClosesForAsLongAsItMay(t *testing.T) {
+	t.Parallel()
+	g := guard
+	g.MinNumbers, g.CloseFirst, g.CloseMost = 1, 7*24*time.Hour, 7*24*time.Hour
+	for strikes := range 40 {
+		s, reason := g.texted(guardState{Strikes: strikes, Slots: []guardSlot{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, 1, 1_700_000_000_000)
+		if left := s.closedFor(1_700_000_000_000); reason == "" || left != g.CloseMost.Milliseconds() {
+			t.Errorf("closed %d times before, it closes for %d ms", strikes, left)
+		}
 	}
 }
 

@@ -154,7 +154,8 @@ type bucketState struct {
 	WrongAt    int64      `json:"a,omitempty"` // and when the latest came
 	Share      []int64    `json:"s,omitempty"` // clients: level of guardShare
 	Asked      string     `json:"k,omitempty"` // clients: the number that they asked for last, if it has not validated
-	AskedAt    int64      `json:"l,omitempty"` // and when that was
+	AskedIn    string     `json:"i,omitempty"` // and its country
+	AskedAt    int64      `json:"l,omitempty"` // and when that was first
 	Counted    int64      `json:"n,omitempty"` // numbers: when the guards counted it last
 	Confirmed  bool       `json:"v,omitempty"` // and whether it has validated since
 	Guard      guardState `json:"g,omitzero"`  // blocks and countries
