@@ -2,6 +2,7 @@ package threepid
 
 import (
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -55,11 +56,19 @@ func (o Options) warn(router gin.IRouter) {
 	}
 	for _, n := range o.TestNumbers {
 		o.Logger.Warn("threepid: a test number is validated by everybody who knows its code, and never texted",
-			"number", verify.Mask(n.Number), "until", n.Until)
+			"number", verify.Mask(n.Number), "until", until(n.Until))
 	}
 	if o.Limits.Off {
 		o.Logger.Warn("threepid: Options.Limits.Off: anybody can have any number of texts sent")
 	}
+}
+
+// until is a test number's end, for the log.
+func until(t time.Time) any {
+	if t.IsZero() {
+		return "it is taken out"
+	}
+	return t
 }
 
 // trustsEverybody tries whether the router takes a stranger's word for where a

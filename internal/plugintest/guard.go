@@ -19,6 +19,8 @@ func guardTests() []test {
 	return []test{
 		{"GuardClosesABlock", testGuardClosesABlock},
 		{"GuardClosesACountry", testGuardClosesACountry},
+		{"GuardShutsACountry", testGuardShutsACountry},
+		{"GuardJudgesWithoutNewcomers", testGuardJudgesWithoutNewcomers},
 		{"GuardIsSoonerThanTheLimitOfABlock", testGuardIsSoonerThanTheLimitOfABlock},
 		{"GuardSparesPeople", testGuardSparesPeople},
 		{"GuardIsNotClosedByOneClient", testGuardIsNotClosedByOneClient},
@@ -123,6 +125,40 @@ func testGuardClosesACountry(t *testing.T, open opener) {
 		n.sms.Fail(sms.ErrRejected)
 		expect(t, n.asks("somebody", number), http.StatusBadRequest, "M_DESTINATION_REJECTED")
 		expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
+}
+
+// testGuardShutsACountry has an attacker with an endless supply of clients, such as
+// an IPv6 network: that a closed country is open to each of them is found out.
+func testGuardShutsACountry(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	let, refused := until(t, func(i int) answer {
+		n.clock.advance(10 * time.Second)
+		return n.asks(newSecret(), mobile(i%90, i*97%10_000))
+	})
+	if let > 60 || len(heard.all) != 2 || heard.all[1].Reason == heard.all[0].Reason || !heard.all[1].Until.Equal(heard.all[0].Until) {
+		t.Errorf("%d texts went out, heard %+v", let, heard.all)
+	}
+	expect(t, refused, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	expect(t, n.asks(newSecret(), "+33612345678"), http.StatusOK, "")
+	n.clock.advance(15 * time.Minute)
+	expect(t, n.asks(newSecret(), mobile(91, 1)), http.StatusOK, "")
+}
+
+// testGuardJudgesWithoutNewcomers has clients go on that have had their share of
+// being counted: what was counted before is looked at all the same.
+func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	ask := func(i int) answer { return n.asks(fmt.Sprint("client", i%6), mobile(i%90, i*97%10_000)) }
+	for i := range 24 { // four of each, at once
+		expect(t, ask(i), http.StatusOK, "")
+	}
+	n.clock.advance(5 * time.Minute)
+	expect(t, ask(24), http.StatusOK, "")
+	if len(heard.all) != 1 {
+		t.Errorf("heard %+v", heard.all)
 	}
 }
 

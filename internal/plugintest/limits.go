@@ -34,6 +34,7 @@ func limitTests() []test {
 		{"ValidationGivesTextsBack", testValidationGivesTextsBack},
 		{"FinalLimitsGiveNothingBack", testFinalLimitsGiveNothingBack},
 		{"FailureGivesTextsBack", testFailureGivesTextsBack},
+		{"FailuresOfAClientAreLimited", testFailuresOfAClientAreLimited},
 		{"SlowProviderCostsOneText", testSlowProviderCostsOneText},
 		{"OneClientLocksNobodyOut", testOneClientLocksNobodyOut},
 		{"RefusalsWriteNothing", testRefusalsWriteNothing},
@@ -287,7 +288,7 @@ func testFinalLimitsGiveNothingBack(t *testing.T, open opener) {
 
 func testFailureGivesTextsBack(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
-	for i := range 30 {
+	for i := range 19 { // that is how often it may fail, almost
 		failure, errcode, status := errors.New("down"), "M_SEND_ERROR", http.StatusBadGateway
 		if i%2 == 0 {
 			failure, errcode, status = sms.ErrRejected, "M_DESTINATION_REJECTED", http.StatusBadRequest
@@ -298,6 +299,30 @@ func testFailureGivesTextsBack(t *testing.T, open opener) {
 	let, _ := until(t, func(i int) answer { return n.as("one", addPath, attempt(i+1)) })
 	if let != 4 {
 		t.Errorf("%d texts after failures that cost nothing", let)
+	}
+}
+
+// testFailuresOfAClientAreLimited has texts fail that cost nothing: each is a call
+// to the provider all the same.
+func testFailuresOfAClientAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	for _, failure := range []error{errors.New("down"), sms.ErrRejected} {
+		client := newSecret()
+		n.sms.FailAlways(failure)
+		calls := len(n.sms.Calls())
+		let := 0
+		a := n.asks(client, mobile(let, let))
+		for ; a.errcode() != "M_LIMIT_EXCEEDED" && let < 100; let++ {
+			a = n.asks(client, mobile(let%90, let))
+		}
+		if let != 20 || len(n.sms.Calls()) != calls+20 {
+			t.Errorf("%v: the provider was called %d times for %d requests", failure, len(n.sms.Calls())-calls, let)
+		}
+		expectLimited(t, a, time.Minute)
+		n.sms.FailAlways(nil)
+		expect(t, n.asks(newSecret(), mobile(91, let)), http.StatusOK, "")
+		n.clock.advance(time.Minute)
+		expect(t, n.asks(client, mobile(92, let)), http.StatusOK, "")
 	}
 }
 

@@ -18,6 +18,7 @@ func tryTests() []test {
 		{"GuessesAtOnceOnAllNodesGetFiveComparisons", testGuessesAtOnce},
 		{"NewTokenDoesNotForgetWrongTries", testNewTokenDoesNotForgetWrongTries},
 		{"HundredWrongTriesLockANumber", testHundredWrongTriesLockANumber},
+		{"AnotherPurposeHasItsOwnTries", testAnotherPurposeHasItsOwnTries},
 		{"RightTokenForgetsWrongTries", testRightTokenForgetsWrongTries},
 		{"WrongCodesOfAClientForANumberAreLimited", testWrongCodesOfAClientForANumberAreLimited},
 		{"RightTokenForgivesNobodyElse", testRightTokenForgivesNobodyElse},
@@ -42,6 +43,21 @@ func testWrongTriesAreTold(t *testing.T, open opener) {
 			t.Errorf("error %q does not say %q", a.text("error"), want)
 		}
 	}
+}
+
+// testAnotherPurposeHasItsOwnTries: its token is another one, which nobody has
+// guessed at.
+func testAnotherPurposeHasItsOwnTries(t *testing.T, open opener) {
+	n := start(t, open(t))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	for range 4 {
+		n.submit(sid, secret, wrong(n.token()))
+	}
+	n.mustRequest(regPath, attempt(2))
+	for range 4 {
+		expect(t, n.submit(sid, secret, wrong(n.token())), http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	}
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
 // testGuessesAtOnce has a thousand guesses arrive at two nodes at once, the right
@@ -98,11 +114,11 @@ func manyTexts(o *threepid.Options) {
 func testNewTokenDoesNotForgetWrongTries(t *testing.T, open opener) {
 	n := start(t, open(t), manyTexts)
 	total := 0
-	for range 10 {
+	for range 12 {
 		compared, _ := n.burn(t)
 		total += compared
 	}
-	if total != 20 {
+	if total != 40 {
 		t.Errorf("%d guesses were compared for one number", total)
 	}
 	_, last := n.burn(t)

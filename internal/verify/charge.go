@@ -84,7 +84,7 @@ func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed in
 func (t *tally) takeText() refusal {
 	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
 		texts, _ := t.service.Limits.of(e.scope)
-		return texts, &e.state.Texts, t.closedFor(e)
+		return texts, &e.state.Texts, max(t.closedFor(e), t.failedFor(e))
 	})
 	if met.wait == 0 {
 		t.rememberAsked()
@@ -126,13 +126,31 @@ func (t *tally) closedFor(e *entry) int64 {
 	if !t.subject.guarded || t.service.Guard.Observe {
 		return 0
 	}
-	wait := t.service.Guard.current(e.state.Guard, t.now).closedFor(t.now)
-	if client := t.find(scopeClient); e.scope == scopeCountry && client != nil {
+	guard := t.service.Guard.current(e.state.Guard, t.now)
+	if client := t.find(scopeClient); e.scope == scopeCountry && client != nil && !guard.Shut {
 		if asked := t.asked(&client.state); asked == "" || asked == t.subject.name() {
 			return 0
 		}
 	}
+	return guard.closedFor(t.now)
+}
+
+// failedFor tells how many milliseconds a client is to wait because of texts that
+// did not leave.
+func (t *tally) failedFor(e *entry) int64 {
+	if e.scope != scopeClient {
+		return 0
+	}
+	_, wait := takeAll(t.service.Limits.Failed, e.state.Failed, t.now)
 	return wait
+}
+
+// countFailed remembers of the client that a text did not leave.
+func (t *tally) countFailed() {
+	if client := t.find(scopeClient); client != nil {
+		client.state.Failed, _ = takeAll(t.service.Limits.Failed, client.state.Failed, t.now)
+		client.changed = true
+	}
 }
 
 // forgetAsked is what a client's number that has validated does, or one that was
@@ -163,15 +181,41 @@ func (t *tally) returnText(counted bool, at int64) {
 		// Or who first asks for numbers that are rejected is noticed no more.
 		client.state.Share = giveBackAll(guardShare(), client.state.Share, 1, true, t.now)
 	}
-	t.eachGuard(func(e *entry, suffix int64) {
+	t.eachGuard(func(e *entry, suffix int64) bool {
 		e.state.Guard = t.service.Guard.notTexted(e.state.Guard, suffix, at, t.now)
+		return true
 	})
 }
 
 // notice has the guards count the number, unless they did lately or the client
-// has had its share. It tells whether they did.
-func (t *tally) notice() bool {
+// has had its share; it tells whether they did. They judge in either case: what is
+// counted may look worse by now, though nobody comes who still has a share.
+func (t *tally) notice() (counted bool) {
+	counted = t.takeShare()
 	g := t.service.Guard
+	t.eachGuard(func(e *entry, suffix int64) bool {
+		s := g.current(e.state.Guard, t.now)
+		if g.Observe && s.closedFor(t.now) > 0 {
+			return false
+		}
+		if counted {
+			s = g.texted(s, suffix, t.now)
+		}
+		s, reason := g.judged(s, e.scope == scopeBlock, t.now)
+		if counted || reason != "" {
+			e.state.Guard = s
+		}
+		if reason != "" {
+			t.closed = append(t.closed, t.closing(e, reason))
+		}
+		return counted || reason != ""
+	})
+	return counted
+}
+
+// takeShare tells whether the number is to be counted, and takes it from the
+// client's share.
+func (t *tally) takeShare() bool {
 	number, client := t.find(scopeNumber), t.find(scopeClient)
 	if !t.subject.guarded || number == nil || t.counted(number) {
 		return false
@@ -184,26 +228,19 @@ func (t *tally) notice() bool {
 		client.state.Share, client.changed = share, true
 	}
 	number.state.Counted, number.state.Confirmed, number.changed = t.now, false, true
-	t.eachGuard(func(e *entry, suffix int64) {
-		before := g.current(e.state.Guard, t.now)
-		if before.closedFor(t.now) > 0 {
-			return // it only observes
-		}
-		after, reason := g.texted(before, suffix, t.now)
-		e.state.Guard = after
-		if reason == "" {
-			return
-		}
-		closing := Closing{
-			Country: t.subject.country, Reason: reason, Times: after.Strikes,
-			Until: time.UnixMilli(after.Until).UTC(), Observed: g.Observe,
-		}
-		if e.scope == scopeBlock {
-			closing.Block = t.subject.block()
-		}
-		t.closed = append(t.closed, closing)
-	})
 	return true
+}
+
+// closing is what the operator is told of a bucket that was closed.
+func (t *tally) closing(e *entry, reason string) Closing {
+	c := Closing{
+		Country: t.subject.country, Reason: reason, Times: e.state.Guard.Strikes,
+		Until: time.UnixMilli(e.state.Guard.Until).UTC(), Observed: t.service.Guard.Observe,
+	}
+	if e.scope == scopeBlock {
+		c.Block = t.subject.block()
+	}
+	return c
 }
 
 // counted tells whether the guards know of the number: each counts a number once
@@ -219,16 +256,15 @@ func (t *tally) counted(number *entry) bool {
 }
 
 // eachGuard calls fn for the block, with the number's place in it, and for the
-// country.
-func (t *tally) eachGuard(fn func(e *entry, suffix int64)) {
+// country, for which that is negative. fn tells whether it has changed something.
+func (t *tally) eachGuard(fn func(e *entry, suffix int64) (changed bool)) {
 	for _, of := range []scope{scopeBlock, scopeCountry} {
 		if e := t.find(of); e != nil && t.subject.guarded {
 			suffix := int64(-1)
 			if of == scopeBlock {
 				suffix = t.subject.suffix()
 			}
-			fn(e, suffix)
-			e.changed = true
+			e.changed = fn(e, suffix) || e.changed
 		}
 	}
 }
@@ -253,11 +289,9 @@ func (t *tally) confirm(texts, clientTexts int) {
 		return
 	}
 	number.state.Confirmed, number.changed = true, true
-	t.eachGuard(func(e *entry, suffix int64) {
-		if number.state.Counted < e.state.Guard.Until {
-			return // it was closed by then, and counted no text
-		}
-		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, t.now)
+	t.eachGuard(func(e *entry, suffix int64) bool {
+		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, number.state.Counted, t.now)
+		return true
 	})
 }
 

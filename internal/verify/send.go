@@ -190,6 +190,7 @@ func (s *Service) settleIn(tx store.Tx, c claim, d delivery, o store.Outcome) er
 	// Not twice, should the first time have been kept and the news of it lost.
 	if t != nil && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
 		t.returnText(c.counted, c.at)
+		t.countFailed()
 		if err := t.put(tx); err != nil {
 			return err
 		}

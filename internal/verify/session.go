@@ -66,8 +66,9 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 		// is a new one.
 		s.ValidatedAt, s.RedeemedAt, s.TokenExpiresAt = 0, 0, 0
 	}
-	before := s
-	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries {
+	before := s.Nonce
+	// Another purpose has another token, which is owed its own tries.
+	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries || s.Purpose != "" && s.Purpose != r.Purpose {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
 	if s.Decoy != decoy {
@@ -76,7 +77,7 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 		s.Nonce, s.ValidatedAt = fresh.nonce, 0
 	}
 	s.Purpose, s.Decoy = r.Purpose, decoy
-	if s.Purpose != before.Purpose || !bytes.Equal(s.Nonce, before.Nonce) {
+	if !bytes.Equal(s.Nonce, before) {
 		s.Handle, s.Proof = "", "" // of a token that is no longer
 	}
 	if s.ValidatedAt == 0 {

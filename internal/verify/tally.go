@@ -153,6 +153,7 @@ type bucketState struct {
 	WrongCount int        `json:"c,omitempty"` // numbers: wrong tokens since the last right one
 	WrongAt    int64      `json:"a,omitempty"` // and when the latest came
 	Share      []int64    `json:"s,omitempty"` // clients: level of guardShare
+	Failed     []int64    `json:"f,omitempty"` // clients: levels of the limits on texts that did not leave
 	Asked      string     `json:"k,omitempty"` // clients: the number that they asked for last, if it has not validated
 	AskedIn    string     `json:"i,omitempty"` // and its country
 	AskedAt    int64      `json:"l,omitempty"` // and when that was first
@@ -220,7 +221,7 @@ func (s *Service) counts(of scope, who subject) bool {
 	case scopeNumber:
 		return limited || s.Limits.WrongMost > 0 || who.guarded
 	case scopeClient:
-		return who.client != "" && (limited || who.guarded)
+		return who.client != "" && (limited || who.guarded || len(s.Limits.Failed) > 0)
 	case scopeNumberClient, scopeBlockClient:
 		return who.client != "" && limited
 	case scopeBlock, scopeCountry:
@@ -255,7 +256,7 @@ func (t *tally) put(tx store.Tx) error {
 func (t *tally) expires(e *entry) int64 {
 	s := e.state
 	at := t.now
-	for _, levels := range [][]int64{s.Texts, s.Wrong, s.Share} {
+	for _, levels := range [][]int64{s.Texts, s.Wrong, s.Share, s.Failed} {
 		for _, level := range levels {
 			at = max(at, level)
 		}
