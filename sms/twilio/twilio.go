@@ -103,6 +103,7 @@ func outcome(answer httpcall.Answer) error {
 	var body struct {
 		Code      int `json:"code"`
 		ErrorCode int `json:"error_code"`
+		Status    any `json:"status"` // of a message a word, of an error a number
 	}
 	_ = json.Unmarshal(answer.Body, &body) // without a code, the status decides
 	code := body.Code
@@ -112,6 +113,12 @@ func outcome(answer httpcall.Answer) error {
 	class, known := ClassOf(code)
 	if !known {
 		class = httpcall.OfStatus(answer.Status)
+		switch { // a message that was made and has failed is no success
+		case class == httpcall.Accepted && body.Status == "failed":
+			class = httpcall.Temporary
+		case class == httpcall.Accepted && body.ErrorCode != 0:
+			class = httpcall.Uncertain
+		}
 	}
 	if code == 0 {
 		return class.Error("twilio: HTTP %d", answer.Status)
