@@ -119,17 +119,26 @@ func programs(tb testing.TB) (bearerbox, smsbox, fakesmsc string) {
 	return find("bearerbox", "/usr/sbin"), find("smsbox", "/usr/sbin"), find("fakesmsc", "/usr/lib/kannel/test")
 }
 
+// leash runs a program until its standard input ends, as it does when whoever
+// holds its other end is gone: a test that is killed leaves nothing behind.
+const leash = `"$@" & read _; kill -9 $!; wait`
+
 // run starts a program, which is dead before the test's folder is removed.
 func run(ctx context.Context, tb testing.TB, dir, program string, args ...string) *process {
 	tb.Helper()
 	p := new(process)
-	cmd := exec.CommandContext(ctx, program, args...)
+	cmd := exec.CommandContext(ctx, "/bin/sh", append([]string{"-c", leash, "sh", program}, args...)...)
 	cmd.Dir, cmd.Stdout, cmd.Stderr = dir, p, p
+	end, err := cmd.StdinPipe()
+	if err != nil {
+		tb.Fatal(err)
+	}
+	cmd.Cancel = end.Close
 	if err := cmd.Start(); err != nil {
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		_ = cmd.Process.Kill() // it may have ended, with ctx
+		_ = end.Close() // it may have ended, with ctx
 		_ = cmd.Wait()
 	})
 	return p

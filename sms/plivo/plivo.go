@@ -97,6 +97,9 @@ func outcome(answer httpcall.Answer) error {
 		if !known {
 			class = status
 		}
+		if !known && code != 0 && class == httpcall.Accepted {
+			class = httpcall.Uncertain
+		}
 		return class.Error("plivo: HTTP %d, error %d: see https://www.plivo.com/docs/messaging/troubleshooting/error-codes",
 			answer.Status, code)
 	}

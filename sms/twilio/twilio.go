@@ -104,6 +104,7 @@ func outcome(answer httpcall.Answer) error {
 		SID       string `json:"sid"`
 		Code      int    `json:"code"`
 		ErrorCode int    `json:"error_code"`
+		Status    any    `json:"status"` // of a message a word, of an error a number
 	}
 	_ = json.Unmarshal(answer.Body, &body) // without a code, the status decides
 	code := body.Code
@@ -113,6 +114,12 @@ func outcome(answer httpcall.Answer) error {
 	class, known := ClassOf(code)
 	if !known {
 		class = httpcall.OfStatus(answer.Status)
+		switch { // a message that was made and has failed is no success
+		case class == httpcall.Accepted && body.Status == "failed":
+			class = httpcall.Temporary
+		case class == httpcall.Accepted && body.ErrorCode != 0:
+			class = httpcall.Uncertain
+		}
 	}
 	if class == httpcall.Accepted && body.SID == "" {
 		class = httpcall.Uncertain // a success, but not of Twilio's

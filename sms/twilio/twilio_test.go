@@ -73,6 +73,23 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
+// TestUnknownFailures has a message be made and fail for a reason that no table
+// has: that is no success.
+func TestUnknownFailures(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"sid":"SM1","status":"failed","error_code":99999}`:      "temporary",
+		`{"sid":"SM1","status":"failed","error_code":null}`:       "temporary",
+		`{"sid":"SM1","status":"undelivered","error_code":99999}`: "uncertain",
+		`{"sid":"SM1","status":"accepted","error_code":null}`:     "accepted",
+	} {
+		err := open(t, providertest.Server(t, http.StatusCreated, body)).Send(t.Context(), providertest.Message())
+		if got := providertest.Class(err); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
+		}
+	}
+}
+
 func TestNetwork(t *testing.T) {
 	t.Parallel()
 	providertest.Network(t, open)
