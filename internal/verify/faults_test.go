@@ -325,52 +325,6 @@ func TestRefusedByItsOwnTwin(t *testing.T) {
 	}
 }
 
-// TestRefusedClaimLeavesNothing has another session use the last text up after a
-// request has asked the limits and before it claims: it is refused in the unit that
-// would have made its session, and that keeps nothing.
-func TestRefusedClaimLeavesNothing(t *testing.T) {
-	t.Parallel()
-	const claimStep = 4 // after the account, the look and the limits
-	inner, texts := memstore.New(), smstest.New()
-	arrived, release := make(chan struct{}), make(chan struct{})
-	s := &steps{Store: inner, Accounts: inner, Sender: texts}
-	s.at = func(step int64, after bool) error {
-		if step == claimStep && !after {
-			close(arrived)
-			<-release
-		}
-		return nil
-	}
-	c := config(s, s)
-	c.Sender = s
-	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
-	service := verify.New(c)
-	defer service.Close()
-	r := request(1)
-	r.ClientSecret = "late"
-	late := make(chan error, 1)
-	go func() {
-		_, err := service.Request(t.Context(), r)
-		late <- err
-	}()
-	<-arrived
-	if _, err := service.Request(t.Context(), request(1)); err != nil {
-		t.Error(err)
-	}
-	close(release)
-	var refusal *verify.Error
-	if err := <-late; !errors.As(err, &refusal) || refusal.Code != verify.Limited {
-		t.Errorf("answered %v", err)
-	}
-	err := inner.View(t.Context(), func(tx store.Tx) error {
-		_, err := tx.SessionByKey(store.SessionKey(r.ClientSecret, r.Country, "447700900001"))
-		return err
-	})
-	if !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("its session: %v", err)
-	}
-}
-
 // oneAtATime is a service that lets burst texts to a number through.
 func oneAtATime(t *testing.T, st store.Store, inner *memstore.Store, sender sms.Sender, burst int) *verify.Service {
 	t.Helper()
