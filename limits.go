@@ -59,8 +59,10 @@ type Limits struct {
 	// all texts, whatever their cost may be. Default: none.
 	Country, All []Limit
 
-	// Failed limits the texts that one client asked for and that did not leave.
-	// They cost nothing in the scopes above, but each is a call to the provider.
+	// Failed limits the texts that one client asked for and that did not leave,
+	// and, for one client and for one number, further tries of texts that may
+	// have left. They cost nothing in the scopes above, but each is a call to the
+	// provider.
 	// Default: 20, then one a minute.
 	Failed []Limit
 

@@ -35,6 +35,7 @@ func limitTests() []test {
 		{"FinalLimitsGiveNothingBack", testFinalLimitsGiveNothingBack},
 		{"FailureGivesTextsBack", testFailureGivesTextsBack},
 		{"FailuresOfAClientAreLimited", testFailuresOfAClientAreLimited},
+		{"RetriesOfAnUncertainTextAreLimited", testRetriesOfAnUncertainTextAreLimited},
 		{"SlowProviderCostsOneText", testSlowProviderCostsOneText},
 		{"OneClientLocksNobodyOut", testOneClientLocksNobodyOut},
 		{"RefusalsWriteNothing", testRefusalsWriteNothing},
@@ -324,6 +325,25 @@ func testFailuresOfAClientAreLimited(t *testing.T, open opener) {
 		n.clock.advance(time.Minute)
 		expect(t, n.asks(client, mobile(92, let)), http.StatusOK, "")
 	}
+}
+
+// testRetriesOfAnUncertainTextAreLimited has a provider that may have sent, and sends
+// again: the same attempt costs nothing more, but is no way to bomb a number.
+func testRetriesOfAnUncertainTextAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	n.sms.FailAlways(sms.ErrUncertain)
+	calls := 0
+	a := n.as("one", addPath, attempt(1))
+	for ; a.errcode() == "M_SEND_ERROR" && calls < 100; calls++ {
+		a = n.as(fmt.Sprint("client", calls), addPath, attempt(1))
+	}
+	if calls != 21 || len(n.sms.Calls()) != calls {
+		t.Errorf("the provider was called %d times, %d requests were let through", len(n.sms.Calls()), calls)
+	}
+	expectLimited(t, a, time.Minute)
+	n.sms.FailAlways(nil)
+	n.clock.advance(time.Minute)
+	expect(t, n.as("one", addPath, attempt(1)), http.StatusOK, "")
 }
 
 // testSlowProviderCostsOneText has a provider that takes too long: the text may

@@ -57,14 +57,17 @@ func humanly(d time.Duration) string {
 }
 
 // take takes one from the limits of every bucket, or from none. of tells a
-// bucket's limits, where their levels are kept, and for how long it is closed in
-// any case, in milliseconds.
+// bucket's limits, where their levels are kept, nil for a bucket that is to be left
+// alone, and for how long it is closed in any case, in milliseconds.
 func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed int64)) refusal {
 	var met refusal
 	levels, next := make([]*[]int64, len(t.entries)), make([][]int64, len(t.entries))
 	for i := range t.entries {
 		e := &t.entries[i]
 		limits, kept, closed := of(e)
+		if kept == nil {
+			continue
+		}
 		var wait int64
 		next[i], wait = takeAll(limits, *kept, t.now)
 		levels[i] = kept
@@ -75,7 +78,9 @@ func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed in
 		return met
 	}
 	for i := range t.entries {
-		*levels[i], t.entries[i].changed = next[i], true
+		if levels[i] != nil {
+			*levels[i], t.entries[i].changed = next[i], true
+		}
 	}
 	return refusal{}
 }
@@ -143,6 +148,17 @@ func (t *tally) failedFor(e *entry) int64 {
 	}
 	_, wait := takeAll(t.service.Limits.Failed, e.state.Failed, t.now)
 	return wait
+}
+
+// takeRetry takes a further try of a text that may have left: it is paid for, but a
+// provider that does not know it again texts it again.
+func (t *tally) takeRetry() refusal {
+	return t.take(func(e *entry) ([]Limit, *[]int64, int64) {
+		if e.scope != scopeClient && e.scope != scopeNumber {
+			return nil, nil, 0
+		}
+		return t.service.Limits.Failed, &e.state.Failed, 0
+	})
 }
 
 // countFailed remembers of the client that a text did not leave.
@@ -383,14 +399,9 @@ func (s *Service) tell(t *tally) {
 	}
 }
 
-// peek asks the limits without writing, so that a flood of refused requests
-// never takes the write lock.
-func (s *Service) peek(ctx context.Context, who subject) error {
-	return s.ask(ctx, who, textScopes(), (*tally).takeText)
-}
-
 // ask does to the buckets what do does, keeps nothing of it, and returns what
-// the client is refused with.
+// the client is refused with: so a flood of refused requests never takes the
+// write lock.
 func (s *Service) ask(ctx context.Context, who subject, scopes []scope, do func(*tally) refusal) error {
 	if !s.limited(who, scopes) {
 		return nil

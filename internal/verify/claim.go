@@ -84,15 +84,19 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 		return c, nil
 	}
 	c.charged = len(c.tally.entries) > 0 && !paid(sess, d.Attempt)
+	take := (*tally).takeRetry
 	if c.charged {
-		if c.refused = c.tally.takeText(); c.refused.wait > 0 {
-			return c, nil
-		}
+		take = (*tally).takeText
+	}
+	if c.refused = take(c.tally); c.refused.wait > 0 {
+		return c, nil
+	}
+	if c.charged {
 		c.counted = c.tally.notice()
 		sess = charged(sess, d.who.client)
-		if err := c.tally.put(tx); err != nil {
-			return c, err
-		}
+	}
+	if err := c.tally.put(tx); err != nil {
+		return c, err
 	}
 	c.sess = claimed(sess, d.Request, d.decoy, fresh, s.lifetimes, c.at)
 	return c, tx.PutSession(c.sess)

@@ -168,10 +168,11 @@ func (s *Service) admit(ctx context.Context, sess store.Session, d delivery) (cl
 	if !d.number.ReadsBack() {
 		return claim{}, errNotANumber(d.Country)
 	}
+	take := (*tally).takeText
 	if paid(sess, d.Attempt) {
-		return s.claim(ctx, d)
+		take = (*tally).takeRetry
 	}
-	refused := s.peek(ctx, d.who)
+	refused := s.ask(ctx, d.who, textScopes(), take)
 	if refused == nil {
 		return s.claim(ctx, d)
 	}

@@ -153,7 +153,7 @@ type bucketState struct {
 	WrongCount int        `json:"c,omitempty"` // numbers: wrong tokens since the last right one
 	WrongAt    int64      `json:"a,omitempty"` // and when the latest came
 	Share      []int64    `json:"s,omitempty"` // clients: level of guardShare
-	Failed     []int64    `json:"f,omitempty"` // clients: levels of the limits on texts that did not leave
+	Failed     []int64    `json:"f,omitempty"` // clients, numbers: levels of the limits on texts that did not leave
 	Asked      string     `json:"k,omitempty"` // clients: the number that they asked for last, if it has not validated
 	AskedIn    string     `json:"i,omitempty"` // and its country
 	AskedAt    int64      `json:"l,omitempty"` // and when that was first
@@ -219,7 +219,7 @@ func (s *Service) counts(of scope, who subject) bool {
 	limited := len(texts) > 0 || len(wrong) > 0
 	switch of {
 	case scopeNumber:
-		return limited || s.Limits.WrongMost > 0 || who.guarded
+		return limited || s.Limits.WrongMost > 0 || who.guarded || len(s.Limits.Failed) > 0
 	case scopeClient:
 		return who.client != "" && (limited || who.guarded || len(s.Limits.Failed) > 0)
 	case scopeNumberClient, scopeBlockClient:
