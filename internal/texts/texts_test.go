@@ -145,6 +145,11 @@ func TestPages(t *testing.T) {
 				strings.Count(text, "{") > 1 {
 				t.Errorf("%s: %s is %q", tag, name, text)
 			}
+			for _, unit := range []string{l.Page.Minutes, l.Page.Hours} {
+				if waits := strings.ReplaceAll(text, "{wait}", "5 "+unit); strings.Contains(waits, "..") {
+					t.Errorf("%s: %s is %q", tag, name, waits)
+				}
+			}
 		}
 	}
 }
