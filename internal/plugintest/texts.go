@@ -170,7 +170,7 @@ func expectSays(t *testing.T, a answer, status int, language, says string) {
 func testPageInTheReadersLanguage(t *testing.T, open opener) {
 	for language, says := range map[string]struct{ confirmed, wrong, last, expired, invalid, missing string }{
 		"de": {
-			"Deine Telefonnummer ist bestätigt. Du kannst diese Seite schließen und dorthin zurückkehren, wo du herkommst.",
+			"Deine Telefonnummer ist bestätigt. Du kannst diese Seite schließen und dorthin zurückkehren, wo du warst.",
 			"Dieser Code stimmt nicht. Sieh in der SMS nach. Verbleibende Versuche: 4.",
 			"Dieser Code stimmt nicht, und das war der letzte Versuch. Fordere einen neuen an.",
 			"Dieser Code ist nicht mehr gültig. Fordere einen neuen an.",

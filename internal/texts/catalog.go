@@ -65,8 +65,8 @@ func New(c Config) (*Catalog, error) {
 			return nil, err
 		}
 	}
-	for tag, l := range builtIn {
-		out.pages[tag] = l.Page
+	for tag := range builtIn {
+		out.pages[tag] = builtIn[tag].Page
 	}
 	page, ok := nearest(builtIn, first)
 	if !ok {

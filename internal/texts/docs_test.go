@@ -53,10 +53,10 @@ func tables(tb testing.TB) string {
 		for _, kind := range texts.Kinds() {
 			name := string(kind)
 			if languages[tag].SMS[texts.Add] == languages[tag].SMS[texts.Register] {
-				switch kind {
-				case texts.Register:
+				if kind == texts.Register {
 					continue
-				case texts.Add:
+				}
+				if kind == texts.Add {
 					name = "Add, Register"
 				}
 			}

@@ -53,9 +53,7 @@ func TestMatch(t *testing.T) {
 func TestLongHeaders(t *testing.T) {
 	t.Parallel()
 	c := catalog(t)
-	ends := func(size int) string {
-		return strings.Repeat("ko,", (size-2)/3) + strings.Repeat(" ", (size-2)%3) + "de"
-	}
+	ends := func(size int) string { return "ko," + strings.Repeat(" ", size-8) + "ko,de" }
 	for size, want := range map[int]string{255: "de", 256: "de", 257: "en", 1 << 10: "en"} {
 		header := ends(size)
 		if len(header) != size {
@@ -67,6 +65,12 @@ func TestLongHeaders(t *testing.T) {
 	}
 	if got := c.Match("de," + strings.Repeat("x", 1<<20)); got != "de" {
 		t.Errorf("what stands before the limit: %s", got)
+	}
+	if got := c.Match(strings.Repeat("ko,", 9) + "de"); got != "de" {
+		t.Errorf("the tenth: %s", got)
+	}
+	if got := c.Match(strings.Repeat("ko,", 10) + "de"); got != "en" {
+		t.Errorf("the eleventh: %s", got)
 	}
 	began := time.Now()
 	for _, header := range []string{
@@ -101,5 +105,14 @@ func BenchmarkMatch(b *testing.B) {
 	c := catalog(b)
 	for b.Loop() {
 		c.Match("fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7, *;q=0.5")
+	}
+}
+
+// BenchmarkMatchMost is as much as a header can have matched.
+func BenchmarkMatchMost(b *testing.B) {
+	c := catalog(b)
+	header := strings.Repeat("gsw-Latn-CH,", 21)
+	for b.Loop() {
+		c.Match(header)
 	}
 }

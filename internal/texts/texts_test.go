@@ -145,6 +145,11 @@ func TestPages(t *testing.T) {
 				strings.Count(text, "{") > 1 {
 				t.Errorf("%s: %s is %q", tag, name, text)
 			}
+			for _, unit := range []string{l.Page.Minutes, l.Page.Hours} {
+				if waits := strings.ReplaceAll(text, "{wait}", "5 "+unit); strings.Contains(waits, "..") {
+					t.Errorf("%s: %s is %q", tag, name, waits)
+				}
+			}
 		}
 	}
 }
@@ -284,16 +289,17 @@ func TestEnds(t *testing.T) {
 		c    *texts.Catalog
 		want string
 	}{
-		{catalog(t, webOTP), "123456 is your verification code.\n@example.com #123456"},
-		{catalog(t, android), "123456 is your verification code.\n" + hash},
-		{catalog(t, webOTP, android), "123456 is your verification code.\n" + hash + "\n@example.com #123456"},
+		{catalog(t, webOTP), "730915 is your verification code.\n@example.com #730915"},
+		{catalog(t, android), "730915 is your verification code.\n" + hash},
+		{catalog(t, webOTP, android), "730915 is your verification code.\n" + hash + "\n@example.com #730915"},
 	} {
-		if got := row.c.Text("en", texts.Add, "123456"); got != row.want {
+		if got := row.c.Text("en", texts.Add, "730915"); got != row.want {
 			t.Errorf("%q, want %q", got, row.want)
 		}
+		_, ends, _ := strings.Cut(row.want, "\n")
 		for tag := range builtIn(t) {
 			for _, kind := range texts.Kinds() {
-				if got, ends := row.c.Text(tag, kind, "123456"), row.want[strings.Index(row.want, "\n"):]; strings.HasSuffix(got, ends) != kind.BringsToken() {
+				if got := row.c.Text(tag, kind, "730915"); strings.HasSuffix(got, ends) != kind.BringsToken() {
 					t.Errorf("%s %s: %q", tag, kind, got)
 				}
 			}
