@@ -34,7 +34,7 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
 		accountTests(), accountHostTests(), accountFailureTests(),
-		approveTests(), attemptTests(), concealTests(), concurrencyTests(), failureTests(), guardTests(), hostTests(), httpTests(),
+		approveTests(), attemptTests(), concealTests(), concurrencyTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
 		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), tryTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
