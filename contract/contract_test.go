@@ -38,6 +38,8 @@ func TestDescription(t *testing.T) { //nolint:paralleltest // the client's trans
 	t.Logf("%d exchanges, %d rows", o.exchanges, len(rows))
 }
 
+const mostComplaints = 20
+
 // exchange is a request and its answer, and their bodies.
 type exchange struct {
 	req  *http.Request
@@ -52,9 +54,10 @@ type observer struct {
 	next        http.RoundTripper
 	description *description
 
-	mu        sync.Mutex
-	exchanges int
-	met       map[string]int // by row
+	mu         sync.Mutex
+	exchanges  int
+	complaints int
+	met        map[string]int // by row
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -99,6 +102,9 @@ func (o *observer) observe(x exchange) {
 	defer o.mu.Unlock()
 	complain := func(what string, errs []string) {
 		if len(errs) > 0 {
+			if o.complaints++; o.complaints > mostComplaints {
+				return // what is wrong once is wrong a thousand times
+			}
 			o.t.Errorf("%s %s: %s: %s\nsent %.300s\nanswered %d %.300s",
 				x.req.Method, path, what, strings.Join(errs, "\n"), x.sent, x.res.StatusCode, x.got)
 		}
