@@ -76,8 +76,13 @@ func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 		EndpointPassword: {http.MethodPost: h.requestToken(store.PurposePassword)},
 		EndpointSubmit:   {http.MethodPost: h.submitPost, http.MethodGet: h.submitGet},
 	}
+	if h.opts.Authenticate != nil {
+		serves[EndpointAccount] = map[string]gin.HandlerFunc{http.MethodGet: h.forUser(h.listNumbers)}
+		serves[EndpointAccountAdd] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.addNumber)}
+		serves[EndpointAccountDelete] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.deleteNumber)}
+	}
 	for _, e := range endpoints() {
-		if slices.Contains(h.opts.Omit, e) {
+		if serves[e] == nil || slices.Contains(h.opts.Omit, e) {
 			continue
 		}
 		allow := allowed(serves[e])
@@ -411,6 +416,12 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
 	case verify.CheckFailed:
 		return http.StatusBadGateway, "M_UNKNOWN"
+	case verify.MissingToken:
+		return http.StatusUnauthorized, "M_MISSING_TOKEN"
+	case verify.UnknownToken:
+		return http.StatusUnauthorized, "M_UNKNOWN_TOKEN"
+	case verify.AuthFailed:
+		return http.StatusBadRequest, "M_THREEPID_AUTH_FAILED"
 	}
 	return http.StatusInternalServerError, "M_UNKNOWN"
 }

@@ -281,7 +281,9 @@ func testDelegateTrust(t *testing.T, open opener) {
 		return request(map[string]any{"id_server": server, "id_access_token": "abc123"})
 	}
 	for _, name := range []string{"evil.example", "id.example.org.evil.example", "https://id.example.org"} {
-		expect(t, n.post(addPath, body(name)), http.StatusBadRequest, "M_SERVER_NOT_TRUSTED")
+		for _, path := range []string{addPath, regPath, pwdPath} {
+			expect(t, n.post(path, body(name)), http.StatusBadRequest, "M_SERVER_NOT_TRUSTED")
+		}
 	}
 	n.mustRequest(addPath, body("id.example.org"))
 	n.mustRequest(addPath, request(nil))

@@ -33,7 +33,8 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
-		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), failureTests(), guardTests(), hostTests(), httpTests(),
+		accountTests(), accountHostTests(), accountFailureTests(),
+		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
 		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
