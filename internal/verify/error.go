@@ -28,6 +28,8 @@ const (
 	MissingToken                        // nobody is logged in
 	UnknownToken                        // whoever was is no longer
 	AuthFailed                          // no validation allows to add the number
+	ServerNotTrusted                    // the client names an identity server that is not ours
+	CheckFailed                         // the service that checks tokens did not tell
 )
 
 // Error is what a request is refused with. Message is a sentence for a person
@@ -39,6 +41,9 @@ type Error struct {
 
 	// RetryAfter is when the same request may do better, if Limited.
 	RetryAfter time.Duration
+
+	// TriesLeft is how many wrong tokens a session still bears, if TokenIncorrect.
+	TriesLeft int
 }
 
 func (e *Error) Error() string { return e.Message }
