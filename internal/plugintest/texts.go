@@ -170,15 +170,15 @@ func expectSays(t *testing.T, a answer, status int, language, says string) {
 func testPageInTheReadersLanguage(t *testing.T, open opener) {
 	for language, says := range map[string]struct{ confirmed, wrong, last, expired, invalid, missing string }{
 		"de": {
-			"Deine Telefonnummer ist bestätigt. Du kannst diese Seite schließen und dorthin zurückkehren, wo du warst.",
+			"Deine Telefonnummer ist bestätigt. Du kannst diese Seite schließen und dort weitermachen, wo du aufgehört hast.",
 			"Dieser Code stimmt nicht. Sieh in der SMS nach. Verbleibende Versuche: 4.",
-			"Dieser Code stimmt nicht, und das war der letzte Versuch. Fordere einen neuen an.",
+			"Dieser Code stimmt nicht, und das war der letzte Versuch. Fordere einen neuen Code an.",
 			"Dieser Code ist nicht mehr gültig. Fordere einen neuen an.",
 			"Dieser Link ist ungültig. Fordere einen neuen Code an.",
 			"Dieser Link ist unvollständig. Öffne ihn ganz oder fordere einen neuen Code an.",
 		},
 		"ar": {
-			"تم تأكيد رقم هاتفك. يمكنك إغلاق هذه الصفحة والعودة من حيث أتيت.",
+			"تم تأكيد رقم هاتفك. يمكنك إغلاق هذه الصفحة والعودة إلى حيث كنت.",
 			"الرمز غير صحيح. تحقق من الرسالة النصية. المحاولات المتبقية: 4.",
 			"الرمز غير صحيح، وكانت هذه المحاولة الأخيرة. اطلب رمزًا جديدًا.",
 			"لم يعد هذا الرمز صالحًا. اطلب رمزًا جديدًا.",
@@ -210,7 +210,7 @@ func testPageInTheReadersLanguage(t *testing.T, open opener) {
 				t.Errorf("%s", a.body)
 			}
 			expectSays(t, n.speaking("ko", http.MethodGet, subPath, ""), http.StatusBadRequest, "fr",
-				"Ce lien est incomplet. Ouvrez-le en entier ou demandez un nouveau code.")
+				"Ce lien est incomplet. Ouvrez le lien complet ou demandez un nouveau code.")
 		})
 	}
 }
