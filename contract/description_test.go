@@ -185,7 +185,8 @@ func (d *description) checkRequest(path string, x exchange) (wrong []string) {
 	query := x.req.URL.Query()
 	if parameters, _, ok := d.find(at + "/parameters"); ok {
 		for _, parameter := range parameters.([]any) {
-			if name := parameter.(object)["name"].(string); query.Get(name) == "" {
+			p := parameter.(object)
+			if name, _ := p["name"].(string); p["in"] == "query" && query.Get(name) == "" {
 				wrong = append(wrong, "no parameter "+name) // all are required, and none may be empty
 			}
 		}
