@@ -58,7 +58,7 @@ func TestPumpFromNewAddresses(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if defaults, limits := results[0].pumped, results[1].pumped; defaults == 0 || defaults*20 > limits {
+	if defaults, limits := results[0].pumped, results[1].pumped; defaults == 0 || defaults*10 > limits {
 		t.Errorf("%d texts with defaults, %d with limits only", defaults, limits)
 	}
 }
