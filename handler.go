@@ -74,8 +74,13 @@ func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 		EndpointPassword: {http.MethodPost: h.requestToken(store.PurposePassword)},
 		EndpointSubmit:   {http.MethodPost: h.submitPost, http.MethodGet: h.submitGet},
 	}
+	if h.opts.Authenticate != nil {
+		serves[EndpointAccount] = map[string]gin.HandlerFunc{http.MethodGet: h.forUser(h.listNumbers)}
+		serves[EndpointAccountAdd] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.addNumber)}
+		serves[EndpointAccountDelete] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.deleteNumber)}
+	}
 	for _, e := range endpoints() {
-		if slices.Contains(h.opts.Omit, e) {
+		if serves[e] == nil || slices.Contains(h.opts.Omit, e) {
 			continue
 		}
 		allow := allowed(serves[e])
@@ -403,6 +408,12 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_TOKEN_INCORRECT"
 	case verify.SessionExpired:
 		return http.StatusBadRequest, "M_SESSION_EXPIRED"
+	case verify.MissingToken:
+		return http.StatusUnauthorized, "M_MISSING_TOKEN"
+	case verify.UnknownToken:
+		return http.StatusUnauthorized, "M_UNKNOWN_TOKEN"
+	case verify.AuthFailed:
+		return http.StatusBadRequest, "M_THREEPID_AUTH_FAILED"
 	}
 	return http.StatusInternalServerError, "M_UNKNOWN"
 }

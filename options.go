@@ -39,16 +39,25 @@ const (
 type Endpoint string
 
 // The endpoints. The number must not be associated with an account to be added
-// or registered, and must be to reset a password.
+// or registered, and must be to reset a password. The last three, an account's
+// list of numbers, are mounted when Options.Authenticate is set.
 const (
 	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"
 	EndpointRegister Endpoint = "/register/msisdn/requestToken"
 	EndpointPassword Endpoint = "/account/password/msisdn/requestToken"
 	EndpointSubmit   Endpoint = "/account/3pid/msisdn/submitToken"
+
+	EndpointAccount       Endpoint = "/account/3pid"
+	EndpointAccountAdd    Endpoint = "/account/3pid/add"
+	EndpointAccountDelete Endpoint = "/account/3pid/delete"
 )
 
 func endpoints() []Endpoint {
-	return []Endpoint{EndpointAdd, EndpointRegister, EndpointPassword, EndpointSubmit}
+	return append([]Endpoint{EndpointAdd, EndpointRegister, EndpointPassword, EndpointSubmit}, accountEndpoints()...)
+}
+
+func accountEndpoints() []Endpoint {
+	return []Endpoint{EndpointAccount, EndpointAccountAdd, EndpointAccountDelete}
 }
 
 // Options adjust a plugin. The zero value works and is safe.
@@ -68,6 +77,19 @@ type Options struct {
 	// Accounts says which numbers are associated with an account.
 	// Default: the store, if it is a store.Accounts, as those of this module are.
 	Accounts store.Accounts
+
+	// Authenticate says whose account a request is for: his ID, of at most 255
+	// bytes, or ErrMissingToken or ErrUnknownToken, which are answered with 401.
+	// An empty ID counts as ErrMissingToken. Any other error is logged and
+	// answered with 500. When Authenticate has answered by itself, as
+	// user-interactive authentication does with a 401 of its own, nothing more is
+	// written. It may read the body, and rely on the limits for it.
+	//
+	// Identify the user by a header, such as Authorization, and not by a cookie:
+	// forms of other sites can post to these endpoints, and send cookies along.
+	//
+	// Default: none, and the endpoints of an account's list are not mounted.
+	Authenticate func(*gin.Context) (userID string, err error)
 
 	// Limits bound the texts and the wrong codes. Default: see Limits.
 	Limits Limits
@@ -177,6 +199,10 @@ func (o Options) complete(st store.Store) (Options, error) {
 		}
 		o.Accounts = accounts
 	}
+	if _, lookUp := o.Accounts.(store.OwnerFunc); lookUp && o.mountsAccount() {
+		return o, errors.New("threepid: Options.Authenticate has the list of an account's numbers served, but Options.Accounts, " +
+			"a store.OwnerFunc, can only look numbers up: implement store.Accounts, or leave the account's endpoints out with Options.Omit")
+	}
 	o.Limits, o.Guard, o.Policy = o.Limits.withDefaults(), o.Guard.withDefaults(), o.Policy.clone()
 	o.TestNumbers = slices.Clone(o.TestNumbers)
 	o.Omit = slices.Clone(o.Omit)
@@ -187,6 +213,12 @@ func (o Options) complete(st store.Store) (Options, error) {
 	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	return o, errors.Join(o.checkNames(), o.checkSpans(),
 		o.Limits.check(), o.Guard.check(), o.Policy.check(), checkTestNumbers(o.TestNumbers, o.TokenDigits))
+}
+
+// mountsAccount tells whether any of the account's endpoints is mounted.
+func (o Options) mountsAccount() bool {
+	omitted := func(e Endpoint) bool { return slices.Contains(o.Omit, e) }
+	return o.Authenticate != nil && slices.ContainsFunc(accountEndpoints(), func(e Endpoint) bool { return !omitted(e) })
 }
 
 // checkNames checks what is made of letters.

@@ -10,7 +10,8 @@
 //
 // A client posts a number to requestToken, a code is texted to it, the client
 // posts the code to submitToken, and from then on Validated and Redeem tell the
-// host that whoever has the session's sid and client_secret holds the number.
+// host that whoever has the session's sid and client_secret holds the number. With
+// Options.Authenticate the plugin also serves the list of an account's numbers.
 //
 // The rooms of the house: store says what is kept and has its implementations
 // below it (gormstore, sqlite, memstore), sms what carries texts (console,
@@ -31,7 +32,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Errors of Validated and Redeem, matched with errors.Is.
+// Errors of Validated, Redeem and Release, matched with errors.Is.
 var (
 	// ErrNoSession means that there is no session with that sid and
 	// client_secret, or that it was redeemed. Which of these is not told.
@@ -42,6 +43,9 @@ var (
 
 	// ErrExpired means that the session, or its validation, is too old.
 	ErrExpired = verify.ErrExpired
+
+	// ErrNoAccount means that no account has the number.
+	ErrNoAccount = verify.ErrNoAccount
 
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = verify.ErrClosed
@@ -152,6 +156,14 @@ func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validati
 // operator whom a person asks for help; clients stay limited.
 func (p *Plugin) Pardon(ctx context.Context, number string) error {
 	return p.service.Pardon(ctx, number)
+}
+
+// Release takes a number, in E.164, from whichever account has it, so that it can
+// be added or registered again: for the operator who learns that a carrier gave
+// the number to somebody else. It returns ErrNoAccount when no account has it, and
+// an error that wraps store.ErrUnsupported when Options.Accounts only looks up.
+func (p *Plugin) Release(ctx context.Context, number string) error {
+	return p.service.Release(ctx, number)
 }
 
 // Close refuses further requests with 503, and returns when those under way

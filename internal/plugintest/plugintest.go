@@ -33,6 +33,7 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
+		accountTests(), accountHostTests(), accountFailureTests(),
 		approveTests(), attemptTests(), concealTests(), concurrencyTests(), failureTests(), guardTests(), hostTests(), httpTests(),
 		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), tryTests(), warningTests(),
 	) {

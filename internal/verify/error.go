@@ -25,6 +25,9 @@ const (
 	SendFailed                          // no SMS left; another try may work
 	TokenIncorrect                      // the token is not the one texted
 	SessionExpired                      // too late, or too many wrong tokens
+	MissingToken                        // nobody is logged in
+	UnknownToken                        // whoever was is no longer
+	AuthFailed                          // no validation allows to add the number
 )
 
 // Error is what a request is refused with. Message is a sentence for a person
@@ -45,7 +48,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// Errors of Validated and Redeem, matched with errors.Is.
+// Errors of Validated, Redeem and Release, matched with errors.Is.
 var (
 	// ErrNoSession means that there is no session with that sid and
 	// client_secret, or that it was redeemed. Which of these is not told.
@@ -56,6 +59,9 @@ var (
 
 	// ErrExpired means that the session or its validation is too old.
 	ErrExpired = errors.New("threepid: the validation session has expired")
+
+	// ErrNoAccount means that no account has the number.
+	ErrNoAccount = errors.New("threepid: no account has this number")
 
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = errors.New("threepid: closed")

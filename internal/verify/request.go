@@ -93,8 +93,7 @@ func (s *Service) checkOwner(ctx context.Context, p store.Purpose, msisdn string
 	case s.Conceal:
 		return true, nil
 	case owned:
-		// A client in the field matches this very text.
-		return false, Errorf(InUse, "MSISDN is already in use")
+		return false, errInUse()
 	default:
 		return false, Errorf(NotAssociated, "MSISDN not found")
 	}

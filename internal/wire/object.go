@@ -1,5 +1,5 @@
-// Package wire reads what clients send: the bodies of requestToken and
-// submitToken. It knows JSON and forms; what the fields mean is the business of
+// Package wire reads what clients send: the bodies of requestToken, of
+// submitToken and about an account. It knows JSON and forms; what the fields mean is the business of
 // package verify, whose Error it answers with.
 package wire
 

@@ -107,3 +107,34 @@ func submission(values url.Values) (verify.Submission, error) {
 }
 
 func submissionFields() []string { return []string{"sid", "client_secret", "token"} }
+
+// Addition reads the body of POST /account/3pid/add. What else is in it, such as
+// "auth", is for whoever authenticates the user.
+func Addition(body []byte) (a verify.Addition, err error) {
+	err = texts(body, []string{"sid", "client_secret"}, &a.SID, &a.ClientSecret)
+	return a, err
+}
+
+// Removal reads the body of POST /account/3pid/delete. id_server is not used: no
+// number is bound to an identity server here.
+func Removal(body []byte) (r verify.Removal, err error) {
+	err = texts(body, []string{"medium", "address"}, &r.Medium, &r.Address)
+	return r, err
+}
+
+// texts reads the fields of a body, all of them strings and required.
+func texts(body []byte, names []string, into ...*string) error {
+	o, err := parseObject(body)
+	if err != nil {
+		return err
+	}
+	if err := o.require(names...); err != nil {
+		return err
+	}
+	for i, name := range names {
+		if *into[i], err = o.text(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}

@@ -1,0 +1,277 @@
+package verify
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"strings"
+
+	"example.com/threepid/store"
+)
+
+const (
+	// MediumMSISDN is how the Matrix specification calls phone numbers among
+	// third-party identifiers.
+	MediumMSISDN = "msisdn"
+
+	// MaxUserIDLength is in bytes; stores keep no more.
+	MaxUserIDLength = 255
+
+	maxMSISDNLength = 20 // digits; stores keep no more
+	releaseTries    = 3
+)
+
+// Addition asks that the number of a validated session be put on an account.
+type Addition struct {
+	SID          string
+	ClientSecret string
+}
+
+// Removal asks that a number be taken from an account.
+type Removal struct {
+	Medium  string
+	Address string // as in the account's list: E.164 without the plus sign
+}
+
+// Add puts the number of a validated session on the user's account.
+//
+// First the validation is taken for this user, as Redeem takes it and against
+// Redeem and everybody else at once; then the number is associated, of which the
+// store's unique index decides. So no validation serves two accounts, and no
+// number is on two. Should all end in between, the hold tells whose the validation
+// is: the same user's retry goes on from there. When the number is on the account
+// the hold is spent: who deletes the number, or has it released, proves it anew.
+func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.active.Done()
+	watch := s.startWatch()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+
+	h, claim, err := s.take(ctx, userID, a)
+	switch {
+	case errors.Is(err, ErrNoSession):
+		watch.even() // whether the sid or the client_secret was wrong is not told
+		return errNotProved()
+	case errors.Is(err, ErrNotValidated), errors.Is(err, ErrExpired):
+		return errNotProved()
+	case err != nil:
+		return err
+	case claim == spent:
+		return s.expectOwner(ctx, userID, h.sess.MSISDN)
+	}
+	err = s.Accounts.Associate(ctx, store.Association{
+		UserID: userID, MSISDN: h.sess.MSISDN, ValidatedAt: h.sess.ValidatedAt, AddedAt: s.now(),
+	})
+	if errors.Is(err, store.ErrInUse) {
+		return errInUse()
+	}
+	if err != nil {
+		return fmt.Errorf("threepid: add the number to the account: %w", err)
+	}
+	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", Mask(h.sess.MSISDN))
+	return s.spend(ctx, userID, h)
+}
+
+// claimOn is what a user has of a validation.
+type claimOn int
+
+const (
+	vacant claimOn = iota // nobody has taken it
+	held                  // this user has, and may associate the number
+	spent                 // this user has, and the number was associated; or the host took it
+)
+
+// hold is a session and who took its validation for an account.
+type hold struct {
+	sess   store.Session
+	bucket store.Bucket
+}
+
+// loadHold loads the session with that sid and secret, and its hold. The nonce
+// tells one validation of a session from the next: each has a hold of its own.
+func (s *Service) loadHold(tx store.Tx, a Addition) (h hold, err error) {
+	if h.sess, err = s.find(tx, a.SID, a.ClientSecret); err != nil {
+		return h, err
+	}
+	key := store.BucketKey("adder", h.sess.SID, hex.EncodeToString(h.sess.Nonce))
+	buckets, err := tx.Buckets([]store.Key{key})
+	if err != nil {
+		return h, err
+	}
+	h.bucket = buckets[0]
+	return h, nil
+}
+
+// claim is what the user has of the validation, or why he has nothing.
+func (h hold) claim(userID string, now int64) (claimOn, error) {
+	switch state := h.bucket.State; {
+	case expired(h.sess, now):
+		return 0, ErrExpired
+	case state == holder(held, userID):
+		return held, nil
+	case state == holder(spent, userID), state == "" && h.sess.RedeemedAt != 0:
+		return spent, nil
+	case state != "":
+		return 0, errInUse() // another account is being given it, or was
+	}
+	if err := validity(h.sess, now); err != nil {
+		return 0, err
+	}
+	if h.sess.Purpose != store.PurposeAdd {
+		return 0, ErrNotValidated // the text said that the code was for something else
+	}
+	return vacant, nil
+}
+
+// holder is the state of a hold. A digest has one length whatever the user's ID,
+// and is UTF-8.
+func holder(c claimOn, userID string) string {
+	digest := sha256.Sum256([]byte(userID))
+	return fmt.Sprintf("%d %x", c, digest)
+}
+
+// take takes the validation for the user. Refusals and what the user has taken
+// before are answered without the write lock.
+func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, c claimOn, err error) {
+	look := func(tx store.Tx) error {
+		if h, err = s.loadHold(tx, a); err == nil {
+			c, err = h.claim(userID, s.now())
+		}
+		return err
+	}
+	if err := s.Store.View(ctx, look); err != nil || c != vacant {
+		return h, c, err
+	}
+	err = s.Store.Update(ctx, func(tx store.Tx) error {
+		if err := look(tx); err != nil || c != vacant {
+			return err // overtaken by another request
+		}
+		h.sess.RedeemedAt = s.now()
+		h.bucket.State, h.bucket.ExpiresAt = holder(held, userID), h.sess.ExpiresAt
+		return errors.Join(tx.PutSession(h.sess), tx.PutBuckets([]store.Bucket{h.bucket}))
+	})
+	return h, c, err
+}
+
+// spend records that the number of a hold is on the account.
+func (s *Service) spend(ctx context.Context, userID string, h hold) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error {
+		buckets, err := tx.Buckets([]store.Key{h.bucket.Key})
+		if err != nil {
+			return err
+		}
+		buckets[0].State, buckets[0].ExpiresAt = holder(spent, userID), h.sess.ExpiresAt
+		return tx.PutBuckets(buckets)
+	})
+}
+
+// expectOwner tells whether the number is still where a spent validation put it.
+func (s *Service) expectOwner(ctx context.Context, userID, msisdn string) error {
+	owner, err := s.Accounts.Owner(ctx, msisdn)
+	switch {
+	case err == nil && owner == userID:
+		return nil
+	case err == nil, errors.Is(err, store.ErrNotFound):
+		return errNotProved()
+	default:
+		return fmt.Errorf("threepid: look up the number's account: %w", err)
+	}
+}
+
+// Numbers returns the user's numbers, oldest association first.
+func (s *Service) Numbers(ctx context.Context, userID string) ([]store.Association, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.active.Done()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	list, err := s.Accounts.List(ctx, userID)
+	if err != nil {
+		return nil, fmt.Errorf("threepid: list the account's numbers: %w", err)
+	}
+	return list, nil
+}
+
+// Remove takes a number from the user's account. That it is not there, or on
+// another account, is no error: afterwards it is not on this one.
+func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.active.Done()
+	if r.Medium != MediumMSISDN {
+		return Errorf(InvalidParam, "medium must be %s: no other is kept here", MediumMSISDN)
+	}
+	if !isMSISDN(r.Address) {
+		return Errorf(InvalidParam, "address must be a phone number as the account's list has it: digits, without a plus sign")
+	}
+	if s.Conceal {
+		defer s.startWatch().even()
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err := s.Accounts.Dissociate(ctx, userID, r.Address)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return nil
+	case err != nil:
+		return fmt.Errorf("threepid: remove the number from the account: %w", err)
+	}
+	s.Logger.Info("threepid: number removed from an account", "number", Mask(r.Address))
+	return nil
+}
+
+// Release takes a number, in E.164, from whichever account has it, or returns
+// ErrNoAccount.
+func (s *Service) Release(ctx context.Context, number string) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.active.Done()
+	n, err := ParseNumber(number, "", false)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	for range releaseTries {
+		owner, err := s.Accounts.Owner(ctx, n.MSISDN)
+		if errors.Is(err, store.ErrNotFound) {
+			return ErrNoAccount
+		}
+		if err == nil {
+			err = s.Accounts.Dissociate(ctx, owner, n.MSISDN)
+		}
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			continue // it went elsewhere meanwhile
+		case err != nil:
+			return fmt.Errorf("threepid: release a number: %w", err)
+		}
+		s.Logger.Info("threepid: number released from its account", "number", Mask(n.MSISDN))
+		return nil
+	}
+	return errors.New("threepid: release a number: its account keeps changing")
+}
+
+// isMSISDN tells whether s could be a number as it is stored. That it be a
+// possible one is not asked: what is stored must be removable.
+func isMSISDN(s string) bool {
+	return s != "" && len(s) <= maxMSISDNLength && s[0] != '0' && strings.Trim(s, "0123456789") == ""
+}
+
+func errInUse() error {
+	// A client in the field matches this very text.
+	return Errorf(InUse, "MSISDN is already in use")
+}
+
+func errNotProved() error {
+	return Errorf(AuthFailed, "No confirmed phone number belongs to that sid and client_secret. "+
+		"Ask for a code to add the number, submit it, and try again.")
+}
