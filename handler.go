@@ -412,16 +412,16 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_TOKEN_INCORRECT"
 	case verify.SessionExpired:
 		return http.StatusBadRequest, "M_SESSION_EXPIRED"
+	case verify.ServerNotTrusted:
+		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
+	case verify.CheckFailed:
+		return http.StatusBadGateway, "M_UNKNOWN"
 	case verify.MissingToken:
 		return http.StatusUnauthorized, "M_MISSING_TOKEN"
 	case verify.UnknownToken:
 		return http.StatusUnauthorized, "M_UNKNOWN_TOKEN"
 	case verify.AuthFailed:
 		return http.StatusBadRequest, "M_THREEPID_AUTH_FAILED"
-	case verify.ServerNotTrusted:
-		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
-	case verify.CheckFailed:
-		return http.StatusBadGateway, "M_UNKNOWN"
 	}
 	return http.StatusInternalServerError, "M_UNKNOWN"
 }

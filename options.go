@@ -80,6 +80,12 @@ type Options struct {
 	// Default: the store, if it is a store.Accounts, as those of this module are.
 	Accounts store.Accounts
 
+	// Delegate texts and checks the codes in place of the sender, which may then
+	// be nil and is not used; Brand and TokenDigits are then not used either. It cannot
+	// be had with ConcealAccounts, for which the text must be ours.
+	// Default: the code is ours, and the sender texts it.
+	Delegate delegate.Service
+
 	// Authenticate says whose account a request is for: his ID, of at most 255
 	// bytes, or ErrMissingToken or ErrUnknownToken, which are answered with 401.
 	// An empty ID counts as ErrMissingToken. Any other error is logged and
@@ -92,12 +98,6 @@ type Options struct {
 	//
 	// Default: none, and the endpoints of an account's list are not mounted.
 	Authenticate func(*gin.Context) (userID string, err error)
-
-	// Delegate texts and checks the codes in place of the sender, which may then
-	// be nil and is not used; Brand and TokenDigits are then not used either. It cannot
-	// be had with ConcealAccounts, for which the text must be ours.
-	// Default: the code is ours, and the sender texts it.
-	Delegate delegate.Service
 
 	// Limits bound the texts and the wrong codes. Default: see Limits.
 	Limits Limits

@@ -67,9 +67,9 @@ func testTextsInTheReadersLanguage(t *testing.T, open opener) {
 		{free, addPath, "ko", "123456 is your Example code."},
 		{free, regPath, "pt-BR", "123456 é o seu código Example."},
 		{taken, pwdPath, "en-US", "123456 is your Example code to reset your password. Do not share it."},
-		{taken, pwdPath, "fr", "123456 est votre code Example pour réinitialiser votre mot de passe. Ne le communiquez à personne."},
+		{taken, pwdPath, "fr", "123456 est votre code Example pour réinitialiser votre mot de passe. Ne communiquez ce code à personne."},
 		{taken, pwdPath, "ar-EG", "123456 رمز Example لإعادة تعيين كلمة المرور. لا تشاركه."},
-		{taken, addPath, "uk", "Номер уже є в Example. Видаліть його там. Не ви? Ігноруйте."},
+		{taken, addPath, "uk", "Номер уже в акаунті Example. Відв’яжіть його. Не ви? Ігноруйте."},
 		{taken, regPath, "zh-CN", "此号码已注册 Example 账号，请直接登录或重置密码。如非本人操作，请忽略。"},
 		{free, pwdPath, "pl", "Example: Nie ma konta z tym numerem telefonu, dlatego niczego nie zmieniono. To nie Ty? Zignoruj ten SMS."},
 	} {
@@ -175,7 +175,7 @@ func testPageInTheReadersLanguage(t *testing.T, open opener) {
 			"Dieser Code stimmt nicht, und das war der letzte Versuch. Fordere einen neuen Code an.",
 			"Dieser Code ist nicht mehr gültig. Fordere einen neuen an.",
 			"Dieser Link ist ungültig. Fordere einen neuen Code an.",
-			"Dieser Link ist unvollständig. Öffne ihn ganz oder fordere einen neuen Code an.",
+			"Dieser Link ist unvollständig. Öffne den ganzen Link oder fordere einen neuen Code an.",
 		},
 		"ar": {
 			"تم تأكيد رقم هاتفك. يمكنك إغلاق هذه الصفحة والعودة إلى حيث كنت.",

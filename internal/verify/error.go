@@ -25,11 +25,11 @@ const (
 	SendFailed                          // no SMS left; another try may work
 	TokenIncorrect                      // the token is not the one texted
 	SessionExpired                      // too late, or too many wrong tokens
+	ServerNotTrusted                    // the client names an identity server that is not ours
+	CheckFailed                         // the service that checks tokens did not tell
 	MissingToken                        // nobody is logged in
 	UnknownToken                        // whoever was is no longer
 	AuthFailed                          // no validation allows to add the number
-	ServerNotTrusted                    // the client names an identity server that is not ours
-	CheckFailed                         // the service that checks tokens did not tell
 )
 
 // Error is what a request is refused with. Message is a sentence for a person
