@@ -154,6 +154,46 @@ func ExamplePlugin_Validated() {
 	// map[name:alice]
 }
 
+// ExampleRegister_authenticate serves the list of an account's numbers.
+func ExampleRegister_authenticate() {
+	sessions := map[string]string{"alices-token": "alice"} // yours
+	texts := smstest.New()
+	router := gin.New()
+	plugin, err := threepid.Register(router, memstore.New(), texts, threepid.Options{
+		PublicURL: "https://example.org", Logger: slogDiscard(),
+		Authenticate: func(c *gin.Context) (string, error) {
+			token, found := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
+			if !found {
+				return "", threepid.ErrMissingToken
+			}
+			name, known := sessions[token]
+			if !known {
+				return "", threepid.ErrUnknownToken
+			}
+			return name, nil
+		},
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = plugin.Close() }()
+
+	sid := validate(router, texts, "/_api/client/v3/account/3pid/msisdn/requestToken")
+	add := fmt.Sprintf(`{"sid":%q,"client_secret":"s3cret"}`, sid)
+	for _, token := range []string{"", "Bearer stolen", "Bearer alices-token"} {
+		r := httptest.NewRequest(http.MethodPost, "/_api/client/v3/account/3pid/add", strings.NewReader(add))
+		r.Header.Set("Authorization", token)
+		w := httptest.NewRecorder()
+		router.ServeHTTP(w, r)
+		fmt.Println(w.Code, w.Body)
+	}
+	// Output:
+	// 401 {"errcode":"M_MISSING_TOKEN","error":"Log in first: the request has no access token"}
+	// 401 {"errcode":"M_UNKNOWN_TOKEN","error":"You are not logged in any more. Log in again."}
+	// 200 {}
+}
+
 // ExampleRegister_sender texts through a provider that this module does not know.
 func ExampleRegister_sender() {
 	text := func(_ context.Context, to, body, _ string) error { // your provider's library

@@ -134,9 +134,8 @@ func sentence(p texts.Page, err error) string {
 	case verify.Limited:
 		return strings.ReplaceAll(p.Limited, "{wait}", span(p, refusal.RetryAfter))
 	case verify.TooLarge, verify.NotJSON, verify.BadJSON, verify.Denied, verify.InUse, verify.NotAssociated,
-		verify.DestinationRejected, verify.SendFailed, verify.ServerNotTrusted, // of requestToken, or of a body
-		verify.MissingToken, verify.UnknownToken, verify.AuthFailed, // of an account
-		verify.CheckFailed:
+		verify.DestinationRejected, verify.SendFailed, verify.ServerNotTrusted, verify.MissingToken, verify.UnknownToken, verify.AuthFailed,
+		verify.CheckFailed: // of other endpoints, of a body, or on our side
 	}
 	return p.Failed
 }
