@@ -17,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid/internal/page"
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/internal/wire"
 	"example.com/threepid/store"
@@ -30,6 +31,7 @@ type handler struct {
 	service *verify.Service
 	opts    Options
 	page    *page.Page
+	texts   *texts.Catalog
 	path    string // the whole path before an endpoint
 
 	forwarded *sync.Once
@@ -209,6 +211,7 @@ func (h *handler) requestToken(purpose store.Purpose) gin.HandlerFunc {
 			return
 		}
 		request.Client, request.Header = h.client(c), c.Request.Header
+		request.AcceptLanguage = c.GetHeader("Accept-Language")
 		receipt, err := h.service.Request(c.Request.Context(), request)
 		if err != nil {
 			h.refuse(c, err)
@@ -280,17 +283,16 @@ func (h *handler) submitGet(c *gin.Context) {
 	c.Redirect(http.StatusFound, nextLink)
 }
 
-// show answers with a page for a person.
+// show answers with a page for a person, in a language of theirs.
 func (h *handler) show(c *gin.Context, err error) {
-	status, body := h.answer(c, err)
+	status, _ := h.answer(c, err)
+	words := h.words(c)
 	c.Header("Content-Security-Policy", h.page.Policy())
 	c.Header("Content-Type", "text/html; charset=utf-8")
+	c.Header("Content-Language", words.Language)
+	c.Writer.Header().Add("Vary", "Accept-Language")
 	c.Status(status)
-	message := body.Error
-	if err == nil {
-		message = "Your phone number is confirmed. You can close this page and go back to where you came from."
-	}
-	if err := h.page.Render(c.Writer, err == nil, message); err != nil {
+	if err := h.page.Render(c.Writer, words, err == nil, sentence(words, err)); err != nil {
 		h.opts.Logger.Warn("threepid: cannot send a page", "error", err)
 	}
 }
@@ -301,7 +303,9 @@ func (h *handler) client(c *gin.Context) string {
 		return h.opts.Client(c)
 	}
 	client := c.ClientIP()
-	if client == "" || client == c.RemoteIP() && c.GetHeader("X-Forwarded-For") != "" {
+	// A client on the proxy's own machine has the proxy's address, and rightly so.
+	first, _, _ := strings.Cut(c.GetHeader("X-Forwarded-For"), ",")
+	if client == "" || first != "" && client == c.RemoteIP() && strings.TrimSpace(first) != client {
 		h.forwarded.Do(func() {
 			h.opts.Logger.Warn("threepid: a request has come through a proxy that the router was not told of (SetTrustedProxies), "+
 				"or pretends to: all clients behind that proxy share one's limits", "proxy", c.Request.RemoteAddr)
@@ -408,6 +412,10 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_TOKEN_INCORRECT"
 	case verify.SessionExpired:
 		return http.StatusBadRequest, "M_SESSION_EXPIRED"
+	case verify.ServerNotTrusted:
+		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
+	case verify.CheckFailed:
+		return http.StatusBadGateway, "M_UNKNOWN"
 	case verify.MissingToken:
 		return http.StatusUnauthorized, "M_MISSING_TOKEN"
 	case verify.UnknownToken:

@@ -59,8 +59,15 @@ type Limits struct {
 	// all texts, whatever their cost may be. Default: none.
 	Country, All []Limit
 
+	// Failed limits the texts that one client asked for and that did not leave,
+	// and, for one client and for one number, further tries of texts that may
+	// have left. They cost nothing in the scopes above, but each is a call to the
+	// provider.
+	// Default: 20, then one a minute.
+	Failed []Limit
+
 	// WrongCodes limits the wrong codes for one number, whichever session they
-	// are for; the right one clears them. Default: 20, then one in 30 minutes.
+	// are for; the right one clears them. Default: 40, then one in 30 minutes.
 	WrongCodes []Limit
 
 	// WrongCodesClient limits those that one client submits for one number. It
@@ -93,7 +100,8 @@ func (l Limits) withDefaults() Limits {
 		{&l.Client, []Limit{{Burst: 20, Per: minute}, {Burst: 50, Per: 20 * minute}}},
 		{&l.BlockClient, []Limit{{Burst: 10, Per: 10 * minute}}},
 		{&l.Block, []Limit{{Burst: 20, Per: 5 * minute}}},
-		{&l.WrongCodes, []Limit{{Burst: 20, Per: 30 * minute}}},
+		{&l.Failed, []Limit{{Burst: 20, Per: minute}}},
+		{&l.WrongCodes, []Limit{{Burst: 40, Per: 30 * minute}}},
 		{&l.WrongCodesClient, []Limit{{Burst: 15, Per: 12 * hour}}},
 		{&l.Submits, []Limit{{Burst: 30, Per: minute}}},
 	} {
@@ -119,7 +127,7 @@ func (l Limits) check() error {
 	var errs []error
 	for name, limits := range map[string][]Limit{
 		"Number": l.Number, "NumberClient": l.NumberClient, "Client": l.Client, "BlockClient": l.BlockClient, "Block": l.Block,
-		"Country": l.Country, "All": l.All, "WrongCodes": l.WrongCodes, "WrongCodesClient": l.WrongCodesClient, "Submits": l.Submits,
+		"Country": l.Country, "All": l.All, "Failed": l.Failed, "WrongCodes": l.WrongCodes, "WrongCodesClient": l.WrongCodesClient, "Submits": l.Submits,
 	} {
 		for _, limit := range limits {
 			if limit.Burst < 1 || limit.Per < time.Second || limit.Per > longestLimit/time.Duration(limit.Burst) {
@@ -146,7 +154,7 @@ func (l Limits) rules() verify.Limits {
 	}
 	return verify.Limits{
 		Number: scope(l.Number), NumberClient: scope(l.NumberClient), Client: scope(l.Client),
-		BlockClient: scope(l.BlockClient), Block: scope(l.Block), Country: scope(l.Country), All: scope(l.All),
+		BlockClient: scope(l.BlockClient), Block: scope(l.Block), Country: scope(l.Country), All: scope(l.All), Failed: scope(l.Failed),
 		Wrong: scope(l.WrongCodes), WrongClient: scope(l.WrongCodesClient), Submit: scope(l.Submits), WrongMost: l.MostWrongCodes,
 	}
 }
@@ -157,7 +165,8 @@ func (l Limits) rules() verify.Limits {
 // those of them that validated, over a sliding window in the store. While a block
 // or country is closed, requests for its numbers are answered 429; but a closed
 // country stays open to clients of which no other number is unconfirmed that they
-// asked for in the last day, since nearly all honest people are such a client.
+// asked for in the last day, since nearly all honest people are such a client;
+// unless these hardly ever confirm either.
 //
 // A block is also closed after eight numbers in ten minutes that lie side by side
 // and did not validate. What one client asks for counts as four numbers an hour
@@ -217,10 +226,10 @@ func (g Guard) withDefaults() Guard {
 }
 
 func (g Guard) check() error {
-	const hundred = 100
+	const hundred, million = 100, 1_000_000
 	var errs []error
-	if g.MinNumbers < 1 || g.MinPercent < 1 || g.MinPercent > hundred {
-		errs = append(errs, fmt.Errorf("threepid: Options.Guard: MinNumbers must be 1 or more and MinPercent 1 to 100, not %d and %d",
+	if g.MinNumbers < 1 || g.MinNumbers > million || g.MinPercent < 1 || g.MinPercent > hundred {
+		errs = append(errs, fmt.Errorf("threepid: Options.Guard: MinNumbers must be 1 to 1,000,000 and MinPercent 1 to 100, not %d and %d",
 			g.MinNumbers, g.MinPercent))
 	}
 	if g.Window < 5*time.Minute || g.Window > 24*time.Hour {

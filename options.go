@@ -17,6 +17,8 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"example.com/threepid/delegate"
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/store"
 )
@@ -78,6 +80,12 @@ type Options struct {
 	// Default: the store, if it is a store.Accounts, as those of this module are.
 	Accounts store.Accounts
 
+	// Delegate texts and checks the codes in place of the sender, which may then
+	// be nil and is not used; Brand and TokenDigits are then not used either. It cannot
+	// be had with ConcealAccounts, for which the text must be ours.
+	// Default: the code is ours, and the sender texts it.
+	Delegate delegate.Service
+
 	// Authenticate says whose account a request is for: his ID, of at most 255
 	// bytes, or ErrMissingToken or ErrUnknownToken, which are answered with 401.
 	// An empty ID counts as ErrMissingToken. Any other error is logged and
@@ -118,8 +126,31 @@ type Options struct {
 	TestNumbers []TestNumber
 
 	// Brand is who the text message says the code is for: "123456 is your
-	// Example code." At most 40 characters. Default: "verification".
+	// Example code." At most 40 characters.
+	// Default: none, "123456 is your verification code."
 	Brand string
+
+	// Language is that of texts and page for whoever wants none that there is,
+	// or does not say: a BCP 47 tag of a language that is built in
+	// (docs/TEXTS.md) or in Texts. Default "en".
+	Language string
+
+	// Texts replace built-in texts, or add languages, by BCP 47 tag. Which one a
+	// client gets, its Accept-Language says. Register refuses wrong ones, and
+	// warns of those that take more than one SMS.
+	// Default: those that are built in.
+	Texts map[string]Texts
+
+	// WebOTPDomain has texts with a code end in a line such as
+	// "@example.com #123456", so that browsers fill it in on that site and on no
+	// other: https://wicg.github.io/sms-one-time-codes/. A host name in lower
+	// case, nothing else. Default: none.
+	WebOTPDomain string
+
+	// AndroidAppHash has texts with a code end in a line with this hash, by
+	// which Android's SMS Retriever gives them to your app: 11 characters. With
+	// a WebOTPDomain it is the last line but one. Default: none.
+	AndroidAppHash string
 
 	// RequireValidNumbers refuses numbers that have a possible length but lie
 	// in no range that is assigned. Default: possible is enough.
@@ -177,7 +208,7 @@ type Options struct {
 // wrong. It changes nothing that the caller can see.
 func (o Options) complete(st store.Store) (Options, error) {
 	orDefault(&o.BasePath, defaultBasePath)
-	orDefault(&o.Brand, "verification")
+	orDefault(&o.Language, texts.English)
 	orDefault(&o.TokenDigits, defaultTokenDigits)
 	orDefault(&o.TokenLifetime, defaultTokenLifetime)
 	orDefault(&o.SessionLifetime, defaultSessionLifetime)
@@ -188,6 +219,9 @@ func (o Options) complete(st store.Store) (Options, error) {
 	}
 	if o.Now == nil {
 		o.Now = time.Now
+	}
+	if isNil(o.Delegate) {
+		o.Delegate = nil
 	}
 	if isNil(o.Random) {
 		o.Random = rand.Reader
@@ -211,7 +245,7 @@ func (o Options) complete(st store.Store) (Options, error) {
 		o.NextLinkHosts[i] = strings.ToLower(host)
 	}
 	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
-	return o, errors.Join(o.checkNames(), o.checkSpans(),
+	return o, errors.Join(o.checkNames(), o.checkSpans(), o.checkEnds(),
 		o.Limits.check(), o.Guard.check(), o.Policy.check(), checkTestNumbers(o.TestNumbers, o.TokenDigits))
 }
 
@@ -224,6 +258,10 @@ func (o Options) mountsAccount() bool {
 // checkNames checks what is made of letters.
 func (o Options) checkNames() error {
 	var errs []error
+	if o.Delegate != nil && o.ConcealAccounts {
+		errs = append(errs, errors.New("threepid: Options.ConcealAccounts cannot be had with a Delegate: "+
+			"who owns a number must be texted something else than a code, and the texts are the service's"))
+	}
 	errs = append(errs, checkBasePath(o.BasePath), checkPublicURL(o.PublicURL))
 	for _, e := range o.Omit {
 		if !slices.Contains(endpoints(), e) {

@@ -27,6 +27,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid/internal/page"
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
@@ -57,6 +58,7 @@ type Plugin struct {
 	service *verify.Service
 	opts    Options
 	page    *page.Page
+	texts   *texts.Catalog
 
 	forwarded sync.Once // for the warning about a proxy that is not trusted
 }
@@ -64,6 +66,8 @@ type Plugin struct {
 // Register mounts the endpoints on router, which may be a *gin.Engine or one of
 // its groups, and starts deleting expired sessions in the background. Middleware
 // that the router has by then runs before the endpoints.
+//
+// The sender may be nil if there is an Options.Delegate.
 //
 // The store and the sender stay the host's: close the store after the plugin.
 // Register returns an error, and serves nothing, when an argument is nil, an
@@ -74,10 +78,15 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 		return nil, errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
 	case isNil(st):
 		return nil, errors.New("threepid: the store is nil; open one with store/sqlite, or pass gormstore.New(db)")
-	case isNil(sender):
-		return nil, errors.New("threepid: the sender is nil; pass sms/console for development, or your provider's")
+	case isNil(sender) && isNil(opts.Delegate):
+		return nil, errors.New("threepid: the sender is nil, and there is no Options.Delegate; " +
+			"pass sms/console for development, or your provider's")
 	}
 	opts, err := opts.complete(st)
+	if err != nil {
+		return nil, err
+	}
+	catalog, err := opts.catalog()
 	if err != nil {
 		return nil, err
 	}
@@ -85,12 +94,13 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 	if err != nil {
 		return nil, err
 	}
-	p := &Plugin{opts: opts, page: human, service: verify.New(opts.config(st, sender))}
+	p := &Plugin{opts: opts, page: human, texts: catalog, service: verify.New(opts.config(st, sender, catalog))}
 	if err := p.Mount(router, opts.BasePath); err != nil {
 		p.service.Close()
 		return nil, err
 	}
 	opts.warn(router)
+	opts.warnOfLongTexts(catalog)
 	p.service.Start()
 	return p, nil
 }
@@ -112,7 +122,7 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 		prefix = strings.TrimRight(group.BasePath(), "/")
 	}
 	basePath = strings.TrimRight(basePath, "/") // "/" alone mounts at the root
-	h := &handler{service: p.service, opts: p.opts, page: p.page, path: prefix + basePath, forwarded: &p.forwarded}
+	h := &handler{service: p.service, opts: p.opts, page: p.page, texts: p.texts, path: prefix + basePath, forwarded: &p.forwarded}
 	return h.mount(router, basePath)
 }
 

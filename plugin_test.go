@@ -22,6 +22,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/delegate/identityserver"
 	"example.com/threepid/internal/plugintest"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
@@ -128,6 +129,11 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 	t.Parallel()
 	var noRouter *gin.Engine
 	var noStore *memstore.Store
+	var noDelegate *identityserver.Service
+	someDelegate, err := identityserver.New(identityserver.Options{BaseURL: "https://id.example.org", AccessToken: "secret"})
+	if err != nil {
+		t.Fatal(err)
+	}
 	rows := []struct {
 		name   string
 		router gin.IRouter
@@ -142,6 +148,8 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"nil store in an interface", gin.New(), noStore, smstest.New(), threepid.Options{}, "store is nil"},
 		{"no sender", gin.New(), memstore.New(), nil, threepid.Options{}, "sender is nil"},
 		{"nil function", gin.New(), memstore.New(), sms.Func(nil), threepid.Options{}, "sender is nil"},
+		{"no sender, and a nil delegate in an interface", gin.New(), memstore.New(), nil, threepid.Options{Delegate: noDelegate}, "sender is nil"},
+		{"a delegate and concealment", gin.New(), memstore.New(), nil, threepid.Options{Delegate: someDelegate, ConcealAccounts: true}, "ConcealAccounts"},
 		{"no accounts", gin.New(), struct{ store.Store }{memstore.New()}, smstest.New(), threepid.Options{}, "Options.Accounts"},
 		{"base path without slash", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "api"}, "base path"},
 		{"base path with one at its end", gin.New(), memstore.New(), smstest.New(), threepid.Options{BasePath: "/api/"}, "base path"},
@@ -155,6 +163,23 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"session shorter than token", gin.New(), memstore.New(), smstest.New(), threepid.Options{SessionLifetime: time.Minute}, "SessionLifetime"},
 		{"send timeout too long", gin.New(), memstore.New(), smstest.New(), threepid.Options{SendTimeout: time.Hour}, "SendTimeout"},
 		{"brand of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Brand: "a\nb"}, "Brand"},
+		{"language that is none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Language: "german"}, "Options.Language"},
+		{"language without texts", gin.New(), memstore.New(), smstest.New(), threepid.Options{Language: "ko"}, "Options.Texts"},
+		{"texts in no language", gin.New(), memstore.New(), smstest.New(), threepid.Options{Texts: map[string]threepid.Texts{"x": {}}}, `Options.Texts["x"]`},
+		{"text without a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Password: "Passwort"}), `Options.Texts["de"].Password`},
+		{"notice with a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Unknown: "{{.Token}}"}), `Options.Texts["de"].Unknown`},
+		{"text of another field", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Add: "{{.Token}} {{.Number}}"}), `Options.Texts["de"].Add`},
+		{"WebOTP with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "https://example.com"}, "WebOTPDomain"},
+		{"WebOTP with a port", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com:443"}, "WebOTPDomain"},
+		{"WebOTP with a space", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com #1"}, "WebOTPDomain"},
+		{"WebOTP of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com\n"}, "WebOTPDomain"},
+		{"WebOTP not in ASCII", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "exämple.com"}, "WebOTPDomain"},
+		{"WebOTP in upper case", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "Example.com"}, "WebOTPDomain"},
+		{"WebOTP for an address", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "127.0.0.1"}, "WebOTPDomain"},
+		{"WebOTP with an end", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com."}, "WebOTPDomain"},
+		{"hash of ten characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA+9qCX9VS"}, "AndroidAppHash"},
+		{"hash of other characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA-9qCX9VSu"}, "AndroidAppHash"},
+		{"hash with a line feed", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA+9qCX9VSu\n"}, "AndroidAppHash"},
 		{"unknown endpoint", gin.New(), memstore.New(), smstest.New(), threepid.Options{Omit: []threepid.Endpoint{"/x"}}, "Omit"},
 		{"country in lower case", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{AllowCountries: []string{"gb"}}}, "AllowCountries"},
 		{"country unknown", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyCountries: []string{"ZZ"}}}, "DenyCountries"},
@@ -168,6 +193,19 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"test number's code of letters", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 12345x"), "6 digits"},
 		{"test number's code of another script", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 ٠٠٠"), "6 digits"},
 		{"test number twice", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 123456", "+447700900001 654321"), "twice"},
+		{"limit of nothing", gin.New(), memstore.New(), smstest.New(), limitOf(0, time.Minute), "Limits.Number"},
+		{"limit without end", gin.New(), memstore.New(), smstest.New(), limitOf(1, time.Millisecond), "Limits.Number"},
+		{"limit of years", gin.New(), memstore.New(), smstest.New(), limitOf(1, 1<<62), "Limits.Number"},
+		{"limit of years together", gin.New(), memstore.New(), smstest.New(), limitOf(1<<62, time.Hour), "Limits.Number"},
+		{"fewer wrong codes than none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: threepid.Limits{MostWrongCodes: -1}}, "MostWrongCodes"},
+		{"guard of fewer than no numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: -1}), "MinNumbers"},
+		{"guard of too many numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: 1 << 62}), "MinNumbers"},
+		{"guard of more than all", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinPercent: 101}), "MinPercent"},
+		{"guard that looks too short", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Window: time.Second}), "Window"},
+		{"guard that looks too far", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Window: 25 * time.Hour}), "Window"},
+		{"guard that closes too short", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{CloseFirst: time.Second}), "CloseFirst"},
+		{"guard that closes less at most", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{CloseMost: time.Minute}), "CloseMost"},
+		{"guard that allows what is none", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Allow: []string{"44"}}), "Guard.Allow"},
 		{"next link host with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{NextLinkHosts: []string{"https://a"}}, "NextLinkHosts"},
 	}
 	for _, row := range rows {
@@ -185,6 +223,10 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 	}
 }
 
+func inGerman(t threepid.Texts) threepid.Options {
+	return threepid.Options{Texts: map[string]threepid.Texts{"de": t}}
+}
+
 // testNumbers are options with test numbers, each given as "number code".
 func testNumbers(list ...string) threepid.Options {
 	var o threepid.Options
@@ -194,6 +236,12 @@ func testNumbers(list ...string) threepid.Options {
 	}
 	return o
 }
+
+func limitOf(burst int, per time.Duration) threepid.Options {
+	return threepid.Options{Limits: threepid.Limits{Number: []threepid.Limit{{Burst: burst, Per: per}}}}
+}
+
+func guardOf(g threepid.Guard) threepid.Options { return threepid.Options{Guard: g} }
 
 func TestRegisterRefusesARouteTheHostHas(t *testing.T) {
 	t.Parallel()
@@ -304,7 +352,7 @@ func TestRowsTellNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		found = found || bytes.Contains(data, []byte(asked.SID))
-		for _, s := range []string{secret, token} {
+		for _, s := range []string{secret, token, "192.0.2.1"} { // httptest's client
 			for _, spelled := range [][]byte{
 				[]byte(s), []byte(hex.EncodeToString([]byte(s))), []byte(base64.RawStdEncoding.EncodeToString([]byte(s))),
 			} {

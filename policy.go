@@ -44,7 +44,8 @@ type Policy struct {
 	RefuseFixedLines bool
 
 	// AllowServiceNumbers texts also premium rate, shared cost and toll-free
-	// numbers, pagers, voicemail and company (UAN) numbers. Default: refused.
+	// numbers, pagers, voicemail, company (UAN) and personal numbers, which are
+	// forwarded at a price: +44 70 for one. Default: refused.
 	AllowServiceNumbers bool
 
 	// Approve is asked last before each request goes on, also for retries, for a
@@ -103,7 +104,7 @@ func (p Policy) rules() verify.Policy {
 	if !p.AllowServiceNumbers {
 		rules.RefuseKinds = []phonenumbers.PhoneNumberType{
 			phonenumbers.PREMIUM_RATE, phonenumbers.SHARED_COST, phonenumbers.TOLL_FREE,
-			phonenumbers.PAGER, phonenumbers.VOICEMAIL, phonenumbers.UAN,
+			phonenumbers.PAGER, phonenumbers.VOICEMAIL, phonenumbers.UAN, phonenumbers.PERSONAL_NUMBER,
 		}
 	}
 	if p.RefuseFixedLines {

@@ -1,18 +1,19 @@
 package threepid
 
 import (
-	"fmt"
 	"net/http"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
 
 // config is what the domain is given of the options.
-func (o Options) config(st store.Store, sender sms.Sender) verify.Config {
+func (o Options) config(st store.Store, sender sms.Sender, catalog *texts.Catalog) verify.Config {
 	c := verify.Config{
 		Store:           st,
 		Accounts:        o.Accounts,
@@ -20,8 +21,7 @@ func (o Options) config(st store.Store, sender sms.Sender) verify.Config {
 		Logger:          o.Logger,
 		Now:             o.Now,
 		Random:          o.Random,
-		Text:            func(token string) string { return fmt.Sprintf("%s is your %s code.", token, o.Brand) },
-		DecoyText:       o.decoyText,
+		Text:            textFrom(catalog),
 		TokenDigits:     o.TokenDigits,
 		TokenLifetime:   o.TokenLifetime,
 		SessionLifetime: o.SessionLifetime,
@@ -34,24 +34,12 @@ func (o Options) config(st store.Store, sender sms.Sender) verify.Config {
 		Guard:           o.Guard.rules(),
 		Conceal:         o.ConcealAccounts,
 		TestNumbers:     testNumberRules(o.TestNumbers),
+		Delegate:        o.Delegate,
 	}
 	if tell := o.Guard.OnClosing; tell != nil {
 		c.OnClosing = func(closing verify.Closing) { tell(Closing(closing)) }
 	}
 	return c
-}
-
-// decoyText tells the owner of a number what happened and what to do instead:
-// Matrix client-server API, on requestToken of a number that is in use.
-func (o Options) decoyText(purpose store.Purpose) string {
-	switch purpose {
-	case store.PurposeRegister:
-		return fmt.Sprintf("This number already has an account (%s). Log in, or reset your password. Was it not you? Ignore this.", o.Brand)
-	case store.PurposePassword:
-		return fmt.Sprintf("No account has this number (%s), so no password was reset. Was it not you? Ignore this.", o.Brand)
-	case store.PurposeAdd:
-	}
-	return fmt.Sprintf("This number is on an account already (%s). Remove it there first. Was it not you? Ignore this.", o.Brand)
 }
 
 // warn tells at start what an operator may have overlooked.
@@ -68,11 +56,19 @@ func (o Options) warn(router gin.IRouter) {
 	}
 	for _, n := range o.TestNumbers {
 		o.Logger.Warn("threepid: a test number is validated by everybody who knows its code, and never texted",
-			"number", verify.Mask(n.Number), "until", n.Until)
+			"number", verify.Mask(n.Number), "until", until(n.Until))
 	}
 	if o.Limits.Off {
 		o.Logger.Warn("threepid: Options.Limits.Off: anybody can have any number of texts sent")
 	}
+}
+
+// until is a test number's end, for the log.
+func until(t time.Time) any {
+	if t.IsZero() {
+		return "it is taken out"
+	}
+	return t
 }
 
 // trustsEverybody tries whether the router takes a stranger's word for where a

@@ -39,6 +39,7 @@ func migrateAtOnce(t *testing.T, s server) {
 			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_buckets",
 			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
+			"ALTER TABLE threepid_sessions DROP COLUMN handle", "ALTER TABLE threepid_sessions DROP COLUMN proof",
 			"UPDATE threepid_schema SET version = 1",
 		}},
 		{"HalfWay", []string{
@@ -103,7 +104,7 @@ func expectComplete(t *testing.T, db *gorm.DB) {
 	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 2 {
 		t.Errorf("threepid_schema has %v, error %v; want version 2, once", versions, err)
 	}
-	for _, column := range []string{"decoy", "texts", "client", "client_texts"} {
+	for _, column := range []string{"decoy", "texts", "client", "client_texts", "handle", "proof"} {
 		if !db.Migrator().HasColumn("threepid_sessions", column) {
 			t.Errorf("threepid_sessions has no column %s", column)
 		}

@@ -10,7 +10,9 @@ type pump struct {
 	*world
 	number  func(i int) string
 	numbers int
+	fresh   bool // each try is from an address that was never seen
 	next    int
+	tries   int
 	texts   int // that got out
 }
 
@@ -27,7 +29,11 @@ func (p *pump) start(clients int) {
 }
 
 func (p *pump) try(client string) {
-	if p.ask(client, p.secret(), p.number(p.next), 1).status == 200 {
+	from := client
+	if p.tries++; p.fresh {
+		from = fmt.Sprintf("2001:db8:%x:%x::1", p.tries>>16, p.tries&0xffff)
+	}
+	if p.ask(from, p.secret(), p.number(p.next), 1).status == 200 {
 		p.texts++
 	}
 	p.next = (p.next + 1) % p.numbers

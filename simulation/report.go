@@ -37,6 +37,7 @@ type result struct {
 type scenario struct {
 	name   string
 	pump   func(w *world, s size) func(i int) string // nil: none
+	fresh  bool                                      // the pump has a new address for each try
 	honest bool
 }
 
@@ -45,12 +46,14 @@ func scenarios() []scenario {
 	mixed := func(_ *world, s size) func(int) string { return threeBlocks(s.numbers, 7919) }
 	wide := func(w *world, _ size) func(int) string { return w.anyBlock }
 	return []scenario{
-		{"pump over three blocks, in order", inOrder, false},
-		{"pump over three blocks, mixed", mixed, false},
-		{"pump all over the country", wide, false},
-		{"honest people", nil, true},
-		{"honest people, and a pump over three blocks", mixed, true},
-		{"honest people, and a pump all over their country", wide, true},
+		{"pump over three blocks, in order", inOrder, false, false},
+		{"pump over three blocks, mixed", mixed, false, false},
+		{"pump all over the country", wide, false, false},
+		{"pump all over the country, each time from a new address", wide, true, false},
+		{"honest people", nil, false, true},
+		{"honest people, and a pump over three blocks", mixed, false, true},
+		{"honest people, and a pump all over their country", wide, false, true},
+		{"honest people, and that pump from new addresses", wide, true, true},
 	}
 }
 
@@ -61,6 +64,7 @@ func playDay(sc scenario, s size, change func(*threepid.Options)) (result, error
 		return result{}, err
 	}
 	attacker, people := &pump{world: w, numbers: s.numbers}, &crowd{world: w}
+	attacker.fresh = sc.fresh
 	if sc.pump != nil {
 		attacker.number = sc.pump(w, s)
 		attacker.start(s.clients)

@@ -50,6 +50,19 @@ func TestPump(t *testing.T) {
 	}
 }
 
+// TestPumpFromNewAddresses has an attacker who owns a network: the guard must not
+// take each of its addresses for a person's.
+func TestPumpFromNewAddresses(t *testing.T) {
+	t.Parallel()
+	results, err := playSettings(named(t, "pump all over the country, each"), small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if defaults, limits := results[0].pumped, results[1].pumped; defaults == 0 || defaults*20 > limits {
+		t.Errorf("%d texts with defaults, %d with limits only", defaults, limits)
+	}
+}
+
 // TestHonestPeople has fewer than one in a thousand be refused.
 func TestHonestPeople(t *testing.T) {
 	t.Parallel()

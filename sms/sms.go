@@ -60,7 +60,10 @@ type Message struct {
 // nil means that the provider accepted the message. An error wraps ErrRejected,
 // ErrMisconfigured or ErrUncertain as the case may be; any other means that
 // another try may work. When it is not known whether the provider accepted, the
-// answer is an error: the try that follows carries the same ID and the same Text.
+// answer is an error: the try that follows carries the same ID. It carries the
+// same Text too if its request is the same; but the language and the purpose are the
+// request's, so that a client which asks in another one, or of another endpoint,
+// gets the same token in other words. So it is when a node has another configuration by then.
 //
 // ctx ends with the time a send may take; Send must return soon after. Errors are
 // logged, so they must hold no credential; the number and the token

@@ -175,6 +175,12 @@ type Session struct {
 	Client      string // at most 64 bytes
 	ClientTexts int
 
+	// When a service texts and checks the token instead of us: Handle is what it
+	// calls the verification, and Proof, once a token was right, a digest of that
+	// token, which the service may not know for long. Both may be empty.
+	Handle string // at most 255 bytes
+	Proof  string // at most 64 bytes
+
 	ValidatedAt int64 // when the right token was submitted
 	RedeemedAt  int64 // when the host took the validation; it cannot be taken again
 

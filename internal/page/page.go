@@ -8,6 +8,8 @@ import (
 	"fmt"
 	"html/template"
 	"io"
+
+	"example.com/threepid/internal/texts"
 )
 
 //go:embed page.html
@@ -37,14 +39,15 @@ func New() (*Page, error) {
 // and nothing else.
 func (p *Page) Policy() string { return p.policy }
 
-// Render writes the page with a sentence on how it went.
-func (p *Page) Render(w io.Writer, done bool, message string) error {
-	title := "That did not work"
+// Render writes the page with a sentence on how it went, in the language of
+// words.
+func (p *Page) Render(w io.Writer, words texts.Page, done bool, message string) error {
+	title := words.FailedTitle
 	if done {
-		title = "Number confirmed"
+		title = words.ConfirmedTitle
 	}
 	return p.template.Execute(w, map[string]any{
-		"Title": title, "Message": message, "Done": done,
+		"Language": words.Language, "Direction": words.Direction, "Title": title, "Message": message, "Done": done,
 		"Style": template.CSS(style), //nolint:gosec // our own file
 	})
 }

@@ -147,7 +147,7 @@ func testConcealedAnswers(t *testing.T, open opener) {
 // testConcealedTexts has the owner of the number be told what is the matter, in
 // one short text an attempt.
 func testConcealedTexts(t *testing.T, open opener) {
-	says := map[string]string{addPath: "on an account already", regPath: "already has an account", pwdPath: "No account has this number"}
+	says := map[string]string{addPath: "already on an account", regPath: "already an account with this number", pwdPath: "No account has this number"}
 	eachTwins(t, open, func(t *testing.T, tw *twins) {
 		for _, i := range []int{1, 1, 2, 1} {
 			tw.request(i)

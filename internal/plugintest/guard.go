@@ -5,10 +5,12 @@ import (
 	"net/http"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/sms"
 )
 
 // guardTests are about closing what looks like SMS pumping. The rules of when it
@@ -17,12 +19,15 @@ func guardTests() []test {
 	return []test{
 		{"GuardClosesABlock", testGuardClosesABlock},
 		{"GuardClosesACountry", testGuardClosesACountry},
+		{"GuardShutsACountry", testGuardShutsACountry},
+		{"GuardJudgesWithoutNewcomers", testGuardJudgesWithoutNewcomers},
 		{"GuardIsSoonerThanTheLimitOfABlock", testGuardIsSoonerThanTheLimitOfABlock},
 		{"GuardSparesPeople", testGuardSparesPeople},
 		{"GuardIsNotClosedByOneClient", testGuardIsNotClosedByOneClient},
 		{"GuardObserves", testGuardObserves},
 		{"GuardAllows", testGuardAllows},
 		{"GuardCountsNoFailures", testGuardCountsNoFailures},
+		{"GuardNoticesWhoFailedBefore", testGuardNoticesWhoFailedBefore},
 		{"GuardIsSharedByNodes", testGuardIsSharedByNodes},
 		{"Pardon", testPardon},
 	}
@@ -113,6 +118,48 @@ func testGuardClosesACountry(t *testing.T, open opener) {
 	expect(t, n.guess("somebody", sid, own, n.token()), http.StatusOK, "")
 	expect(t, n.asks("somebody", mobile(91, 1)), http.StatusOK, "")
 	expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+
+	// That number is not forgotten for others that fail, nor because it fails later.
+	for _, number := range []string{inFrance, mobile(91, 1)} {
+		n.clock.advance(time.Second)
+		n.sms.Fail(sms.ErrRejected)
+		expect(t, n.asks("somebody", number), http.StatusBadRequest, "M_DESTINATION_REJECTED")
+		expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
+}
+
+// testGuardShutsACountry has an attacker with an endless supply of clients, such as
+// an IPv6 network: that a closed country is open to each of them is found out.
+func testGuardShutsACountry(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	let, refused := until(t, func(i int) answer {
+		n.clock.advance(10 * time.Second)
+		return n.asks(newSecret(), mobile(i%90, i*97%10_000))
+	})
+	if let > 60 || len(heard.all) != 2 || heard.all[1].Reason == heard.all[0].Reason || !heard.all[1].Until.Equal(heard.all[0].Until) {
+		t.Errorf("%d texts went out, heard %+v", let, heard.all)
+	}
+	expect(t, refused, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	expect(t, n.asks(newSecret(), "+33612345678"), http.StatusOK, "")
+	n.clock.advance(15 * time.Minute)
+	expect(t, n.asks(newSecret(), mobile(91, 1)), http.StatusOK, "")
+}
+
+// testGuardJudgesWithoutNewcomers has clients go on that have had their share of
+// being counted: what was counted before is looked at all the same.
+func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	ask := func(i int) answer { return n.asks(fmt.Sprint("client", i%6), mobile(i%90, i*97%10_000)) }
+	for i := range 24 { // four of each, at once
+		expect(t, ask(i), http.StatusOK, "")
+	}
+	n.clock.advance(5 * time.Minute)
+	expect(t, ask(24), http.StatusOK, "")
+	if len(heard.all) != 1 {
+		t.Errorf("heard %+v", heard.all)
+	}
 }
 
 func testGuardIsSoonerThanTheLimitOfABlock(t *testing.T, open opener) {
@@ -186,7 +233,7 @@ func testGuardAllows(t *testing.T, open opener) {
 
 func testGuardCountsNoFailures(t *testing.T, open opener) {
 	var heard closings
-	n := start(t, open(t), guarded(&heard))
+	n := start(t, open(t), guarded(&heard), ticking)
 	n.sms.FailAlways(fmt.Errorf("down"))
 	for i := range 60 {
 		n.clock.advance(time.Minute)
@@ -194,6 +241,34 @@ func testGuardCountsNoFailures(t *testing.T, open opener) {
 	}
 	if len(heard.all) > 0 {
 		t.Errorf("heard %+v", heard.all)
+	}
+}
+
+// ticking has the clock go on by a millisecond each time it is looked at, as real
+// ones do now and then.
+func ticking(o *threepid.Options) {
+	var looks atomic.Int64
+	now := o.Now
+	o.Now = func() time.Time { return now().Add(time.Duration(looks.Add(1)) * time.Millisecond) }
+}
+
+// testGuardNoticesWhoFailedBefore has each client ask for a number that the
+// provider rejects, which costs it nothing, and then for one that is pumped: what
+// it may bring to the guard's notice is not used up.
+func testGuardNoticesWhoFailedBefore(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	let, _ := until(t, func(i int) answer {
+		n.clock.advance(time.Minute)
+		client := newSecret()
+		for range 5 {
+			n.sms.Fail(sms.ErrRejected)
+			expect(t, n.asks(client, inFrance), http.StatusBadRequest, "M_DESTINATION_REJECTED")
+		}
+		return n.asks(client, scattered(1)(i))
+	})
+	if let > 24 {
+		t.Errorf("%d texts went out", let)
 	}
 }
 

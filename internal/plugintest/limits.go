@@ -25,6 +25,7 @@ func limitTests() []test {
 		{"LimitOfAClientOnANumber", testLimitOfAClientOnANumber},
 		{"LimitOfAClient", testLimitOfAClient},
 		{"LimitOfABlock", testLimitOfABlock},
+		{"LongestLimitIsTold", testLongestLimitIsTold},
 		{"LimitOfCountryAndAll", testLimitOfCountryAndAll},
 		{"LimitCountsNeighboursOfIPv6AsOne", testLimitCountsNeighboursOfIPv6AsOne},
 		{"LimitsHoldAtOnceAndOnAllNodes", testLimitsHoldAtOnceAndOnAllNodes},
@@ -33,6 +34,8 @@ func limitTests() []test {
 		{"ValidationGivesTextsBack", testValidationGivesTextsBack},
 		{"FinalLimitsGiveNothingBack", testFinalLimitsGiveNothingBack},
 		{"FailureGivesTextsBack", testFailureGivesTextsBack},
+		{"FailuresOfAClientAreLimited", testFailuresOfAClientAreLimited},
+		{"RetriesOfAnUncertainTextAreLimited", testRetriesOfAnUncertainTextAreLimited},
 		{"SlowProviderCostsOneText", testSlowProviderCostsOneText},
 		{"OneClientLocksNobodyOut", testOneClientLocksNobodyOut},
 		{"RefusalsWriteNothing", testRefusalsWriteNothing},
@@ -188,6 +191,21 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 	expect(t, n.asks("192.0.2.2", mobile(98, 2)), http.StatusOK, "")
 }
 
+// testLongestLimitIsTold has two scopes refuse: who waits as long as it is told is
+// not refused again.
+func testLongestLimitIsTold(t *testing.T, open opener) {
+	for _, row := range []struct{ number, client time.Duration }{{time.Hour, time.Minute}, {time.Minute, time.Hour}} {
+		n := start(t, open(t), limited, func(o *threepid.Options) {
+			o.Limits.Number = []threepid.Limit{{Burst: 1, Per: row.number}}
+			o.Limits.Client = []threepid.Limit{{Burst: 1, Per: row.client}}
+		})
+		expect(t, n.asks("one", spoken), http.StatusOK, "")
+		expectLimited(t, n.asks("one", spoken), time.Hour)
+		n.clock.advance(time.Hour)
+		expect(t, n.asks("one", spoken), http.StatusOK, "")
+	}
+}
+
 // testLimitsHoldAtOnceAndOnAllNodes has requests of many clients for one number
 // arrive at two nodes at the same moment.
 func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
@@ -271,7 +289,7 @@ func testFinalLimitsGiveNothingBack(t *testing.T, open opener) {
 
 func testFailureGivesTextsBack(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
-	for i := range 30 {
+	for i := range 19 { // that is how often it may fail, almost
 		failure, errcode, status := errors.New("down"), "M_SEND_ERROR", http.StatusBadGateway
 		if i%2 == 0 {
 			failure, errcode, status = sms.ErrRejected, "M_DESTINATION_REJECTED", http.StatusBadRequest
@@ -283,6 +301,49 @@ func testFailureGivesTextsBack(t *testing.T, open opener) {
 	if let != 4 {
 		t.Errorf("%d texts after failures that cost nothing", let)
 	}
+}
+
+// testFailuresOfAClientAreLimited has texts fail that cost nothing: each is a call
+// to the provider all the same.
+func testFailuresOfAClientAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	for _, failure := range []error{errors.New("down"), sms.ErrRejected} {
+		client := newSecret()
+		n.sms.FailAlways(failure)
+		calls := len(n.sms.Calls())
+		let := 0
+		a := n.asks(client, mobile(let, let))
+		for ; a.errcode() != "M_LIMIT_EXCEEDED" && let < 100; let++ {
+			a = n.asks(client, mobile(let%90, let))
+		}
+		if let != 20 || len(n.sms.Calls()) != calls+20 {
+			t.Errorf("%v: the provider was called %d times for %d requests", failure, len(n.sms.Calls())-calls, let)
+		}
+		expectLimited(t, a, time.Minute)
+		n.sms.FailAlways(nil)
+		expect(t, n.asks(newSecret(), mobile(91, let)), http.StatusOK, "")
+		n.clock.advance(time.Minute)
+		expect(t, n.asks(client, mobile(92, let)), http.StatusOK, "")
+	}
+}
+
+// testRetriesOfAnUncertainTextAreLimited has a provider that may have sent, and sends
+// again: the same attempt costs nothing more, but is no way to bomb a number.
+func testRetriesOfAnUncertainTextAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), limited)
+	n.sms.FailAlways(sms.ErrUncertain)
+	calls := 0
+	a := n.as("one", addPath, attempt(1))
+	for ; a.errcode() == "M_SEND_ERROR" && calls < 100; calls++ {
+		a = n.as(fmt.Sprint("client", calls), addPath, attempt(1))
+	}
+	if calls != 21 || len(n.sms.Calls()) != calls {
+		t.Errorf("the provider was called %d times, %d requests were let through", len(n.sms.Calls()), calls)
+	}
+	expectLimited(t, a, time.Minute)
+	n.sms.FailAlways(nil)
+	n.clock.advance(time.Minute)
+	expect(t, n.as("one", addPath, attempt(1)), http.StatusOK, "")
 }
 
 // testSlowProviderCostsOneText has a provider that takes too long: the text may

@@ -34,8 +34,8 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
 		accountTests(), accountHostTests(), accountFailureTests(),
-		approveTests(), attemptTests(), concealTests(), concurrencyTests(), failureTests(), guardTests(), hostTests(), httpTests(),
-		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), tryTests(), warningTests(),
+		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
+		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

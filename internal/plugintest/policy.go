@@ -159,6 +159,7 @@ func testPolicyRefusesServiceNumbers(t *testing.T, open opener) {
 	for name, kind := range map[string]phonenumbers.PhoneNumberType{
 		"premium rate": phonenumbers.PREMIUM_RATE, "shared cost": phonenumbers.SHARED_COST, "toll-free": phonenumbers.TOLL_FREE,
 		"pager": phonenumbers.PAGER, "voicemail": phonenumbers.VOICEMAIL, "UAN": phonenumbers.UAN,
+		"personal": phonenumbers.PERSONAL_NUMBER,
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -219,6 +219,17 @@ func testSubmitURLFollowsTheRequestWithoutPublicURL(t *testing.T, open opener) {
 	if got, want := n.mustRequest(addPath, request(nil)).text("submit_url"), n.url+subPath; got != want {
 		t.Errorf("submit_url %q, want %q", got, want)
 	}
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+addPath, strings.NewReader(request(nil)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header = http.Header{
+		"X-Forwarded-Host": {"evil.example"}, "X-Forwarded-Proto": {"https"}, "X-Forwarded-Prefix": {"/evil"},
+		"Forwarded": {"host=evil.example;proto=https"}, "X-Original-Host": {"evil.example"},
+	}
+	if got, want := n.send(req).text("submit_url"), n.url+subPath; got != want {
+		t.Errorf("submit_url %q, want %q", got, want)
+	}
 	for _, host := range []string{`evil.example/x?`, `evil.example"><script>`, "user@evil.example", "evil.example#", "..", "a,b", "evil.example:", "evil.example:99999"} {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+addPath, strings.NewReader(attempt(2)))
 		if err != nil {

@@ -18,7 +18,10 @@ func tryTests() []test {
 		{"GuessesAtOnceOnAllNodesGetFiveComparisons", testGuessesAtOnce},
 		{"NewTokenDoesNotForgetWrongTries", testNewTokenDoesNotForgetWrongTries},
 		{"HundredWrongTriesLockANumber", testHundredWrongTriesLockANumber},
+		{"AnotherPurposeHasItsOwnTries", testAnotherPurposeHasItsOwnTries},
 		{"RightTokenForgetsWrongTries", testRightTokenForgetsWrongTries},
+		{"WrongCodesOfAClientForANumberAreLimited", testWrongCodesOfAClientForANumberAreLimited},
+		{"RightTokenForgivesNobodyElse", testRightTokenForgivesNobodyElse},
 		{"SubmitsOfAClientAreLimited", testSubmitsOfAClientAreLimited},
 		{"RightTokenIsTakenAtTheLastTry", testRightTokenIsTakenAtTheLastTry},
 	}
@@ -40,6 +43,21 @@ func testWrongTriesAreTold(t *testing.T, open opener) {
 			t.Errorf("error %q does not say %q", a.text("error"), want)
 		}
 	}
+}
+
+// testAnotherPurposeHasItsOwnTries: its token is another one, which nobody has
+// guessed at.
+func testAnotherPurposeHasItsOwnTries(t *testing.T, open opener) {
+	n := start(t, open(t))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	for range 4 {
+		n.submit(sid, secret, wrong(n.token()))
+	}
+	n.mustRequest(regPath, attempt(2))
+	for range 4 {
+		expect(t, n.submit(sid, secret, wrong(n.token())), http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	}
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
 // testGuessesAtOnce has a thousand guesses arrive at two nodes at once, the right
@@ -96,11 +114,11 @@ func manyTexts(o *threepid.Options) {
 func testNewTokenDoesNotForgetWrongTries(t *testing.T, open opener) {
 	n := start(t, open(t), manyTexts)
 	total := 0
-	for range 10 {
+	for range 12 {
 		compared, _ := n.burn(t)
 		total += compared
 	}
-	if total != 20 {
+	if total != 40 {
 		t.Errorf("%d guesses were compared for one number", total)
 	}
 	_, last := n.burn(t)
@@ -142,6 +160,49 @@ func testRightTokenForgetsWrongTries(t *testing.T, open opener) {
 		a := n.as("owner", addPath, request(map[string]any{"client_secret": clientSecret}))
 		expect(t, n.guess("owner", a.text("sid"), clientSecret, n.token()), http.StatusOK, "")
 	}
+}
+
+// testWrongCodesOfAClientForANumberAreLimited has one client guess in sessions that
+// others began: it is refused before the number is, so that its owner is not.
+func testWrongCodesOfAClientForANumberAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), manyTexts)
+	compared := 0
+	var last answer
+	for range 5 {
+		clientSecret := newSecret()
+		a := n.as(newSecret(), addPath, request(map[string]any{"client_secret": clientSecret}))
+		for range 5 {
+			last = n.guess("guesser", a.text("sid"), clientSecret, wrong(n.token()))
+			if last.errcode() == "M_TOKEN_INCORRECT" {
+				compared++
+			}
+		}
+	}
+	if compared != 15 {
+		t.Errorf("%d guesses of one client were compared", compared)
+	}
+	expectLimited(t, last, 12*time.Hour)
+	own := newSecret()
+	a := n.as("owner", addPath, request(map[string]any{"client_secret": own}))
+	expect(t, n.guess("owner", a.text("sid"), own, n.token()), http.StatusOK, "")
+}
+
+// testRightTokenForgivesNobodyElse has another client bring the code than asked
+// for it and guessed: the wrong codes of that one still count.
+func testRightTokenForgivesNobodyElse(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) {
+		o.Limits.WrongCodesClient = []threepid.Limit{{Burst: 1, Per: time.Hour}}
+	})
+	guess := func() (sid, clientSecret string, a answer) {
+		clientSecret = newSecret()
+		sid = n.as("guesser", addPath, request(map[string]any{"client_secret": clientSecret})).text("sid")
+		return sid, clientSecret, n.guess("guesser", sid, clientSecret, wrong(n.token()))
+	}
+	sid, clientSecret, a := guess()
+	expectSubmit(t, a, http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	expect(t, n.guess("friend", sid, clientSecret, n.token()), http.StatusOK, "")
+	_, _, a = guess()
+	expectLimited(t, a, time.Hour)
 }
 
 func testSubmitsOfAClientAreLimited(t *testing.T, open opener) {

@@ -55,6 +55,10 @@ func testWarnsAtStart(t *testing.T, open opener) {
 		"no public URL":   {func(o *threepid.Options) { o.PublicURL = "" }, []string{"Options.PublicURL"}},
 		"no country list": {func(o *threepid.Options) { o.Policy.AllowCountries = nil }, []string{"Options.Policy.AllowCountries"}},
 		"no limits":       {func(o *threepid.Options) { o.Limits.Off = true }, []string{"Options.Limits.Off"}},
+		"texts too long": {
+			func(o *threepid.Options) { o.Brand = "A Brand With Many Letters" },
+			[]string{"ru Password: 2 (UCS-2)", "70 as UCS-2"},
+		},
 		"test numbers": {func(o *threepid.Options) {
 			o.TestNumbers = []threepid.TestNumber{
 				{Number: "+" + msisdn, Code: "123456"},
@@ -126,14 +130,15 @@ func testWarnsOfARouterThatTrustsEverybody(t *testing.T, open opener) {
 // testWarnsOnceOfAnUnknownProxy has requests come through a proxy that the
 // router was not told of: once is enough, whichever endpoint and mount it was.
 func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
-	forwarded := func(n *node, path string) {
+	forwardedFor := func(n *node, path, client string) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+path, strings.NewReader(attempt(1)))
 		if err != nil {
 			t.Fatal(err)
 		}
-		req.Header.Set("X-Forwarded-For", "203.0.113.7")
+		req.Header.Set("X-Forwarded-For", client)
 		n.send(req)
 	}
+	forwarded := func(n *node, path string) { forwardedFor(n, path, "203.0.113.7") }
 	off := func(o *threepid.Options) { o.Limits.Off = true }
 	count := func(n *node) int { return strings.Count(n.logs.String(), "router was not told of") }
 
@@ -159,6 +164,7 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	}
 	n = startOn(t, known, open(t), smstest.New(), &logs{}, careful, off)
 	forwarded(n, addPath)
+	forwardedFor(n, addPath, "127.0.0.1") // a client on the proxy's own machine
 	if count(n) != 0 {
 		t.Errorf("log: %s", n.logs)
 	}

@@ -57,14 +57,17 @@ func humanly(d time.Duration) string {
 }
 
 // take takes one from the limits of every bucket, or from none. of tells a
-// bucket's limits, where their levels are kept, and for how long it is closed in
-// any case, in milliseconds.
+// bucket's limits, where their levels are kept, nil for a bucket that is to be left
+// alone, and for how long it is closed in any case, in milliseconds.
 func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed int64)) refusal {
 	var met refusal
 	levels, next := make([]*[]int64, len(t.entries)), make([][]int64, len(t.entries))
 	for i := range t.entries {
 		e := &t.entries[i]
 		limits, kept, closed := of(e)
+		if kept == nil {
+			continue
+		}
 		var wait int64
 		next[i], wait = takeAll(limits, *kept, t.now)
 		levels[i] = kept
@@ -75,7 +78,9 @@ func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed in
 		return met
 	}
 	for i := range t.entries {
-		*levels[i], t.entries[i].changed = next[i], true
+		if levels[i] != nil {
+			*levels[i], t.entries[i].changed = next[i], true
+		}
 	}
 	return refusal{}
 }
@@ -84,12 +89,36 @@ func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed in
 func (t *tally) takeText() refusal {
 	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
 		texts, _ := t.service.Limits.of(e.scope)
-		return texts, &e.state.Texts, t.closedFor(e)
+		return texts, &e.state.Texts, max(t.closedFor(e), t.failedFor(e))
 	})
-	if client := t.find(scopeClient); client != nil && met.wait == 0 {
-		client.state.Asked, client.state.AskedAt = t.subject.name(), t.now
+	if met.wait == 0 {
+		t.rememberAsked()
 	}
 	return met
+}
+
+// rememberAsked keeps the number as the one that its client asked for. It takes
+// the place of none in another country, or who asks for a number there and has it
+// validate or fail would be let into a closed country again and again.
+func (t *tally) rememberAsked() {
+	client := t.find(scopeClient)
+	if client == nil || !t.subject.guarded {
+		return
+	}
+	s := &client.state
+	if t.asked(s) != "" && (s.Asked == t.subject.name() || s.AskedIn != t.subject.country) {
+		return
+	}
+	s.Asked, s.AskedIn, s.AskedAt = t.subject.name(), t.subject.country, t.now
+}
+
+// asked is the number that a client asked for in the last day and that is not
+// confirmed, if any.
+func (t *tally) asked(client *bucketState) string {
+	if client.AskedAt <= t.now-askedMemory.Milliseconds() {
+		return ""
+	}
+	return client.Asked
 }
 
 // closedFor tells how many milliseconds the guard keeps a block or a country
@@ -102,46 +131,107 @@ func (t *tally) closedFor(e *entry) int64 {
 	if !t.subject.guarded || t.service.Guard.Observe {
 		return 0
 	}
-	wait := t.service.Guard.current(e.state.Guard, t.now).closedFor(t.now)
-	if client := t.find(scopeClient); e.scope == scopeCountry && client != nil {
-		asked := client.state.Asked
-		if asked == "" || asked == t.subject.name() || client.state.AskedAt <= t.now-askedMemory.Milliseconds() {
+	guard := t.service.Guard.current(e.state.Guard, t.now)
+	if client := t.find(scopeClient); e.scope == scopeCountry && client != nil && !guard.Shut {
+		if asked := t.asked(&client.state); asked == "" || asked == t.subject.name() {
 			return 0
 		}
 	}
+	return guard.closedFor(t.now)
+}
+
+// failedFor tells how many milliseconds a client is to wait because of texts that
+// did not leave.
+func (t *tally) failedFor(e *entry) int64 {
+	if e.scope != scopeClient {
+		return 0
+	}
+	_, wait := takeAll(t.service.Limits.Failed, e.state.Failed, t.now)
 	return wait
 }
 
-// forgetAsked is what a client's number that has validated does, or one that was
-// not texted.
-func (t *tally) forgetAsked() {
-	if client := t.find(scopeClient); client != nil && client.state.Asked == t.subject.name() {
-		client.state.Asked, client.state.AskedAt, client.changed = "", 0, true
+// takeRetry takes a further try of a text that may have left: it is paid for, but a
+// provider that does not know it again texts it again.
+func (t *tally) takeRetry() refusal {
+	return t.take(func(e *entry) ([]Limit, *[]int64, int64) {
+		if e.scope != scopeClient && e.scope != scopeNumber {
+			return nil, nil, 0
+		}
+		return t.service.Limits.Failed, &e.state.Failed, 0
+	})
+}
+
+// countFailed remembers of the client that a text did not leave.
+func (t *tally) countFailed() {
+	if client := t.find(scopeClient); client != nil {
+		client.state.Failed, _ = takeAll(t.service.Limits.Failed, client.state.Failed, t.now)
+		client.changed = true
 	}
 }
 
-// returnText takes back what takeText did, for a text that did not leave.
+// forgetAsked is what a client's number that has validated does, or one that was
+// not texted at all.
+func (t *tally) forgetAsked() {
+	if client := t.find(scopeClient); client != nil && client.state.Asked == t.subject.name() {
+		client.state.Asked, client.state.AskedIn, client.state.AskedAt, client.changed = "", "", 0, true
+	}
+}
+
+// returnText takes back what takeText did at a time, for a text that did not
+// leave.
 func (t *tally) returnText(counted bool, at int64) {
 	for i := range t.entries {
 		e := &t.entries[i]
 		texts, _ := t.service.Limits.of(e.scope)
 		e.state.Texts, e.changed = giveBackAll(texts, e.state.Texts, 1, true, t.now), true
 	}
-	t.forgetAsked()
+	if client := t.find(scopeClient); client != nil && client.state.AskedAt == at {
+		t.forgetAsked()
+	}
 	number := t.find(scopeNumber)
 	if !counted || number == nil || number.state.Counted != at {
 		return
 	}
 	number.state.Counted = 0
-	t.eachGuard(func(e *entry, suffix int64) {
+	if client := t.find(scopeClient); client != nil {
+		// Or who first asks for numbers that are rejected is noticed no more.
+		client.state.Share = giveBackAll(guardShare(), client.state.Share, 1, true, t.now)
+	}
+	t.eachGuard(func(e *entry, suffix int64) bool {
 		e.state.Guard = t.service.Guard.notTexted(e.state.Guard, suffix, at, t.now)
+		return true
 	})
 }
 
 // notice has the guards count the number, unless they did lately or the client
-// has had its share. It tells whether they did.
-func (t *tally) notice() bool {
+// has had its share; it tells whether they did. They judge in either case: what is
+// counted may look worse by now, though nobody comes who still has a share.
+func (t *tally) notice() (counted bool) {
+	counted = t.takeShare()
 	g := t.service.Guard
+	t.eachGuard(func(e *entry, suffix int64) bool {
+		s := g.current(e.state.Guard, t.now)
+		if g.Observe && s.closedFor(t.now) > 0 {
+			return false
+		}
+		if counted {
+			s = g.texted(s, suffix, t.now)
+		}
+		s, reason := g.judged(s, e.scope == scopeBlock, t.now)
+		if counted || reason != "" {
+			e.state.Guard = s
+		}
+		if reason != "" {
+			t.closed = append(t.closed, t.closing(e, reason))
+		}
+		return counted || reason != ""
+	})
+	return counted
+}
+
+// takeShare tells whether the number is to be counted, and takes it from the
+// client's share.
+func (t *tally) takeShare() bool {
 	number, client := t.find(scopeNumber), t.find(scopeClient)
 	if !t.subject.guarded || number == nil || t.counted(number) {
 		return false
@@ -154,26 +244,19 @@ func (t *tally) notice() bool {
 		client.state.Share, client.changed = share, true
 	}
 	number.state.Counted, number.state.Confirmed, number.changed = t.now, false, true
-	t.eachGuard(func(e *entry, suffix int64) {
-		before := g.current(e.state.Guard, t.now)
-		if before.closedFor(t.now) > 0 {
-			return // it only observes
-		}
-		after, reason := g.texted(before, suffix, t.now)
-		e.state.Guard = after
-		if reason == "" {
-			return
-		}
-		closing := Closing{
-			Country: t.subject.country, Reason: reason, Times: after.Strikes,
-			Until: time.UnixMilli(after.Until).UTC(), Observed: g.Observe,
-		}
-		if e.scope == scopeBlock {
-			closing.Block = t.subject.block()
-		}
-		t.closed = append(t.closed, closing)
-	})
 	return true
+}
+
+// closing is what the operator is told of a bucket that was closed.
+func (t *tally) closing(e *entry, reason string) Closing {
+	c := Closing{
+		Country: t.subject.country, Reason: reason, Times: e.state.Guard.Strikes,
+		Until: time.UnixMilli(e.state.Guard.Until).UTC(), Observed: t.service.Guard.Observe,
+	}
+	if e.scope == scopeBlock {
+		c.Block = t.subject.block()
+	}
+	return c
 }
 
 // counted tells whether the guards know of the number: each counts a number once
@@ -181,7 +264,7 @@ func (t *tally) notice() bool {
 func (t *tally) counted(number *entry) bool {
 	at := number.state.Counted
 	for _, of := range []scope{scopeBlock, scopeCountry} {
-		if e := t.find(of); e != nil && e.state.Guard.Closed >= at {
+		if e := t.find(of); e != nil && e.state.Guard.Closed >= at && e.state.Guard.Closed <= t.now {
 			return false
 		}
 	}
@@ -189,16 +272,15 @@ func (t *tally) counted(number *entry) bool {
 }
 
 // eachGuard calls fn for the block, with the number's place in it, and for the
-// country.
-func (t *tally) eachGuard(fn func(e *entry, suffix int64)) {
+// country, for which that is negative. fn tells whether it has changed something.
+func (t *tally) eachGuard(fn func(e *entry, suffix int64) (changed bool)) {
 	for _, of := range []scope{scopeBlock, scopeCountry} {
 		if e := t.find(of); e != nil && t.subject.guarded {
 			suffix := int64(-1)
 			if of == scopeBlock {
 				suffix = t.subject.suffix()
 			}
-			fn(e, suffix)
-			e.changed = true
+			e.changed = fn(e, suffix) || e.changed
 		}
 	}
 }
@@ -223,8 +305,9 @@ func (t *tally) confirm(texts, clientTexts int) {
 		return
 	}
 	number.state.Confirmed, number.changed = true, true
-	t.eachGuard(func(e *entry, suffix int64) {
-		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, t.now)
+	t.eachGuard(func(e *entry, suffix int64) bool {
+		e.state.Guard = t.service.Guard.validated(e.state.Guard, suffix, number.state.Counted, t.now)
+		return true
 	})
 }
 
@@ -240,6 +323,18 @@ func (t *tally) takeTry() refusal {
 		number.state.WrongAt = t.now
 	}
 	return met
+}
+
+// returnTry takes back what takeTry did.
+func (t *tally) returnTry() {
+	for i := range t.entries {
+		e := &t.entries[i]
+		_, wrong := t.service.Limits.of(e.scope)
+		e.state.Wrong, e.changed = giveBackAll(wrong, e.state.Wrong, 1, true, t.now), true
+	}
+	if number := t.find(scopeNumber); number != nil {
+		number.state.WrongCount = max(0, number.state.WrongCount-1)
+	}
 }
 
 // wrongMost tells how long a number that has had as many wrong tokens as it
@@ -304,14 +399,9 @@ func (s *Service) tell(t *tally) {
 	}
 }
 
-// peek asks the limits without writing, so that a flood of refused requests
-// never takes the write lock.
-func (s *Service) peek(ctx context.Context, who subject) error {
-	return s.ask(ctx, who, textScopes(), (*tally).takeText)
-}
-
 // ask does to the buckets what do does, keeps nothing of it, and returns what
-// the client is refused with.
+// the client is refused with: so a flood of refused requests never takes the
+// write lock.
 func (s *Service) ask(ctx context.Context, who subject, scopes []scope, do func(*tally) refusal) error {
 	if !s.limited(who, scopes) {
 		return nil

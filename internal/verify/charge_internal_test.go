@@ -67,6 +67,81 @@ func TestGuardCountsAValidationOnce(t *testing.T) {
 	}
 }
 
+// TestGuardCountsNoValidationWithoutItsText has a number be texted while its
+// country is closed to others, which does not count, and validate: else who came
+// in meanwhile would cover for those who pump when it opens.
+func TestGuardCountsNoValidationWithoutItsText(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber, scopeClient, scopeBlock, scopeCountry)
+	country := tally.find(scopeCountry)
+	country.state.Guard = guardState{Closed: tally.now - minute, Until: tally.now + minute, Strikes: 1}
+	if !tally.notice() {
+		t.Fatal("the number was not counted")
+	}
+	tally.now += 2 * minute
+	tally.confirm(1, 1)
+	if slots := country.state.Guard.Slots; len(slots) != 0 {
+		t.Errorf("the country counts %v", slots)
+	}
+	var texted, validated int64
+	for _, slot := range tally.find(scopeBlock).state.Guard.Slots {
+		texted, validated = texted+slot[1], validated+slot[2]
+	}
+	if texted != 1 || validated != 1 {
+		t.Errorf("the block counts %d texts and %d validations", texted, validated)
+	}
+}
+
+// TestClosingAheadOfTheClock has a clock that was an hour ahead close a country:
+// a number still counts once, and so does its validation.
+func TestClosingAheadOfTheClock(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber, scopeClient, scopeCountry)
+	tally.find(scopeCountry).state.Guard.Closed = tally.now + 60*minute
+	if !tally.notice() || tally.notice() {
+		t.Error("the number was not counted once")
+	}
+}
+
+// TestBucketsLastAsLongAsWhatTheyRemember has each kind of memory alone keep its
+// bucket.
+func TestBucketsLastAsLongAsWhatTheyRemember(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber)
+	at, later := tally.now, tally.now+300*minute
+	for name, row := range map[string]struct {
+		state bucketState
+		until int64
+	}{
+		"nothing": {bucketState{}, at},
+		"texts":   {bucketState{Texts: []int64{at, later}}, later},
+		"wrong":   {bucketState{Wrong: []int64{later}}, later},
+		"share":   {bucketState{Share: []int64{later}}, later},
+		"count":   {bucketState{WrongCount: 1, WrongAt: at}, at + wrongMemory.Milliseconds()},
+		"counted": {bucketState{Counted: at}, at + guard.Window.Milliseconds()},
+		"asked":   {bucketState{Asked: "a number", AskedAt: at}, at + askedMemory.Milliseconds()},
+		"closed":  {bucketState{Guard: guardState{Until: later}}, later + (guard.CloseMost + probation).Milliseconds()},
+	} {
+		got := tally.expires(&entry{state: row.state})
+		if got <= row.until || got > row.until+expiryStep.Milliseconds() {
+			t.Errorf("%s: kept until %d, want just after %d", name, got, row.until)
+		}
+	}
+}
+
+// TestWrongCountLastsFromTheLatest has wrong tokens come a day apart.
+func TestWrongCountLastsFromTheLatest(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber)
+	number := tally.find(scopeNumber)
+	for n := 1; n <= 40; n++ {
+		if met := tally.takeTry(); met.wait > 0 || number.state.WrongCount != n {
+			t.Fatalf("after %d tries it counts %d, to wait %d", n, number.state.WrongCount, met.wait)
+		}
+		tally.now += 24 * 60 * minute
+	}
+}
+
 // TestAskedIsForgotten has a client ask for another number in a closed country,
 // just before and just when a day is over since it asked for one.
 func TestAskedIsForgotten(t *testing.T) {

@@ -15,6 +15,7 @@ type claim struct {
 	standing standing // free: the right is ours
 	at       int64    // when it was claimed
 
+	handle  string  // what the service calls the verification that it started
 	charged bool    // the text was taken from the buckets
 	counted bool    // the guards counted the number
 	refused refusal // a limit was reached
@@ -63,11 +64,12 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 // claimIn claims in a unit of work. before is what the last run of it claimed,
 // which may have been kept.
 func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) (claim, error) {
-	c := claim{at: s.now()}
+	var c claim
 	var err error
 	if c.tally, err = s.tally(tx, d.who, textScopes()...); err != nil {
 		return before, err
 	}
+	c.at = c.tally.now // the guards count it by this time, and take it back by this time
 	sess, found, err := s.live(tx, d.key)
 	switch {
 	case err != nil:
@@ -82,15 +84,19 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 		return c, nil
 	}
 	c.charged = len(c.tally.entries) > 0 && !paid(sess, d.Attempt)
+	take := (*tally).takeRetry
 	if c.charged {
-		if c.refused = c.tally.takeText(); c.refused.wait > 0 {
-			return c, nil
-		}
+		take = (*tally).takeText
+	}
+	if c.refused = take(c.tally); c.refused.wait > 0 {
+		return c, nil
+	}
+	if c.charged {
 		c.counted = c.tally.notice()
 		sess = charged(sess, d.who.client)
-		if err := c.tally.put(tx); err != nil {
-			return c, err
-		}
+	}
+	if err := c.tally.put(tx); err != nil {
+		return c, err
 	}
 	c.sess = claimed(sess, d.Request, d.decoy, fresh, s.lifetimes, c.at)
 	return c, tx.PutSession(c.sess)

@@ -63,7 +63,7 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 	texts := smstest.New()
 	s := New(Config{
 		Store: st, Accounts: st, Sender: texts, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
-		Text: func(token string) string { return token }, DecoyText: func(store.Purpose) string { return "sorry" },
+		Text:        func(t TextFor) string { return "Your code: " + t.Token },
 		TokenDigits: 6, TokenLifetime: 10 * time.Minute, SessionLifetime: 24 * time.Hour, SendTimeout: time.Second, Conceal: true,
 	})
 	ask := func(purpose store.Purpose, secret string) (sess store.Session, derived string) {

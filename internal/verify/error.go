@@ -25,6 +25,8 @@ const (
 	SendFailed                          // no SMS left; another try may work
 	TokenIncorrect                      // the token is not the one texted
 	SessionExpired                      // too late, or too many wrong tokens
+	ServerNotTrusted                    // the client names an identity server that is not ours
+	CheckFailed                         // the service that checks tokens did not tell
 	MissingToken                        // nobody is logged in
 	UnknownToken                        // whoever was is no longer
 	AuthFailed                          // no validation allows to add the number
@@ -39,6 +41,9 @@ type Error struct {
 
 	// RetryAfter is when the same request may do better, if Limited.
 	RetryAfter time.Duration
+
+	// TriesLeft is how many wrong tokens a session still bears, if TokenIncorrect.
+	TriesLeft int
 }
 
 func (e *Error) Error() string { return e.Message }

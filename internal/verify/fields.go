@@ -28,9 +28,12 @@ type Request struct {
 	Attempt      int64
 	NextLink     string
 	HasNextLink  bool
+	IDServer     string // the identity server that the client names; may be empty
 
 	Client string              // who asks: an IP address, or what the host says; empty counts against nobody
 	Header map[string][]string // for the host's own hook
+
+	AcceptLanguage string // RFC 9110; whatever was sent
 }
 
 // Submission brings a token back.

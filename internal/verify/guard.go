@@ -57,20 +57,29 @@ const (
 	reasonRatio = "few validations"
 	reasonRush  = "many texts at once, few validations"
 	reasonRun   = "consecutive numbers"
+
+	// alsoNew is said of a closed country when those whom it is still open to do
+	// not confirm either.
+	alsoNew = ", also of clients that ask for a first number"
 )
 
 // guardState is what a guard remembers of a block or a country.
 type guardState struct {
-	Slots   []guardSlot   `json:"n,omitempty"` // oldest first
+	Slots   guardCounts   `json:"n,omitempty"` // oldest first
 	Run     []guardNumber `json:"r,omitempty"` // blocks only: the latest numbers, oldest first
 	Closed  int64         `json:"c,omitempty"` // when it was closed last; what was counted before no longer is
 	Until   int64         `json:"u,omitempty"` // closed until then
 	Strikes int           `json:"k,omitempty"` // how often it was closed
+	While   guardCounts   `json:"w,omitempty"` // counted while it was closed, of clients that it is still open to
+	Shut    bool          `json:"x,omitempty"` // closed to them as well
 }
 
 // guardSlot counts the numbers that were texted in one part of the window, and
 // those that validated in it.
 type guardSlot [3]int64 // which part since 1970; texted; validated
+
+// guardCounts are in the order of time.
+type guardCounts []guardSlot
 
 // guardNumber is a number of a block: its last digits, and when it was texted.
 type guardNumber [2]int64
@@ -82,11 +91,17 @@ func (s guardState) closedFor(now int64) int64 { return max(0, s.Until-now) }
 // clock set back has put far into the future.
 func (g Guard) current(s guardState, now int64) guardState {
 	first := g.slot(now) - guardSlots + 1
-	s.Slots = slices.DeleteFunc(slices.Clone(s.Slots), func(c guardSlot) bool { return c[0] < first || c[0] > g.slot(now) })
+	outside := func(c guardSlot) bool { return c[0] < first || c[0] > g.slot(now) }
+	s.Slots, s.While = slices.DeleteFunc(slices.Clone(s.Slots), outside), slices.DeleteFunc(slices.Clone(s.While), outside)
 	s.Run = slices.DeleteFunc(slices.Clone(s.Run), func(n guardNumber) bool {
 		return n[1] <= now-runWindow.Milliseconds() || n[1] > now
 	})
 	s.Until = min(s.Until, now+g.CloseMost.Milliseconds())
+	if s.closedFor(now) == 0 {
+		// It does not count from then on: who came in meanwhile and confirmed would
+		// cover for those who wait until it opens.
+		s.While, s.Shut = nil, false
+	}
 	if s.Until != 0 && now >= s.forgottenAt(g) {
 		s.Closed, s.Until, s.Strikes = 0, 0, 0
 	}
@@ -99,24 +114,48 @@ func (s guardState) forgottenAt(g Guard) int64 {
 
 func (g Guard) slot(now int64) int64 { return now / (g.Window.Milliseconds() / guardSlots) }
 
-// texted is s after another number was texted, and why it is closed from now
-// on; no reason if it is not. suffix is the last digits of the number, or
-// negative for a country.
-func (g Guard) texted(s guardState, suffix, now int64) (next guardState, reason string) {
+// texted is s after another number was texted. suffix is the last digits of the
+// number, or negative for a country.
+func (g Guard) texted(s guardState, suffix, now int64) guardState {
 	s = g.current(s, now)
-	s.count(g.slot(now), 1, 0)
+	s.counting(now).count(g.slot(now), 1, 0)
 	if suffix >= 0 {
 		s.Run = append(slices.DeleteFunc(s.Run, func(n guardNumber) bool { return n[0] == suffix }), guardNumber{suffix, now})
 		s.Run = s.Run[max(0, len(s.Run)-runKept):]
 	}
-	if reason = g.judge(s, suffix >= 0, now); reason == "" {
+	return s
+}
+
+// judged is s after it was looked at, and why it is closed from now on; no reason
+// if it is not. A closed country is looked at too: the clients that it is still
+// open to may be an attacker's who has any number of them, such as a network of
+// IPv6 addresses. Then it is shut for the rest of the time.
+func (g Guard) judged(s guardState, block bool, now int64) (next guardState, reason string) {
+	s = g.current(s, now)
+	closed := s.closedFor(now) > 0
+	if closed && (block || s.Shut || g.Observe) {
 		return s, ""
 	}
-	s.Closed = now
-	s.Until = now + min(g.CloseFirst<<min(s.Strikes, mostStrikes), g.CloseMost).Milliseconds()
+	if reason = g.judge(s, block, now); reason == "" {
+		return s, ""
+	}
+	if closed {
+		s.Shut = true
+		return s, reason + alsoNew
+	}
+	s.Closed, s.Slots, s.Run = now, nil, nil
+	s.Until = now + g.closes(s.Strikes).Milliseconds()
 	s.Strikes++
-	s.Slots, s.Run = nil, nil
 	return s, reason
+}
+
+// closes is for how long it closes what was closed so often before.
+func (g Guard) closes(strikes int) time.Duration {
+	strikes = min(strikes, mostStrikes)
+	if g.CloseFirst > g.CloseMost>>strikes { // asked so that nothing overflows
+		return g.CloseMost
+	}
+	return g.CloseFirst << strikes
 }
 
 // judge tells why a block or a country is to be closed.
@@ -126,7 +165,7 @@ func (g Guard) judge(s guardState, block bool, now int64) string {
 		latest = g.slot(now) + 1
 	}
 	var settled, all, validated int64
-	for _, c := range s.Slots {
+	for _, c := range *s.counting(now) {
 		all += c[1]
 		validated += c[2]
 		if c[0] < latest {
@@ -164,10 +203,12 @@ func longestRun(numbers []guardNumber) int {
 	return longest
 }
 
-// validated is s after a number that was counted has validated.
-func (g Guard) validated(s guardState, suffix, now int64) guardState {
+// validated is s after a number has validated that was counted at a time.
+func (g Guard) validated(s guardState, suffix, at, now int64) guardState {
 	s = g.current(s, now)
-	s.count(g.slot(now), 0, 1)
+	if s.countedIn(at, now) {
+		s.counting(now).count(g.slot(now), 0, 1)
+	}
 	s.Run = slices.DeleteFunc(s.Run, func(n guardNumber) bool { return n[0] == suffix })
 	return s
 }
@@ -176,21 +217,37 @@ func (g Guard) validated(s guardState, suffix, now int64) guardState {
 // at a time did not leave.
 func (g Guard) notTexted(s guardState, suffix, at, now int64) guardState {
 	s = g.current(s, now)
-	for i := range s.Slots {
-		if s.Slots[i][0] == g.slot(at) {
-			s.Slots[i][1] = max(0, s.Slots[i][1]-1)
+	if slots := *s.counting(now); s.countedIn(at, now) {
+		for i := range slots {
+			if slots[i][0] == g.slot(at) {
+				slots[i][1] = max(0, slots[i][1]-1)
+			}
 		}
 	}
 	s.Run = slices.DeleteFunc(s.Run, func(n guardNumber) bool { return n[0] == suffix })
 	return s
 }
 
-// count adds to the slot of the present.
-func (s *guardState) count(slot, texted, validated int64) {
-	if n := len(s.Slots); n == 0 || s.Slots[n-1][0] != slot {
-		s.Slots = append(s.Slots, guardSlot{slot})
+// counting is where numbers are counted now.
+func (s *guardState) counting(now int64) *guardCounts {
+	if s.closedFor(now) > 0 {
+		return &s.While
 	}
-	last := &s.Slots[len(s.Slots)-1]
+	return &s.Slots
+}
+
+// countedIn tells whether a number of that time was counted where numbers are
+// counted now.
+func (s *guardState) countedIn(at, now int64) bool {
+	return (at < s.Until) == (s.closedFor(now) > 0)
+}
+
+// count adds to the slot of the present.
+func (c *guardCounts) count(slot, texted, validated int64) {
+	if n := len(*c); n == 0 || (*c)[n-1][0] != slot {
+		*c = append(*c, guardSlot{slot})
+	}
+	last := &(*c)[len(*c)-1]
 	last[1] += texted
 	last[2] += validated
 }

@@ -18,7 +18,8 @@ type watch struct {
 
 func (w *watch) text(suffix int64) {
 	var reason string
-	if w.guardState, reason = guard.texted(w.guardState, suffix, w.now); reason != "" {
+	w.guardState = guard.texted(w.guardState, suffix, w.now)
+	if w.guardState, reason = guard.judged(w.guardState, suffix >= 0, w.now); reason != "" {
 		w.closed = append(w.closed, reason)
 	}
 }
@@ -51,7 +52,7 @@ func TestGuardSparesWhatPeopleConfirm(t *testing.T) {
 		w.text(scattered(i))
 		w.now += minute
 		if i%4 == 0 {
-			w.guardState = guard.validated(w.guardState, scattered(i), w.now)
+			w.guardState = guard.validated(w.guardState, scattered(i), w.now, w.now)
 		}
 	}
 	if len(w.closed) > 0 {
@@ -65,7 +66,7 @@ func TestGuardWindowSlides(t *testing.T) {
 	w := startOfWatch()
 	for i := range 100 {
 		w.text(scattered(i))
-		w.guardState = guard.validated(w.guardState, scattered(i), w.now)
+		w.guardState = guard.validated(w.guardState, scattered(i), w.now, w.now)
 	}
 	w.now += 61 * minute
 	for i := range 25 {
@@ -110,7 +111,7 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 	w := startOfWatch()
 	for i := range int64(100) { // a company's, whose people confirm
 		w.text(1234 + i)
-		w.guardState = guard.validated(w.guardState, 1234+i, w.now)
+		w.guardState = guard.validated(w.guardState, 1234+i, w.now, w.now)
 	}
 	for range 100 { // one number again and again
 		w.text(77)
@@ -137,21 +138,33 @@ func TestGuardClosesForLonger(t *testing.T) {
 		}
 		return n
 	}
-	last := 0
 	for i, want := range []time.Duration{15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour, 12 * time.Hour} {
 		n := texts()
 		if got := w.Until - (w.now - minute); got != want.Milliseconds() {
 			t.Errorf("closing %d lasts %d, want %v", i+1, got, want)
 		}
-		if i > 0 && n > last {
-			t.Errorf("closing %d took %d texts, the one before %d", i+1, n, last)
+		if i > 0 && n != max(20>>i, fewestNumbers) {
+			t.Errorf("closing %d took %d texts", i+1, n)
 		}
-		last = n
 		w.now = w.Until
 	}
 	w.now += (25 * time.Hour).Milliseconds()
 	if texts() < 20 || w.Strikes != 1 {
 		t.Errorf("a day later it has not forgotten: %d strikes", w.Strikes)
+	}
+}
+
+// TestGuardClosesForAsLongAsItMay has it close so often that twice as long again
+// would be more than a duration can tell.
+func TestGuardClosesForAsLongAsItMay(t *testing.T) {
+	t.Parallel()
+	g := guard
+	g.MinNumbers, g.CloseFirst, g.CloseMost = 1, 7*24*time.Hour, 7*24*time.Hour
+	for strikes := range 40 {
+		s, reason := g.judged(guardState{Strikes: strikes, Slots: []guardSlot{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, true, 1_700_000_000_000)
+		if left := s.closedFor(1_700_000_000_000); reason == "" || left != g.CloseMost.Milliseconds() {
+			t.Errorf("closed %d times before, it closes for %d ms", strikes, left)
+		}
 	}
 }
 
@@ -176,5 +189,52 @@ func TestGuardTakesBackWhatDidNotLeave(t *testing.T) {
 	}
 	if len(w.closed) > 0 {
 		t.Errorf("closed for texts that did not leave: %v", w.closed)
+	}
+}
+
+// TestGuardShutsAClosedCountry has those whom it is still open to be judged too:
+// by their own texts, and only once.
+func TestGuardShutsAClosedCountry(t *testing.T) {
+	t.Parallel()
+	closed := startOfWatch()
+	for range 500 {
+		closed.text(-1)
+	}
+	until := closed.Until
+	if len(closed.closed) != 1 || closed.Shut {
+		t.Fatalf("%+v", closed)
+	}
+	honest, attacker := *closed, *closed
+	for i := range 60 {
+		honest.now += 10_000
+		honest.text(-1)
+		if i%3 == 0 {
+			honest.guardState = guard.validated(honest.guardState, -1, honest.now, honest.now)
+		}
+		if attacker.now += 10_000; !attacker.Shut {
+			attacker.text(-1)
+		}
+	}
+	if honest.Shut || len(honest.closed) != 1 {
+		t.Errorf("shut to people who confirm: %+v", honest)
+	}
+	if !attacker.Shut || len(attacker.closed) != 2 || attacker.Until != until || attacker.Strikes != 1 {
+		t.Errorf("not shut, or for longer: %+v", attacker)
+	}
+	attacker.now = until
+	if attacker.closedFor(attacker.now) != 0 {
+		t.Error("shut for ever")
+	}
+	attacker.text(-1)
+	if len(attacker.closed) != 2 {
+		t.Error("closed again for what was before")
+	}
+
+	block := startOfWatch()
+	for i := range 500 {
+		block.text(scattered(i))
+	}
+	if block.Shut {
+		t.Error("a block has nobody whom it is still open to")
 	}
 }

@@ -41,10 +41,10 @@ func TestStanding(t *testing.T) {
 		{"claimed, a greater attempt", s, 2, 1, busy},
 		{"just before the lease ends", s, 1, lease - 1, busy},
 		{"lease over", s, 1, lease, free},
-		{"accepted", settled(s, s.ClaimID, 1, store.OutcomeAccepted), 1, 1, seen},
-		{"accepted, smaller attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted), 0, 1, seen},
-		{"accepted, greater attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted), 2, 1, free},
-		{"failed", settled(s, s.ClaimID, 1, store.OutcomeFailed), 1, 1, free},
+		{"accepted", settled(s, s.ClaimID, 1, store.OutcomeAccepted, ""), 1, 1, seen},
+		{"accepted, smaller attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted, ""), 0, 1, seen},
+		{"accepted, greater attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted, ""), 2, 1, free},
+		{"failed", settled(s, s.ClaimID, 1, store.OutcomeFailed, ""), 1, 1, free},
 	} {
 		if got := standingOf(row.s, row.attempt, row.now); got != row.want {
 			t.Errorf("%s: %d, want %d", row.name, got, row.want)
@@ -58,14 +58,14 @@ func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
 	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, minute)
-	if got := settled(second, first.ClaimID, 1, store.OutcomeFailed); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
+	if got := settled(second, first.ClaimID, 1, store.OutcomeFailed, ""); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
 		t.Error("a late failure ended another's claim")
 	}
-	got := settled(second, first.ClaimID, 1, store.OutcomeAccepted)
+	got := settled(second, first.ClaimID, 1, store.OutcomeAccepted, "")
 	if got.Attempt != 1 || got.LeaseUntil != second.LeaseUntil {
 		t.Error("a late success does not count, or ended another's claim")
 	}
-	if got := settled(got, "x", 0, store.OutcomeAccepted); got.Attempt != 1 {
+	if got := settled(got, "x", 0, store.OutcomeAccepted, ""); got.Attempt != 1 {
 		t.Error("the attempt went back")
 	}
 }

@@ -26,6 +26,12 @@ type Limits struct {
 	Country      []Limit // texts to one country
 	All          []Limit // all texts
 
+	// Texts that one client asked for and that did not leave; and further tries of
+	// texts that may have left, by one client and to one number. They cost nothing
+	// in the scopes above; but each is a call to the provider, which may text it
+	// again.
+	Failed []Limit
+
 	// Wrong tokens: for one number, by one client for one number, and by one
 	// client. WrongMost is how many a number bears without a right one in
 	// between; 0 is any number.

@@ -21,6 +21,7 @@ func oddLinks() []string {
 		"https://2130706433/", "https://0x7f.1/", "https://0x7f000001/", "https://127.1/", "https://127.0.0.1./", "https://0177.0.0.1/", "https://1.2.3.4.5/",
 		"https://foo.0x/", "https://app.example.org\t.evil.example/", "https://ev\nil.example/", " https://evil.example/", "\x01https://evil.example/",
 		"https://evil.example\x00/", "https://app.example.org /", "https://evil.example/\\..\\app.example.org",
+		`https://app.example.org/a\b`, "https://app.example.org/a b", "https://app.example.org/#a b",
 		"HTTPS://EVIL.EXAMPLE/", "https://app.example.org.evil.example/", "https://app.example.org..evil.example/", "https://-/", "https://a,b/",
 	}
 }

@@ -45,6 +45,9 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	if err := r.check(s.NextLinkHosts); err != nil {
 		return Receipt{}, err
 	}
+	if err := s.checkIDServer(r); err != nil {
+		return Receipt{}, err
+	}
 	number, err := s.numbers.parse(r.PhoneNumber, r.Country)
 	if err != nil {
 		return Receipt{}, err
@@ -164,10 +167,11 @@ func (s *Service) admit(ctx context.Context, sess store.Session, d delivery) (cl
 	if !d.number.ReadsBack() {
 		return claim{}, errNotANumber(d.Country)
 	}
+	take := (*tally).takeText
 	if paid(sess, d.Attempt) {
-		return s.claim(ctx, d)
+		take = (*tally).takeRetry
 	}
-	refused := s.peek(ctx, d.who)
+	refused := s.ask(ctx, d.who, textScopes(), take)
 	if refused == nil {
 		return s.claim(ctx, d)
 	}

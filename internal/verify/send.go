@@ -33,17 +33,10 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	m := sms.Message{
 		ID:      messageID(sess, d.Attempt),
 		To:      "+" + sess.MSISDN,
-		Text:    s.Text(code),
 		Country: d.destination(),
 		Attempt: d.Attempt,
 	}
-	if d.decoy {
-		m.Text = s.DecoyText(d.Purpose)
-	}
-	var err error
-	if !d.test {
-		err = s.hand(ctx, m)
-	}
+	err := s.carry(ctx, &c, d, &m, code)
 	outcome := outcomeOf(err)
 	log := s.Logger.With("sid", sess.SID, "to", Mask(sess.MSISDN), "attempt", d.Attempt)
 	switch {
@@ -57,6 +50,9 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	}
 
 	answer := outcomeError(outcome)
+	if limit := limitOf(err); limit != nil {
+		answer = limit
+	}
 	settleErr := s.settle(ctx, c, d, outcome)
 	if settleErr != nil {
 		log.Error("threepid: cannot record how an SMS ended", "outcome", outcome, "error", settleErr)
@@ -72,6 +68,35 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		s.flights.land(sess.ClaimID, answer)
 	}
 	return Receipt{SID: sess.SID, Number: d.number}, answer
+}
+
+// carry has the token texted, and completes the message with the text.
+func (s *Service) carry(ctx context.Context, c *claim, d delivery, m *sms.Message, code string) error {
+	switch {
+	case d.test:
+		return nil
+	case s.Delegate != nil:
+		return s.start(ctx, c, d, *m)
+	}
+	m.Text = s.Text(textFor(d, code))
+	return s.hand(ctx, func(ctx context.Context) error { return s.Sender.Send(ctx, *m) })
+}
+
+// TextFor is what a text has to say. The same one gives the same text, or a
+// retry would bring another than the one that it may repeat.
+type TextFor struct {
+	Purpose        store.Purpose
+	AcceptLanguage string // of the Request
+	Decoy          bool   // say why there is no token; Token is empty
+	Token          string
+}
+
+func textFor(d delivery, code string) TextFor {
+	t := TextFor{Purpose: d.Purpose, AcceptLanguage: d.AcceptLanguage, Decoy: d.decoy}
+	if !d.decoy {
+		t.Token = code
+	}
+	return t
 }
 
 // destination is the country of the number, or where it was dialled from when it
@@ -101,9 +126,9 @@ func (s *Service) settleLater(ctx context.Context, c claim, d delivery) {
 	}
 }
 
-// hand gives the message to the sender and returns within the send timeout,
-// whatever the sender does: hang, ignore its context, or panic.
-func (s *Service) hand(ctx context.Context, m sms.Message) error {
+// hand has the host's sender or service do something and returns within the send
+// timeout, whatever that does: hang, ignore its context, or panic.
+func (s *Service) hand(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := detached(ctx, s.SendTimeout)
 	defer cancel()
 	done := make(chan error, 1)
@@ -113,7 +138,7 @@ func (s *Service) hand(ctx context.Context, m sms.Message) error {
 				done <- fmt.Errorf("the sender panicked: %v", v)
 			}
 		}()
-		done <- s.Sender.Send(ctx, m)
+		done <- do(ctx)
 	}()
 	select {
 	case err := <-done:
@@ -165,12 +190,13 @@ func (s *Service) settleIn(tx store.Tx, c claim, d delivery, o store.Outcome) er
 	// Not twice, should the first time have been kept and the news of it lost.
 	if t != nil && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
 		t.returnText(c.counted, c.at)
+		t.countFailed()
 		if err := t.put(tx); err != nil {
 			return err
 		}
 		current = uncharged(current, d.who.client)
 	}
-	return tx.PutSession(settled(current, c.sess.ClaimID, d.Attempt, o))
+	return tx.PutSession(settled(current, c.sess.ClaimID, d.Attempt, o, c.handle))
 }
 
 // outcomeOf tells how a send ended. One that was cut off may have left.

@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	"example.com/threepid/delegate"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -40,14 +41,13 @@ const (
 type Config struct {
 	Store    store.Store
 	Accounts store.Accounts
-	Sender   sms.Sender
+	Sender   sms.Sender // nil if there is a Delegate
 	Logger   *slog.Logger
 
 	Now    func() time.Time
 	Random io.Reader
 
-	Text            func(token string) string          // the text of an SMS
-	DecoyText       func(purpose store.Purpose) string // and of one that brings no token
+	Text            func(TextFor) string // the text of an SMS
 	TokenDigits     int
 	TokenLifetime   time.Duration
 	SessionLifetime time.Duration
@@ -68,6 +68,9 @@ type Config struct {
 	Conceal bool
 
 	TestNumbers map[string]TestNumber // by MSISDN
+
+	// Delegate texts and checks tokens in place of Sender and us; nil: it does not.
+	Delegate delegate.Service
 }
 
 // Service carries the flows out. Its methods may be called from many

@@ -20,7 +20,7 @@ func config(st store.Store, accounts store.Accounts) verify.Config {
 	return verify.Config{
 		Store: st, Accounts: accounts, Sender: smstest.New(), Logger: slog.New(slog.DiscardHandler),
 		Now: time.Now, Random: rand.Reader,
-		Text:        func(token string) string { return token },
+		Text:        func(t verify.TextFor) string { return t.Token },
 		TokenDigits: 6, TokenLifetime: 10 * time.Minute, SessionLifetime: 24 * time.Hour,
 		SendTimeout: time.Second, SweepInterval: time.Millisecond,
 	}
@@ -170,6 +170,43 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 				t.Errorf("%d texts", n)
 			}
 		})
+	}
+}
+
+// TestAnswersThatMustNotTellTakeTheirSlot has what is looked up take at least the
+// time after which nobody can tell what was found. How even that is, loadtest
+// -timing measures.
+func TestAnswersThatMustNotTellTakeTheirSlot(t *testing.T) {
+	t.Parallel()
+	const slot = 10 * time.Millisecond
+	st := memstore.New()
+	c := config(st, st)
+	c.Conceal = true
+	service := verify.New(c)
+	defer service.Close()
+	receipt, err := service.Request(t.Context(), request(1))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, ask := range map[string]func() error{
+		"unknown sid": func() error {
+			_, err := service.Submit(t.Context(), verify.Submission{SID: "unknown", ClientSecret: "secret", Token: "1"})
+			return err
+		},
+		"wrong secret": func() error {
+			_, err := service.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "another", Token: "1"})
+			return err
+		},
+		"account": func() error {
+			_, err := service.Request(t.Context(), request(1))
+			return err
+		},
+	} {
+		begin := time.Now()
+		err := ask()
+		if took := time.Since(begin); took < slot {
+			t.Errorf("%s: answered %v after %v", name, err, took)
+		}
 	}
 }
 

@@ -1,6 +1,7 @@
 package verify
 
 import (
+	"bytes"
 	"crypto/subtle"
 	"time"
 
@@ -65,7 +66,9 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 		// is a new one.
 		s.ValidatedAt, s.RedeemedAt, s.TokenExpiresAt = 0, 0, 0
 	}
-	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries {
+	before := s.Nonce
+	// Another purpose has another token, which is owed its own tries.
+	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries || s.Purpose != "" && s.Purpose != r.Purpose {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
 	if s.Decoy != decoy {
@@ -74,6 +77,9 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 		s.Nonce, s.ValidatedAt = fresh.nonce, 0
 	}
 	s.Purpose, s.Decoy = r.Purpose, decoy
+	if !bytes.Equal(s.Nonce, before) {
+		s.Handle, s.Proof = "", "" // of a token that is no longer
+	}
 	if s.ValidatedAt == 0 {
 		s.ExpiresAt = now + l.session.Milliseconds()
 	}
@@ -114,12 +120,15 @@ func uncharged(s store.Session, client string) store.Session {
 // settled is s after the claim ended. A claim that somebody else has taken over
 // meanwhile, because its lease ran out, is left alone; but an SMS that was
 // accepted counts whoever sent it.
-func settled(s store.Session, claimID string, attempt int64, o store.Outcome) store.Session {
+func settled(s store.Session, claimID string, attempt int64, o store.Outcome, handle string) store.Session {
 	if o == store.OutcomeAccepted && attempt > s.Attempt {
 		s.Attempt = attempt
 	}
 	if s.ClaimID == claimID {
 		s.LeaseUntil, s.Outcome = 0, o
+		if o == store.OutcomeAccepted {
+			s.Handle = handle
+		}
 	}
 	return s
 }
@@ -188,7 +197,9 @@ func errTokenIncorrect(s store.Session) error {
 	if left <= 0 {
 		return Errorf(TokenIncorrect, "That code is not right, and this was its last try. Ask for a new one.")
 	}
-	return Errorf(TokenIncorrect, "That code is not right. Check the text message: %s left.", plural(left, "try"))
+	e := Errorf(TokenIncorrect, "That code is not right. Check the text message: %s left.", plural(left, "try"))
+	e.TriesLeft = left
+	return e
 }
 
 func errSessionExpired() error {

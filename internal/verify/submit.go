@@ -3,6 +3,7 @@ package verify
 import (
 	"bytes"
 	"context"
+	"crypto/subtle"
 	"errors"
 	"fmt"
 
@@ -58,13 +59,11 @@ func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, 
 	if err := s.ask(ctx, who, wrongScopes(), (*tally).takeTry); err != nil {
 		return "", err
 	}
-	ctx, cancel := detached(ctx, storeTimeout)
-	defer cancel()
 	if sess, err = s.countTry(ctx, sub, who); err != nil {
 		return "", err
 	}
-	if !s.right(sess, sub) {
-		return "", errTokenIncorrect(sess)
+	if err := s.check(ctx, sess, sub, who); err != nil {
+		return "", err
 	}
 	if sess, err = s.confirm(ctx, sess, sub, who); err != nil {
 		return "", err
@@ -92,8 +91,13 @@ func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Sessi
 	return sess, false, err
 }
 
-// right compares, in constant time. What a decoy texted was no token.
+// right compares, in constant time. What a decoy texted was no token. Of a token
+// that a service texted it is known only whether it was right before.
 func (s *Service) right(sess store.Session, sub Submission) bool {
+	if s.delegated(sess.MSISDN) {
+		proof := proofOf(sess, sub.ClientSecret, sub.Token)
+		return subtle.ConstantTimeCompare([]byte(proof), []byte(sess.Proof)) == 1
+	}
 	same := sameToken(sub.Token, s.code(sess, sub.ClientSecret))
 	return same && !sess.Decoy
 }
@@ -112,6 +116,8 @@ func (s *Service) submitter(sess store.Session, sub Submission) (subject, error)
 
 // countTry counts the token as a wrong one.
 func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (sess store.Session, err error) {
+	ctx, cancel := detached(ctx, storeTimeout)
+	defer cancel()
 	var verdict error
 	err = s.Store.Update(ctx, func(tx store.Tx) error {
 		verdict = nil
@@ -145,6 +151,8 @@ var errRefused = errors.New("threepid: refused")
 // confirm records that the right token of a session was submitted. What it took
 // from the buckets comes back.
 func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submission, who subject) (store.Session, error) {
+	ctx, cancel := detached(ctx, storeTimeout)
+	defer cancel()
 	var before, after store.Session
 	var verdict error
 	err := s.Store.Update(ctx, func(tx store.Tx) error {
@@ -161,6 +169,9 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 			return nil
 		}
 		after = validated(before, s.lifetimes, s.now())
+		if s.delegated(after.MSISDN) {
+			after.Proof = proofOf(after, sub.ClientSecret, sub.Token)
+		}
 		tallies[0].confirm(before.Texts, before.ClientTexts)
 		for _, t := range tallies {
 			if err := t.put(tx); err != nil {

@@ -153,8 +153,10 @@ type bucketState struct {
 	WrongCount int        `json:"c,omitempty"` // numbers: wrong tokens since the last right one
 	WrongAt    int64      `json:"a,omitempty"` // and when the latest came
 	Share      []int64    `json:"s,omitempty"` // clients: level of guardShare
+	Failed     []int64    `json:"f,omitempty"` // clients, numbers: levels of the limits on texts that did not leave
 	Asked      string     `json:"k,omitempty"` // clients: the number that they asked for last, if it has not validated
-	AskedAt    int64      `json:"l,omitempty"` // and when that was
+	AskedIn    string     `json:"i,omitempty"` // and its country
+	AskedAt    int64      `json:"l,omitempty"` // and when that was first
 	Counted    int64      `json:"n,omitempty"` // numbers: when the guards counted it last
 	Confirmed  bool       `json:"v,omitempty"` // and whether it has validated since
 	Guard      guardState `json:"g,omitzero"`  // blocks and countries
@@ -217,9 +219,9 @@ func (s *Service) counts(of scope, who subject) bool {
 	limited := len(texts) > 0 || len(wrong) > 0
 	switch of {
 	case scopeNumber:
-		return limited || s.Limits.WrongMost > 0 || who.guarded
+		return limited || s.Limits.WrongMost > 0 || who.guarded || len(s.Limits.Failed) > 0
 	case scopeClient:
-		return who.client != "" && (limited || who.guarded)
+		return who.client != "" && (limited || who.guarded || len(s.Limits.Failed) > 0)
 	case scopeNumberClient, scopeBlockClient:
 		return who.client != "" && limited
 	case scopeBlock, scopeCountry:
@@ -254,7 +256,7 @@ func (t *tally) put(tx store.Tx) error {
 func (t *tally) expires(e *entry) int64 {
 	s := e.state
 	at := t.now
-	for _, levels := range [][]int64{s.Texts, s.Wrong, s.Share} {
+	for _, levels := range [][]int64{s.Texts, s.Wrong, s.Share, s.Failed} {
 		for _, level := range levels {
 			at = max(at, level)
 		}

@@ -12,7 +12,8 @@ import (
 // API v1.18, POST /account/3pid/msisdn/requestToken and its like.
 //
 // With legacy, id_server may come without id_access_token, as clients of r0.5
-// and older send it. Neither is used: the number is validated here.
+// and older send it. The token is not used: where an identity server validates, it
+// knows the node by a token of the node's own.
 func RequestToken(body []byte, purpose store.Purpose, legacy bool) (verify.Request, error) {
 	o, err := parseObject(body)
 	if err != nil {
@@ -30,6 +31,7 @@ func RequestToken(body []byte, purpose store.Purpose, legacy bool) (verify.Reque
 		{"country", &r.Country},
 		{"phone_number", &r.PhoneNumber},
 		{"next_link", &r.NextLink},
+		{"id_server", &r.IDServer},
 	} {
 		if *field.into, err = o.text(field.name); err != nil {
 			return verify.Request{}, err
@@ -43,9 +45,6 @@ func RequestToken(body []byte, purpose store.Purpose, legacy bool) (verify.Reque
 
 // checkIdentityServer checks the fields that name an identity server.
 func checkIdentityServer(o object, legacy bool) error {
-	if _, err := o.text("id_server"); err != nil {
-		return err
-	}
 	accessToken, err := o.text("id_access_token")
 	if err != nil {
 		return err

@@ -133,13 +133,22 @@ func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guar
 		if errors.Is(err, sms.ErrRejected) {
 			return []error{err}, true
 		}
-		f.options.Logger.Warn("threepid: an SMS provider failed", "provider", p.Name, "id", m.ID, "error", sms.Redact(err.Error(), m))
+		f.log(p.Name, m, err)
 		errs = append(errs, err)
 		if uncertain(err) && !f.options.AfterUncertain || ctx.Err() != nil {
 			return errs, true
 		}
 	}
 	return errs, false
+}
+
+// log is loud when the operator has to act, although the text may leave elsewhere.
+func (f *Failover) log(provider string, m sms.Message, err error) {
+	log := f.options.Logger.Warn
+	if errors.Is(err, sms.ErrMisconfigured) {
+		log = f.options.Logger.Error
+	}
+	log("threepid: an SMS provider failed", "provider", provider, "id", m.ID, "error", sms.Redact(err.Error(), m))
 }
 
 func (f *Failover) ask(ctx context.Context, m sms.Message, p guarded, left int, guard bool) error {

@@ -2,10 +2,12 @@
 // gateways that have no package of their own: Kannel and Jasmin, which Options
 // are ready for, Gammu behind a REST front, or an app on a telephone.
 //
-// The URL and the body are templates (text/template) over a Call:
+// The URL and the body are templates (text/template) over a Call. Every value is
+// escaped for where it stands, so that no text, and no sender's name, can say
+// more than itself:
 //
-//	https://phone.lan:8080/message
-//	{"textMessage":{"text":{{json .Text}}},"phoneNumbers":[{{json .To}}]}
+//	https://phone.lan:8080/message?to={{.To}}
+//	{"textMessage":{"text":"{{.Text}}"},"phoneNumbers":["{{.To}}"]}
 package gateway
 
 import (
@@ -15,21 +17,19 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
-	"net/url"
 	"regexp"
 	"slices"
 	"strings"
 	"text/template"
-	"unicode/utf16"
 
+	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
 )
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Call is what templates speak of. {{query .Text}} is right within a query,
-// {{json .Text}} within JSON, {{utf16hex .Text}} is UTF-16BE in hexadecimal.
+// Call is what templates speak of. {{utf16hex .Text}} is UTF-16BE in hexadecimal,
+// for gateways that want UCS-2 so.
 type Call struct {
 	ID      string // the same for each try of one message
 	To      string // E.164, with the plus sign
@@ -52,10 +52,15 @@ type Match struct {
 // Options describe a gateway.
 type Options struct {
 	Method string // default: POST with a body, else GET
-	URL    string // template; required
 
-	Header http.Header // sent with each call
-	Body   string      // template; default: none
+	// URL is a template that begins with the scheme and the host. Required.
+	URL string
+
+	// Header is sent with each call. With a body its Content-Type is required,
+	// and says how values are escaped: JSON within strings ("{{.Text}}"),
+	// application/x-www-form-urlencoded, XML; text/plain as they are.
+	Header http.Header
+	Body   string // template; default: none
 
 	// User and Password are sent as basic authentication. Default: none.
 	User, Password string
@@ -63,8 +68,9 @@ type Options struct {
 	From string // what .From is in the templates
 
 	// What an answer means, tried in this order. What nothing recognises goes by
-	// its status: 2xx is accepted if Accepted is empty; 401, 403 and other 4xx
-	// are misconfigured, 408, 425, 429 and 5xx temporary.
+	// its status: 2xx is accepted if Accepted is the zero Match, and else
+	// uncertain, as 502 and 504 are; 408, 425, 429 and other 5xx are temporary,
+	// 3xx and other 4xx misconfigured.
 	Rejected, Misconfigured, Temporary, Accepted Match
 
 	// Client carries the requests. Default: one with a pool of its own.
@@ -96,32 +102,71 @@ func New(o Options) (*Sender, error) {
 			s.options.Method = http.MethodPost
 		}
 	}
-	funcs := template.FuncMap{"query": url.QueryEscape, "json": toJSON, "utf16hex": utf16hex}
+	for _, step := range []func() error{s.checkHeader, s.parse, s.compile, s.rehearse} {
+		if err := step(); err != nil {
+			return nil, err
+		}
+	}
+	return s, nil
+}
+
+// parse reads the templates.
+func (s *Sender) parse() error {
+	if !beginsWithHost(s.options.URL) {
+		return errors.New("gateway: Options.URL must begin with https:// or http:// and a host, and have user and password in their own options")
+	}
 	var err error
-	if s.url, err = template.New("").Funcs(funcs).Option("missingkey=error").Parse(o.URL); err != nil {
-		return nil, errors.New("gateway: Options.URL is no template that can be parsed")
+	if s.url, err = parse(s.options.URL, percent); err != nil {
+		return errors.New("gateway: Options.URL is no template that can be parsed")
 	}
-	if s.body, err = template.New("").Funcs(funcs).Parse(o.Body); err != nil {
-		return nil, errors.New("gateway: Options.Body is no template that can be parsed")
+	if s.options.Body == "" {
+		return nil
 	}
-	for class, match := range map[httpcall.Class]Match{
-		httpcall.Rejected: o.Rejected, httpcall.Misconfigured: o.Misconfigured,
-		httpcall.Temporary: o.Temporary, httpcall.Accepted: o.Accepted,
+	escape, err := escaperOf(s.options.Header.Get("Content-Type"))
+	if err != nil {
+		return err
+	}
+	if s.body, err = parse(s.options.Body, escape); err != nil {
+		return errors.New("gateway: Options.Body is no template that can be parsed")
+	}
+	return nil
+}
+
+// compile makes rules of what answers mean.
+func (s *Sender) compile() error {
+	for _, m := range []struct {
+		class httpcall.Class
+		match Match
+	}{
+		{httpcall.Rejected, s.options.Rejected},
+		{httpcall.Misconfigured, s.options.Misconfigured},
+		{httpcall.Temporary, s.options.Temporary},
+		{httpcall.Accepted, s.options.Accepted},
 	} {
-		pattern, err := regexp.Compile(match.Body)
+		pattern, err := regexp.Compile(m.match.Body)
 		if err != nil {
-			return nil, fmt.Errorf("gateway: the pattern for %v cannot be parsed", class)
+			return fmt.Errorf("gateway: the pattern for %v cannot be parsed", m.class)
 		}
-		if len(match.Status) > 0 || match.Body != "" {
-			s.rules = append(s.rules, rule{class, slices.Clone(match.Status), pattern})
+		if len(m.match.Status) > 0 || m.match.Body != "" {
+			s.rules = append(s.rules, rule{m.class, slices.Clone(m.match.Status), pattern})
 		}
 	}
-	order := []httpcall.Class{httpcall.Rejected, httpcall.Misconfigured, httpcall.Temporary, httpcall.Accepted}
-	slices.SortFunc(s.rules, func(a, b rule) int { return slices.Index(order, a.class) - slices.Index(order, b.class) })
-	_, err = s.request(context.Background(), sms.Message{
-		ID: "msg_1", To: "+447400000000", Text: "000000 is your code.", Country: "GB", Attempt: 1,
-	})
-	return s, err
+	return nil
+}
+
+// rehearse fills the templates in, once in each alphabet: better to hear at start
+// that a field is misspelt than with the first person's text.
+func (s *Sender) rehearse() error {
+	for _, text := range []string{"000000 is your code.", "000000 \u043a\u043e\u0434"} {
+		m := sms.Message{ID: "msg_1", To: "+447400000000", Text: text, Country: "GB", Attempt: 1}
+		if _, err := s.request(context.Background(), m); err != nil {
+			return err
+		}
+		if body := s.fill(s.body, m); isJSON(s.options.Header.Get("Content-Type")) && s.options.Body != "" && !json.Valid(body) {
+			return errors.New(`gateway: Options.Body is no JSON once it is filled in: a string's quotes belong in the template, "{{.Text}}"`)
+		}
+	}
+	return nil
 }
 
 // Send calls the gateway.
@@ -137,23 +182,31 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	return s.classOf(answer).Error("gateway: %s answered %d", req.URL.Host, answer.Status)
 }
 
-func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, error) {
+// fill is nil when the template speaks of what there is not.
+func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
+	if t == nil {
+		return []byte{}
+	}
 	_, unicode := sms.Segments(m.Text)
-	call := Call{
+	var text bytes.Buffer
+	err := t.Execute(&text, Call{
 		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: httpcall.Or(m.From, s.options.From),
 		Country: m.Country, Attempt: m.Attempt, Unicode: unicode,
+	})
+	if err != nil {
+		return nil
 	}
-	var address strings.Builder
-	var body bytes.Buffer
-	if s.url.Execute(&address, call) != nil {
-		return nil, errors.New("gateway: Options.URL has a field or function that there is not")
+	return text.Bytes()
+}
+
+func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, error) {
+	address, body := s.fill(s.url, m), s.fill(s.body, m)
+	if address == nil || body == nil {
+		return nil, errors.New("gateway: Options.URL or Body speaks of a field that there is not")
 	}
-	if s.body.Execute(&body, call) != nil {
-		return nil, errors.New("gateway: Options.Body has a field or function that there is not")
-	}
-	req, err := http.NewRequestWithContext(ctx, s.options.Method, address.String(), bytes.NewReader(body.Bytes()))
-	if err != nil || req.URL.Hostname() == "" || req.URL.Scheme != "http" && req.URL.Scheme != "https" {
-		return nil, errors.New("gateway: Options.Method or URL is none: the URL must begin with https:// or http:// and have a host")
+	req, err := http.NewRequestWithContext(ctx, s.options.Method, string(address), bytes.NewReader(body))
+	if err != nil {
+		return nil, errors.New("gateway: Options.Method or URL is none")
 	}
 	if s.options.Header != nil {
 		req.Header = s.options.Header.Clone()
@@ -175,17 +228,4 @@ func (s *Sender) classOf(answer httpcall.Answer) httpcall.Class {
 		return httpcall.Uncertain // a success that is not the one we know
 	}
 	return class
-}
-
-func toJSON(v any) (string, error) {
-	text, err := json.Marshal(v)
-	return string(text), err
-}
-
-func utf16hex(text string) string {
-	var hex strings.Builder
-	for _, unit := range utf16.Encode([]rune(text)) {
-		_, _ = fmt.Fprintf(&hex, "%04X", unit)
-	}
-	return hex.String()
 }

@@ -1,6 +1,6 @@
 package infobip
 
-import "example.com/threepid/sms/internal/httpcall"
+import "example.com/threepid/internal/httpcall"
 
 // Infobip's groups of statuses, and the one of errors that is about the person's
 // telephone.
@@ -19,10 +19,13 @@ func ClassOf(name string) (class httpcall.Class, known bool) {
 		"REJECTED_DUPLICATE_MESSAGE_ID": // our ID: the try before this one was accepted
 		return httpcall.Accepted, true
 	case "REJECTED_PREFIX_MISSING", "REJECTED_DND", "REJECTED_DESTINATION", "REJECTED_INVALID_DESTINATION",
-		"UNDELIVERABLE_REJECTED_OPERATOR":
+		"REJECTED_DESTINATION_BLOCKLISTED", "SIGNALS_BLOCKED":
 		return httpcall.Rejected, true
-	case "REJECTED_FLOODING_FILTER", "REJECTED_SYSTEM_ERROR", "UNDELIVERABLE_NOT_DELIVERED", "EXPIRED_EXPIRED", "EXPIRED_DLR_UNKNOWN":
+	case "REJECTED_FLOODING_FILTER", "REJECTED_SYSTEM_ERROR", "EXPIRED_EXPIRED",
+		"UNDELIVERABLE_NOT_DELIVERED", "UNDELIVERABLE_NOT_SENT", "UNDELIVERABLE_REJECTED_OPERATOR", "UNDELIVERABLE_REJECTED_PLATFORM":
 		return httpcall.Temporary, true
+	case "EXPIRED_DLR_UNKNOWN": // sent, and nobody said what became of it
+		return httpcall.Uncertain, true
 	case "REJECTED_NETWORK", "REJECTED_SOURCE", "REJECTED_NOT_ENOUGH_CREDITS", "REJECTED_SENDER", "REJECTED_PREPAID_PACKAGE_EXPIRED",
 		"REJECTED_DESTINATION_NOT_REGISTERED", "REJECTED_ROUTE_NOT_AVAILABLE", "REJECTED_INVALID_UDH", "REJECTED_MESSAGE_TOO_LONG",
 		"MISSING_TO":

@@ -14,8 +14,8 @@ import (
 	"net/http"
 	"strings"
 
+	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
 )
 
 var _ sms.Sender = (*Sender)(nil)

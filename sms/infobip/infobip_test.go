@@ -8,9 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/infobip"
-	"example.com/threepid/sms/internal/providertest"
 )
 
 func open(tb testing.TB, address string) sms.Sender {

@@ -1,6 +1,6 @@
 package plivo
 
-import "example.com/threepid/sms/internal/httpcall"
+import "example.com/threepid/internal/httpcall"
 
 // ClassOf is what an error code of Plivo's means for a message, if it is known:
 // https://www.plivo.com/docs/messaging/troubleshooting/error-codes.

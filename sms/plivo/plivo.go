@@ -16,8 +16,8 @@ import (
 	"strconv"
 	"strings"
 
+	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
 )
 
 const defaultBaseURL = "https://api.plivo.com"
@@ -96,6 +96,9 @@ func outcome(answer httpcall.Answer) error {
 		class, known := ClassOf(code)
 		if !known {
 			class = status
+		}
+		if !known && code != 0 && class == httpcall.Accepted {
+			class = httpcall.Uncertain
 		}
 		return class.Error("plivo: HTTP %d, error %d: see https://www.plivo.com/docs/messaging/troubleshooting/error-codes",
 			answer.Status, code)

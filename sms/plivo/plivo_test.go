@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"testing"
 
+	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/providertest"
 	"example.com/threepid/sms/plivo"
 )
 
@@ -55,6 +55,8 @@ func TestAnswers(t *testing.T) {
 		{400, `{"api_id":"a","error":"Insufficient credit"}`, "misconfigured"},
 		{400, `{"api_id":"a","error":"k3y","error_code":"50"}`, "rejected"},
 		{400, `{"api_id":"a","error":"k3y","error_code":12345}`, "misconfigured"},
+		{202, `{"message_uuid":["u"],"error_code":"12345"}`, "uncertain"},
+		{202, `{"message_uuid":["u"],"error_code":"000"}`, "accepted"},
 		{401, `Could not verify your access level`, "misconfigured"},
 		{404, ``, "misconfigured"},
 		{429, ``, "temporary"},

@@ -1,6 +1,6 @@
 package twilio
 
-import "example.com/threepid/sms/internal/httpcall"
+import "example.com/threepid/internal/httpcall"
 
 // ClassOf is what an error code of Twilio's means for a message, if it is known:
 // https://www.twilio.com/docs/api/errors, and docs/PROVIDERS.md for why.
@@ -14,8 +14,8 @@ func ClassOf(code int) (class httpcall.Class, known bool) {
 		return httpcall.Temporary, true
 	case 20003, 20005, 20403, 20404, // credentials and account
 		21212, 21266, 21408, 21601, 21602, 21603, 21604, 21605, 21606, 21607, 21608, 21612, 21613, 21616, 21617, 21618, 21619,
-		21659, 21660, 21661, 21701, 21703, 21704, 21705, // sender, text, permissions
-		30002, 30007, 30032, 30034, 63038,
+		21657, 21659, 21660, 21661, 21701, 21703, 21704, 21705, // sender, text, permissions
+		30002, 30007, 30024, 30032, 30034, 30042, 63038,
 		60200, 60220, 60223, 60238, 60605: // Verify
 		return httpcall.Misconfigured, true
 	default:

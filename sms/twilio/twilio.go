@@ -14,8 +14,8 @@ import (
 	"net/url"
 	"strings"
 
+	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
 )
 
 const defaultBaseURL = "https://api.twilio.com"
@@ -101,8 +101,10 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 // made has an error_code, null unless it failed at once.
 func outcome(answer httpcall.Answer) error {
 	var body struct {
-		Code      int `json:"code"`
-		ErrorCode int `json:"error_code"`
+		SID       string `json:"sid"`
+		Code      int    `json:"code"`
+		ErrorCode int    `json:"error_code"`
+		Status    any    `json:"status"` // of a message a word, of an error a number
 	}
 	_ = json.Unmarshal(answer.Body, &body) // without a code, the status decides
 	code := body.Code
@@ -112,6 +114,15 @@ func outcome(answer httpcall.Answer) error {
 	class, known := ClassOf(code)
 	if !known {
 		class = httpcall.OfStatus(answer.Status)
+		switch { // a message that was made and has failed is no success
+		case class == httpcall.Accepted && body.Status == "failed":
+			class = httpcall.Temporary
+		case class == httpcall.Accepted && body.ErrorCode != 0:
+			class = httpcall.Uncertain
+		}
+	}
+	if class == httpcall.Accepted && body.SID == "" {
+		class = httpcall.Uncertain // a success, but not of Twilio's
 	}
 	if code == 0 {
 		return class.Error("twilio: HTTP %d", answer.Status)

@@ -8,9 +8,9 @@ import (
 	"strconv"
 	"testing"
 
+	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
-	"example.com/threepid/sms/internal/providertest"
 	"example.com/threepid/sms/twilio"
 )
 
@@ -60,7 +60,7 @@ func TestDocumented(t *testing.T) {
 func TestStatuses(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]httpcall.Class{
-		201: httpcall.Accepted, 401: httpcall.Misconfigured, 404: httpcall.Misconfigured, 429: httpcall.Temporary,
+		201: httpcall.Uncertain, 401: httpcall.Misconfigured, 404: httpcall.Misconfigured, 429: httpcall.Temporary,
 		500: httpcall.Temporary, 503: httpcall.Temporary, 502: httpcall.Uncertain, 504: httpcall.Uncertain, 302: httpcall.Misconfigured,
 	} {
 		for _, body := range []string{"", "<html>123456 k3y", `{"code":99999}`, `{"error_code":null}`} {
@@ -69,6 +69,23 @@ func TestStatuses(t *testing.T) {
 				t.Errorf("%d %s: %s, want %v", status, body, got, want)
 			}
 			providertest.TellsNothing(t, err)
+		}
+	}
+}
+
+// TestUnknownFailures has a message be made and fail for a reason that no table
+// has: that is no success.
+func TestUnknownFailures(t *testing.T) {
+	t.Parallel()
+	for body, want := range map[string]string{
+		`{"sid":"SM1","status":"failed","error_code":99999}`:      "temporary",
+		`{"sid":"SM1","status":"failed","error_code":null}`:       "temporary",
+		`{"sid":"SM1","status":"undelivered","error_code":99999}`: "uncertain",
+		`{"sid":"SM1","status":"accepted","error_code":null}`:     "accepted",
+	} {
+		err := open(t, providertest.Server(t, http.StatusCreated, body)).Send(t.Context(), providertest.Message())
+		if got := providertest.Class(err); got != want {
+			t.Errorf("%s: %s, want %s", body, got, want)
 		}
 	}
 }

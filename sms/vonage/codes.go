@@ -1,6 +1,6 @@
 package vonage
 
-import "example.com/threepid/sms/internal/httpcall"
+import "example.com/threepid/internal/httpcall"
 
 // ClassOf is what a status of Vonage's means for a message, if it is known:
 // https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms.

@@ -15,8 +15,8 @@ import (
 	"strconv"
 	"strings"
 
+	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
 )
 
 const (

@@ -8,8 +8,8 @@ import (
 	"strconv"
 	"testing"
 
+	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/providertest"
 	"example.com/threepid/sms/vonage"
 )
 

@@ -31,8 +31,8 @@ import (
 	"strconv"
 	"time"
 
+	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
-	"example.com/threepid/sms/internal/httpcall"
 )
 
 const (

@@ -19,16 +19,17 @@ type migration func(*gorm.DB) error
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables, addBuckets}
+	return []migration{createTables, addLimitsAndDelegation}
 }
 
 func createTables(tx *gorm.DB) error {
 	return createMissing(tx, &firstSessionRow{}, &associationRow{})
 }
 
-// addBuckets makes room for limits: a table, and what a session has taken.
-func addBuckets(tx *gorm.DB) error {
-	for _, column := range []string{"Decoy", "Texts", "Client", "ClientTexts"} {
+// addLimitsAndDelegation makes room for limits, a table and what a session has
+// taken, and for a service that checks tokens.
+func addLimitsAndDelegation(tx *gorm.DB) error {
+	for _, column := range []string{"Decoy", "Texts", "Client", "ClientTexts", "Handle", "Proof"} {
 		if tx.Migrator().HasColumn(&sessionRow{}, column) {
 			continue
 		}

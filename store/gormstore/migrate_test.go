@@ -55,6 +55,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 		for _, statement := range []string{
 			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
+			"ALTER TABLE threepid_sessions DROP COLUMN handle", "ALTER TABLE threepid_sessions DROP COLUMN proof",
 			"DROP TABLE threepid_buckets", "UPDATE threepid_schema SET version = 1", cut,
 		} {
 			if err := db.Exec(statement).Error; statement != "" && err != nil {
@@ -67,7 +68,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 		}
 		err := s.Update(t.Context(), func(tx store.Tx) error {
 			old, err := tx.SessionBySID(want.SID)
-			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "") {
+			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "") {
 				t.Errorf("an old session has %+v", old)
 			}
 			old.Texts = 3

@@ -20,6 +20,8 @@ type sessionRow struct {
 	Texts       int64  `gorm:"column:texts;not null;default:0"`
 	Client      string `gorm:"column:client;size:64;not null;default:''"`
 	ClientTexts int64  `gorm:"column:client_texts;not null;default:0"`
+	Handle      string `gorm:"column:handle;size:255;not null;default:''"`
+	Proof       string `gorm:"column:proof;size:64;not null;default:''"`
 }
 
 // firstSessionRow is the table as it was at first. sid comes first and is time
@@ -87,8 +89,8 @@ func (schemaRow) TableName() string { return "threepid_schema" }
 
 // How many of sessionColumns no index has, and how many may change.
 const (
-	unindexedColumns  = 20
-	changeableColumns = 22
+	unindexedColumns  = 22
+	changeableColumns = 24
 )
 
 // sessionColumns lists the columns in the order of sessionValues and
@@ -100,7 +102,7 @@ func sessionColumns() []string {
 	return []string{
 		"version", "msisdn", "country", "purpose", "next_link", "attempt", "claim_id", "claim_attempt", "lease_until", "outcome",
 		"nonce", "token_expires_at", "wrong_tries", "validated_at", "redeemed_at", "created_at",
-		"decoy", "texts", "client", "client_texts",
+		"decoy", "texts", "client", "client_texts", "handle", "proof",
 		"sid", "expires_at", "session_key",
 	}
 }
@@ -113,7 +115,7 @@ func sessionValues(s *store.Session, version int64) []any {
 	return []any{
 		version, s.MSISDN, s.Country, string(s.Purpose), s.NextLink, s.Attempt, s.ClaimID, s.ClaimAttempt, s.LeaseUntil,
 		string(s.Outcome), s.Nonce, s.TokenExpiresAt, int64(s.WrongTries), s.ValidatedAt, s.RedeemedAt, s.CreatedAt,
-		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts),
+		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts), s.Handle, s.Proof,
 		s.SID, s.ExpiresAt, s.Key[:],
 	}
 }
@@ -124,7 +126,7 @@ func scanSession(row scanner) (s store.Session, version int64, err error) {
 	err = row.Scan(
 		&version, &s.MSISDN, &s.Country, &s.Purpose, &s.NextLink, &s.Attempt, &s.ClaimID, &s.ClaimAttempt, &s.LeaseUntil,
 		&s.Outcome, &s.Nonce, &s.TokenExpiresAt, &s.WrongTries, &s.ValidatedAt, &s.RedeemedAt, &s.CreatedAt,
-		&decoy, &s.Texts, &s.Client, &s.ClientTexts,
+		&decoy, &s.Texts, &s.Client, &s.ClientTexts, &s.Handle, &s.Proof,
 		&s.SID, &s.ExpiresAt, &key,
 	)
 	if err != nil {

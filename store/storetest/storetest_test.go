@@ -28,6 +28,8 @@ func brokenStores() map[string]struct {
 		"loses the country":  {alters(func(s *store.Session) { s.Country = "" }), []string{"RoundTrip"}},
 		"loses the decoy":    {alters(func(s *store.Session) { s.Decoy = false }), []string{"RoundTrip"}},
 		"loses texts":        {alters(func(s *store.Session) { s.ClientTexts = 0 }), []string{"RoundTrip"}},
+		"loses the handle":   {alters(func(s *store.Session) { s.Handle = "" }), []string{"RoundTrip"}},
+		"loses the proof":    {alters(func(s *store.Session) { s.Proof = "" }), []string{"RoundTrip"}},
 		"loses the redeemed": {alters(func(s *store.Session) { s.RedeemedAt = 0 }), []string{"RoundTrip"}},
 		"truncates": {
 			alters(func(s *store.Session) { s.NextLink = s.NextLink[:min(len(s.NextLink), 255)] }),

@@ -14,7 +14,9 @@ import (
 	"testing"
 	"time"
 
+	"example.com/threepid/delegate"
 	"example.com/threepid/sms"
+	"example.com/threepid/store"
 )
 
 // Row is a row of a table in docs/PROVIDERS.md.
@@ -26,7 +28,7 @@ func Rows(tb testing.TB, section string) []Row {
 	tb.Helper()
 	text := read(tb)
 	_, text, found := strings.Cut(text, "\n## "+section+"\n")
-	text, _, _ = strings.Cut(text, "\n## ")
+	text, _, _ = strings.Cut(text, "\n#") // the next heading, of whichever level
 	var rows []Row
 	for line := range strings.Lines(text) {
 		cells := strings.Split(line, "|")
@@ -65,11 +67,18 @@ func Message() sms.Message {
 	}
 }
 
-// Class is the word of docs/PROVIDERS.md for what Send returned.
+// Class is the word of docs/PROVIDERS.md for what Send, or a delegate, returned.
 func Class(err error) string {
+	if _, limited := errors.AsType[*delegate.LimitError](err); limited {
+		return "limited"
+	}
 	switch {
 	case err == nil:
 		return "accepted"
+	case errors.Is(err, delegate.ErrIncorrect):
+		return "incorrect"
+	case errors.Is(err, delegate.ErrOver):
+		return "over"
 	case errors.Is(err, sms.ErrRejected):
 		return "rejected"
 	case errors.Is(err, sms.ErrMisconfigured):
@@ -116,6 +125,42 @@ func Codes(t *testing.T, section string, open Open, answer func(code string) (st
 
 // Open makes a Sender whose provider is at a URL. Its credentials contain Secret.
 type Open func(tb testing.TB, url string) sms.Sender
+
+// Verification is what the tests have a delegate text, and Check what they have it
+// compare.
+func Verification() delegate.Verification {
+	m := Message()
+	return delegate.Verification{
+		ID: m.ID, Secret: strings.Repeat("5ec", 21), To: m.To, Country: m.Country, Purpose: store.PurposeAdd, Attempt: m.Attempt,
+	}
+}
+
+// Check is the token of Verification as a person typed it.
+func Check() delegate.Check {
+	v := Verification()
+	return delegate.Check{Handle: "handle1", Secret: v.Secret, To: v.To, Purpose: v.Purpose, Token: "123456"}
+}
+
+// Starting has the checks of a Sender be made of a delegate that texts.
+func Starting(open func(tb testing.TB, url string) delegate.Service) Open {
+	return func(tb testing.TB, url string) sms.Sender {
+		tb.Helper()
+		service := open(tb, url)
+		return sms.Func(func(ctx context.Context, _ sms.Message) error {
+			_, err := service.Start(ctx, Verification())
+			return err
+		})
+	}
+}
+
+// Checking has the checks of a Sender be made of a delegate that compares.
+func Checking(open func(tb testing.TB, url string) delegate.Service) Open {
+	return func(tb testing.TB, url string) sms.Sender {
+		tb.Helper()
+		service := open(tb, url)
+		return sms.Func(func(ctx context.Context, _ sms.Message) error { return service.Check(ctx, Check()) })
+	}
+}
 
 // Server answers everything alike, and sends back what it was sent besides, as
 // careless providers do.

@@ -1,0 +1,195 @@
+// Package identityserver has a Matrix identity server text and check codes, over
+// the Matrix identity service API v2, "Phone number validation":
+// https://spec.matrix.org/v1.18/identity-service-api/#phone-number-validation-1.
+//
+// The node has an access token of its own there. What clients send as
+// id_access_token is not used; what they send as id_server must be this one.
+package identityserver
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"net/http"
+	"net/url"
+	"slices"
+	"strings"
+	"time"
+
+	"example.com/threepid/delegate"
+	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/sms"
+)
+
+const (
+	prefix = "/_matrix/identity/v2/validate/msisdn/"
+
+	mostAttempt = 1<<53 - 1 // the greatest integer that canonical JSON allows
+	mostErrcode = 64        // bytes
+	mostWait    = 24 * time.Hour
+)
+
+var _ delegate.IdentityServer = (*Service)(nil)
+
+// Options say which server it is.
+type Options struct {
+	// BaseURL is where the server is, such as https://id.example.org. Required.
+	BaseURL string
+
+	// AccessToken is the node's own, from the server's POST /account/register.
+	// Required.
+	AccessToken string
+
+	// Names are what clients may call the server in id_server, without scheme.
+	// Default: the host of BaseURL, with its port if it has one.
+	Names []string
+
+	// Client carries the requests. Default: one with a pool of its own.
+	Client *http.Client
+}
+
+// Service is one identity server.
+type Service struct {
+	url    string
+	token  string
+	names  []string
+	client *http.Client
+}
+
+// New checks the options. Errors hold no credential.
+func New(o Options) (*Service, error) {
+	base, err := httpcall.Base("identityserver", o.BaseURL, "")
+	err = errors.Join(err, httpcall.Require("identityserver", "AccessToken", o.AccessToken))
+	if err != nil {
+		return nil, err
+	}
+	s := &Service{url: base + prefix, token: o.AccessToken, client: httpcall.Client(o.Client)}
+	for _, name := range o.Names {
+		s.names = append(s.names, strings.ToLower(name))
+	}
+	if len(s.names) == 0 {
+		u, err := url.Parse(base)
+		if err != nil {
+			return nil, errors.New("identityserver: the base URL has no host")
+		}
+		s.names = []string{strings.ToLower(u.Host)}
+	}
+	return s, nil
+}
+
+// Answers implements delegate.IdentityServer. Names are compared without case.
+func (s *Service) Answers(idServer string) bool {
+	return slices.Contains(s.names, strings.ToLower(idServer))
+}
+
+// Start asks for a token: POST /_matrix/identity/v2/validate/msisdn/requestToken.
+func (s *Service) Start(ctx context.Context, v delegate.Verification) (handle string, err error) {
+	answer, err := s.call(ctx, "requestToken", map[string]any{
+		"client_secret": v.Secret,
+		"country":       v.Country,
+		"phone_number":  v.To,
+		// A server that has seen none has seen 0; we may be asked for that one.
+		"send_attempt": min(v.Attempt+1, mostAttempt),
+	})
+	if err != nil {
+		return "", err
+	}
+	if answer.Status == http.StatusOK && answer.SID != "" {
+		return answer.SID, nil
+	}
+	if answer.ErrCode == "M_LIMIT_EXCEEDED" || answer.Status == http.StatusTooManyRequests {
+		wait := min(max(answer.RetryAfterMS, 0), mostWait.Milliseconds())
+		return "", &delegate.LimitError{RetryAfter: time.Duration(wait) * time.Millisecond}
+	}
+	return "", answer.class().Error("identityserver: requestToken answered %d %s", answer.Status, word(answer.ErrCode))
+}
+
+// Check brings a token: POST /_matrix/identity/v2/validate/msisdn/submitToken.
+func (s *Service) Check(ctx context.Context, c delegate.Check) error {
+	if c.Handle == "" {
+		return delegate.ErrOver
+	}
+	answer, err := s.call(ctx, "submitToken", map[string]any{
+		"sid": c.Handle, "client_secret": c.Secret, "token": c.Token,
+	})
+	switch {
+	case err != nil:
+		return err
+	case answer.Status == http.StatusOK && answer.Success != nil && *answer.Success:
+		return nil
+	case answer.Status == http.StatusOK && answer.Success != nil:
+		return delegate.ErrIncorrect
+	}
+	switch answer.ErrCode {
+	case "M_TOKEN_INCORRECT",
+		"M_NO_VALID_SESSION": // what Sydent says of a wrong token
+		return delegate.ErrIncorrect
+	case "M_SESSION_EXPIRED", "M_NOT_FOUND", "M_INVALID_PARAM":
+		return delegate.ErrOver
+	}
+	return answer.class().Error("identityserver: submitToken answered %d %s", answer.Status, word(answer.ErrCode))
+}
+
+// answer is what the server says, as far as we read it.
+type answer struct {
+	Status int `json:"-"`
+
+	SID          string `json:"sid"`
+	Success      *bool  `json:"success"`
+	ErrCode      string `json:"errcode"`
+	RetryAfterMS int64  `json:"retry_after_ms"`
+}
+
+// class is what an errcode means for a text: identity service API, "Common error
+// codes", and those that Sydent has beside them.
+func (a answer) class() httpcall.Class {
+	switch a.ErrCode {
+	case "M_INVALID_ADDRESS", "M_INVALID_PHONE_NUMBER", "M_DESTINATION_REJECTED":
+		return httpcall.Rejected
+	case "M_SEND_ERROR", "M_LIMIT_EXCEEDED", "M_UNKNOWN":
+		return httpcall.Temporary
+	case "M_UNAUTHORIZED", "M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_FORBIDDEN", "M_TERMS_NOT_SIGNED", "M_UNRECOGNIZED", "M_NOT_FOUND",
+		"M_MISSING_PARAMS", "M_MISSING_PARAM", "M_INVALID_PARAM", "M_BAD_JSON", "M_NOT_JSON":
+		return httpcall.Misconfigured
+	}
+	class := httpcall.OfStatus(a.Status)
+	if class == httpcall.Accepted {
+		return httpcall.Uncertain // a success that is not the one we know
+	}
+	return class
+}
+
+func (s *Service) call(ctx context.Context, endpoint string, body map[string]any) (answer, error) {
+	encoded, err := json.Marshal(body)
+	if err != nil {
+		return answer{}, fmt.Errorf("identityserver: the request cannot be made: %w", sms.ErrMisconfigured)
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+endpoint, bytes.NewReader(encoded))
+	if err != nil {
+		return answer{}, fmt.Errorf("identityserver: the request cannot be made: %w", sms.ErrMisconfigured)
+	}
+	req.Header.Set("Content-Type", "application/json")
+	req.Header.Set("Authorization", "Bearer "+s.token)
+	res, err := httpcall.Do(s.client, "identityserver", req)
+	if err != nil {
+		return answer{}, err
+	}
+	a := answer{}
+	if json.Unmarshal(res.Body, &a) != nil {
+		a = answer{} // whatever it is, its status decides
+	}
+	a.Status = res.Status
+	return a, nil
+}
+
+// word is an errcode as servers write them, and nothing else that an answer may
+// hold.
+func word(errcode string) string {
+	foreign := func(r rune) bool { return r != '_' && r != '.' && (r < 'A' || r > 'Z') }
+	if errcode == "" || len(errcode) > mostErrcode || strings.ContainsFunc(errcode, foreign) {
+		return "without an errcode"
+	}
+	return errcode
+}

@@ -1,0 +1,318 @@
+package plugintest
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net/http"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/threepid"
+	"example.com/threepid/delegate"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+)
+
+// delegateTests have a service text and check the codes.
+func delegateTests() []test {
+	return []test{
+		{"DelegateWholeFlow", testDelegateWholeFlow},
+		{"DelegateTextsOncePerAttempt", testDelegateTextsOncePerAttempt},
+		{"DelegateRefusals", testDelegateRefusals},
+		{"DelegateChecks", testDelegateChecks},
+		{"DelegateGuessing", testDelegateGuessing},
+		{"DelegateTriesComeBack", testDelegateTriesComeBack},
+		{"DelegateHangs", testDelegateHangs},
+		{"DelegatePurposes", testDelegatePurposes},
+		{"DelegateTrust", testDelegateTrust},
+		{"DelegateTestNumber", testDelegateTestNumber},
+		{"DelegateOddHandle", testDelegateOddHandle},
+	}
+}
+
+// service is a delegate that keeps one token a secret, and can be told to fail.
+type service struct {
+	mu     sync.Mutex
+	starts []delegate.Verification
+	checks []delegate.Check
+	fail   error  // of Start and Check
+	handle string // instead of a new one each time
+}
+
+const rightToken = "4711"
+
+func (s *service) Start(_ context.Context, v delegate.Verification) (string, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.starts = append(s.starts, v)
+	if s.handle != "" {
+		return s.handle, s.fail
+	}
+	return fmt.Sprintf("VE%d", len(s.starts)), s.fail
+}
+
+func (s *service) Check(_ context.Context, c delegate.Check) error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.checks = append(s.checks, c)
+	if s.fail != nil {
+		return s.fail
+	}
+	if c.Token != rightToken {
+		return delegate.ErrIncorrect
+	}
+	return nil
+}
+
+func (s *service) failWith(err error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.fail = err
+}
+
+func (s *service) seen() ([]delegate.Verification, []delegate.Check) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.starts, s.checks
+}
+
+// trusted is a service that clients may call id.example.org.
+type trusted struct{ *service }
+
+func (trusted) Answers(idServer string) bool { return idServer == "id.example.org" }
+
+// startDelegated runs a node whose codes are somebody else's, and that has no
+// sender.
+func startDelegated(tb testing.TB, st Store, to delegate.Service, change ...func(*threepid.Options)) *node {
+	tb.Helper()
+	return startWith(tb, st, nil, &logs{}, append([]func(*threepid.Options){
+		func(o *threepid.Options) { o.Delegate = to },
+	}, change...)...)
+}
+
+func testDelegateWholeFlow(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), s)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	starts, _ := s.seen()
+	if len(starts) != 1 || starts[0].To != "+"+msisdn || starts[0].Country != "GB" || starts[0].Purpose != store.PurposeAdd ||
+		starts[0].Attempt != 1 || starts[0].ID == "" || len(starts[0].Secret) != 64 || strings.Contains(starts[0].Secret, secret) {
+		t.Fatalf("the service was asked for %+v", starts)
+	}
+	expect(t, n.submit(sid, secret, "1234"), http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	expect(t, n.submit(sid, "another", rightToken), http.StatusBadRequest, "M_INVALID_PARAM")
+	expect(t, n.submit(sid, secret, " ٤7-11 "), http.StatusOK, "")
+	if _, err := n.plugin.Validated(t.Context(), sid, secret); err != nil {
+		t.Error(err)
+	}
+	_, checks := s.seen()
+	want := delegate.Check{Handle: "VE1", Secret: starts[0].Secret, To: "+" + msisdn, Purpose: store.PurposeAdd, Token: rightToken}
+	if len(checks) != 2 || checks[1] != want {
+		t.Errorf("the service was asked to check %+v, want %+v", checks, want)
+	}
+
+	// The same again is known without asking, and another one is still wrong.
+	s.failWith(delegate.ErrOver)
+	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
+	expect(t, n.submit(sid, secret, "1234"), http.StatusBadRequest, "M_SESSION_EXPIRED")
+	row, err := n.sessionOf(t)
+	if err != nil || strings.Contains(fmt.Sprintf("%+v", row), rightToken) || row.Proof == "" {
+		t.Errorf("the row is %+v, %v", row, err)
+	}
+	if _, err := n.plugin.Redeem(t.Context(), sid, secret); err != nil {
+		t.Error(err)
+	}
+}
+
+func testDelegateTextsOncePerAttempt(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), s)
+	together(20, func(int) { n.mustRequest(addPath, attempt(3)) })
+	n.mustRequest(addPath, attempt(2))
+	n.mustRequest(addPath, attempt(4))
+	starts, _ := s.seen()
+	if len(starts) != 2 || starts[0].ID == starts[1].ID || starts[0].Secret != starts[1].Secret {
+		t.Errorf("the service was asked for %+v", starts)
+	}
+	// After its lifetime the token is another, and so is what stands for the client.
+	n.clock.advance(11 * time.Minute)
+	n.mustRequest(addPath, attempt(5))
+	if starts, _ = s.seen(); len(starts) != 3 || starts[2].Secret == starts[1].Secret {
+		t.Errorf("the service was asked for %+v", starts)
+	}
+}
+
+func testDelegateRefusals(t *testing.T, open opener) {
+	leak := errors.New("service said: 07700900001 s3cr3t")
+	for name, row := range map[string]struct {
+		err        error
+		status     int
+		errcode    string
+		retryAfter string
+	}{
+		"rejected":      {errors.Join(leak, sms.ErrRejected), http.StatusBadRequest, "M_DESTINATION_REJECTED", ""},
+		"misconfigured": {errors.Join(leak, sms.ErrMisconfigured), http.StatusBadGateway, "M_SEND_ERROR", ""},
+		"temporary":     {leak, http.StatusBadGateway, "M_SEND_ERROR", ""},
+		"limited":       {fmt.Errorf("x: %w", &delegate.LimitError{RetryAfter: 90 * time.Second}), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED", "90"},
+		"limited, no time": {
+			&delegate.LimitError{}, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED", "60",
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &service{fail: row.err}
+			n := startDelegated(t, open(t), s, func(o *threepid.Options) {
+				o.Limits = threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}}
+			})
+			a := n.post(addPath, attempt(1))
+			expect(t, a, row.status, row.errcode)
+			if a.header.Get("Retry-After") != row.retryAfter || strings.Contains(a.body, "s3cr3t") {
+				t.Errorf("%v %s", a.header, a.body)
+			}
+			// It was not texted, so it is not seen, and costs nothing.
+			s.failWith(nil)
+			n.mustRequest(addPath, attempt(1))
+		})
+	}
+}
+
+func testDelegateChecks(t *testing.T, open opener) {
+	for name, row := range map[string]struct {
+		err     error
+		status  int
+		errcode string
+		counted int
+	}{
+		"incorrect":     {delegate.ErrIncorrect, http.StatusBadRequest, "M_TOKEN_INCORRECT", 1},
+		"over":          {delegate.ErrOver, http.StatusBadRequest, "M_SESSION_EXPIRED", 1},
+		"temporary":     {errors.New("down: s3cr3t"), http.StatusBadGateway, "M_UNKNOWN", 0},
+		"misconfigured": {errors.Join(errors.New("s3cr3t"), sms.ErrMisconfigured), http.StatusBadGateway, "M_UNKNOWN", 0},
+		"uncertain":     {errors.Join(errors.New("s3cr3t"), sms.ErrUncertain), http.StatusBadGateway, "M_UNKNOWN", 1},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := &service{}
+			n := startDelegated(t, open(t), s)
+			sid := n.mustRequest(addPath, attempt(1)).text("sid")
+			s.failWith(row.err)
+			a := n.submit(sid, secret, rightToken)
+			expect(t, a, row.status, row.errcode)
+			if strings.Contains(a.body, "s3cr3t") || a.fields["success"] != false {
+				t.Errorf("%s", a.body)
+			}
+			if got, err := n.sessionOf(t); err != nil || got.WrongTries != row.counted || got.ValidatedAt != 0 {
+				t.Errorf("%+v, %v; want %d tries counted", got, err, row.counted)
+			}
+			s.failWith(nil)
+			expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
+		})
+	}
+}
+
+// testDelegateGuessing has the service asked no more often than we would compare.
+func testDelegateGuessing(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), s)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	together(50, func(i int) { n.submit(sid, secret, fmt.Sprint(5000+i)) })
+	if _, checks := s.seen(); len(checks) != 5 {
+		t.Errorf("the service was asked %d times", len(checks))
+	}
+	expect(t, n.submit(sid, secret, rightToken), http.StatusBadRequest, "M_SESSION_EXPIRED")
+}
+
+// testDelegateTriesComeBack has a service that is down use up nothing, neither the
+// session's tries nor the limits on wrong codes.
+func testDelegateTriesComeBack(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), s, func(o *threepid.Options) {
+		o.Limits = threepid.Limits{
+			WrongCodes: []threepid.Limit{{Burst: 2, Per: time.Hour}}, WrongCodesClient: []threepid.Limit{{Burst: 2, Per: time.Hour}},
+			Submits: []threepid.Limit{{Burst: 2, Per: time.Hour}}, MostWrongCodes: 2,
+		}
+	})
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	s.failWith(errors.New("down"))
+	for range 10 {
+		expect(t, n.submit(sid, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
+	}
+	s.failWith(nil)
+	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
+}
+
+// hanging is a service that never answers, nor minds its context.
+type hanging struct{}
+
+func (hanging) Start(context.Context, delegate.Verification) (string, error) { select {} }
+func (hanging) Check(context.Context, delegate.Check) error                  { select {} }
+
+func testDelegateHangs(t *testing.T, open opener) {
+	n := startDelegated(t, open(t), hanging{}, func(o *threepid.Options) { o.SendTimeout = 20 * time.Millisecond })
+	expect(t, n.post(addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
+	sess, err := n.sessionOf(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, n.submit(sess.SID, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
+}
+
+// testDelegatePurposes has a code that was texted to add a number be no good for
+// anything else.
+func testDelegatePurposes(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), s)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	s.failWith(errors.New("down"))
+	expect(t, n.post(regPath, attempt(2)), http.StatusBadGateway, "M_SEND_ERROR")
+	s.failWith(nil)
+	n.submit(sid, secret, rightToken)
+	starts, checks := s.seen()
+	if len(checks) != 1 || checks[0].Handle != "" || checks[0].Secret == starts[0].Secret || checks[0].Purpose != store.PurposeRegister {
+		t.Errorf("the service was asked to check %+v after it was asked for %+v", checks, starts)
+	}
+}
+
+func testDelegateTrust(t *testing.T, open opener) {
+	n := startDelegated(t, open(t), trusted{&service{}})
+	body := func(server string) string {
+		return request(map[string]any{"id_server": server, "id_access_token": "abc123"})
+	}
+	for _, name := range []string{"evil.example", "id.example.org.evil.example", "https://id.example.org"} {
+		for _, path := range []string{addPath, regPath, pwdPath} {
+			expect(t, n.post(path, body(name)), http.StatusBadRequest, "M_SERVER_NOT_TRUSTED")
+		}
+	}
+	n.mustRequest(addPath, body("id.example.org"))
+	n.mustRequest(addPath, request(nil))
+	expect(t, n.post(addPath, request(map[string]any{"id_server": "id.example.org"})), http.StatusBadRequest, "M_MISSING_PARAM")
+
+	// What is no identity server has no name there; nor have we.
+	startDelegated(t, open(t), &service{}).mustRequest(addPath, body("evil.example"))
+	start(t, open(t)).mustRequest(addPath, body("evil.example"))
+}
+
+func testDelegateTestNumber(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), s, func(o *threepid.Options) {
+		o.TestNumbers = []threepid.TestNumber{{Number: "+" + msisdn, Code: "424242"}}
+	})
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	expect(t, n.submit(sid, secret, "424242"), http.StatusOK, "")
+	expect(t, n.submit(sid, secret, "424242"), http.StatusOK, "")
+	if starts, checks := s.seen(); len(starts)+len(checks) != 0 {
+		t.Errorf("the service was asked: %+v, %+v", starts, checks)
+	}
+}
+
+func testDelegateOddHandle(t *testing.T, open opener) {
+	for _, handle := range []string{strings.Repeat("h", 256), "a b", "é", "\n"} {
+		s := &service{handle: handle}
+		n := startDelegated(t, open(t), s)
+		expect(t, n.post(addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
+	}
+	n := startDelegated(t, open(t), &service{handle: strings.Repeat("h", 255)})
+	n.mustRequest(addPath, attempt(1))
+}

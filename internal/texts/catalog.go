@@ -1,0 +1,214 @@
+package texts
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"golang.org/x/text/language"
+
+	"example.com/threepid/sms"
+)
+
+// Config is what a Catalog is made of.
+type Config struct {
+	Language string // for whoever reads none of the others
+	Brand    string // may be empty
+	Digits   int    // of a token
+	Minutes  int    // that it is good for
+
+	// Custom are templates by language and kind; empty ones replace nothing.
+	Custom map[string]map[Kind]string
+
+	// What texts that bring a token end with, if not empty: see
+	// threepid.Options.
+	WebOTPDomain, AndroidAppHash string
+}
+
+// Catalog has every text and the page in every language. It does not change.
+type Catalog struct {
+	digits  int
+	texts   map[string]map[Kind]written
+	pages   map[string]Page
+	matcher matcher
+	paged   matcher
+}
+
+// New executes every template, and says what is wrong with those that are.
+func New(c Config) (*Catalog, error) {
+	builtIn, err := BuiltIn()
+	if err != nil {
+		return nil, err
+	}
+	custom, err := c.custom()
+	if err != nil {
+		return nil, err
+	}
+	first, err := canonical("Options.Language", c.Language)
+	if err != nil {
+		return nil, err
+	}
+	b := builder{Config: c, builtIn: builtIn, custom: custom}
+	known := maps.Clone(custom)
+	for tag := range builtIn {
+		known[tag] = nil
+	}
+	first, ok := nearest(known, first)
+	if !ok {
+		return nil, fmt.Errorf("threepid: Options.Language: there are no texts in %q; give them in Options.Texts", c.Language)
+	}
+	out := &Catalog{digits: c.Digits, texts: make(map[string]map[Kind]written, len(known)), pages: make(map[string]Page, len(builtIn))}
+	for tag := range known {
+		if out.texts[tag], err = b.language(tag, first); err != nil {
+			return nil, err
+		}
+	}
+	for tag := range builtIn {
+		out.pages[tag] = builtIn[tag].Page
+	}
+	page, ok := nearest(builtIn, first)
+	if !ok {
+		page = English
+	}
+	out.matcher = newMatcher(first, slices.Collect(maps.Keys(known)))
+	out.paged = newMatcher(page, slices.Collect(maps.Keys(builtIn)))
+	return out, nil
+}
+
+// custom is Custom by tags as they are written here.
+func (c Config) custom() (map[string]map[Kind]string, error) {
+	custom := make(map[string]map[Kind]string, len(c.Custom))
+	for given, kinds := range c.Custom {
+		tag, err := canonical(fmt.Sprintf("Options.Texts[%q]", given), given)
+		if err != nil {
+			return nil, err
+		}
+		if _, twice := custom[tag]; twice {
+			return nil, fmt.Errorf("threepid: Options.Texts has %q twice", tag)
+		}
+		custom[tag] = kinds
+	}
+	return custom, nil
+}
+
+// canonical is a tag as it is written here: "pt-BR" for "PT-br".
+func canonical(name, tag string) (string, error) {
+	parsed, err := language.Parse(tag)
+	if err != nil || parsed.IsRoot() {
+		return "", fmt.Errorf(`threepid: %s: %q is no language tag that is known; such are "de" and "pt-BR" (BCP 47)`, name, tag)
+	}
+	return parsed.String(), nil
+}
+
+// builder writes texts.
+type builder struct {
+	Config
+	builtIn map[string]Language
+	custom  map[string]map[Kind]string
+}
+
+// language writes all texts of one language.
+func (b builder) language(tag, first string) (map[Kind]written, error) {
+	all := map[Kind]written{}
+	var errs []error
+	for _, kind := range Kinds() {
+		name, source, ok := b.source(tag, kind)
+		if !ok {
+			name, source, ok = b.source(first, kind)
+		}
+		if !ok {
+			return nil, fmt.Errorf("threepid: Options.Texts[%q].%s is missing: it is Options.Language, and not built in", first, kind)
+		}
+		w, err := write(name, source, kind, b.Config)
+		errs = append(errs, err)
+		all[kind] = b.ended(w, kind)
+	}
+	return all, errors.Join(errs...)
+}
+
+// source is the template for a language: the host's, the built-in one, or that
+// of the language it is a variant of.
+func (b builder) source(tag string, kind Kind) (name, source string, ok bool) {
+	for t := language.Make(tag); !t.IsRoot(); t = t.Parent() {
+		if source := b.custom[t.String()][kind]; source != "" {
+			return fmt.Sprintf("Options.Texts[%q].%s", t, kind), source, true
+		}
+		if wording, ok := b.builtIn[t.String()].SMS[kind]; ok {
+			return fmt.Sprintf("the built-in %s text in %q", kind, t), wording.Text, true
+		}
+	}
+	return "", "", false
+}
+
+// nearest is the one of some languages that a tag is, or is a variant of.
+func nearest[V any](languages map[string]V, tag string) (string, bool) {
+	for t := language.Make(tag); !t.IsRoot(); t = t.Parent() {
+		if _, ok := languages[t.String()]; ok {
+			return t.String(), true
+		}
+	}
+	return "", false
+}
+
+// ended is a text with what machines read at its end. WebOTP's must be the last
+// line; the hash of an app may stand anywhere.
+func (b builder) ended(w written, kind Kind) written {
+	if len(w) == 0 || !kind.BringsToken() {
+		return w
+	}
+	last := len(w) - 1
+	if b.AndroidAppHash != "" {
+		w[last] += "\n" + b.AndroidAppHash
+	}
+	if b.WebOTPDomain != "" {
+		w[last] += "\n@" + b.WebOTPDomain + " #"
+		w = append(w, "")
+	}
+	return w
+}
+
+// Match is the language of the text for an Accept-Language header.
+func (c *Catalog) Match(acceptLanguage string) string { return c.matcher.match(acceptLanguage) }
+
+// Text is a text in a language that Match gave; any other counts as the host's.
+func (c *Catalog) Text(tag string, kind Kind, token string) string {
+	all, ok := c.texts[tag]
+	if !ok {
+		all = c.texts[c.matcher.languages[0]]
+	}
+	return all[kind].with(token)
+}
+
+// Page is the page for an Accept-Language header.
+func (c *Catalog) Page(acceptLanguage string) Page { return c.pages[c.paged.match(acceptLanguage)] }
+
+// Size is how much a text takes, its token being as long as they are.
+type Size struct {
+	Language string
+	Kind     Kind
+	Segments int
+	Unicode  bool // sent as UCS-2
+}
+
+func (s Size) String() string {
+	alphabet := "GSM-7"
+	if s.Unicode {
+		alphabet = "UCS-2"
+	}
+	return fmt.Sprintf("%s %s: %d (%s)", s.Language, s.Kind, s.Segments, alphabet)
+}
+
+// Sizes are those of all texts, by language and kind.
+func (c *Catalog) Sizes() []Size {
+	var sizes []Size
+	for _, tag := range slices.Sorted(maps.Keys(c.texts)) {
+		for _, kind := range Kinds() {
+			s := Size{Language: tag, Kind: kind}
+			s.Segments, s.Unicode = sms.Segments(c.Text(tag, kind, strings.Repeat("0", c.digits)))
+			sizes = append(sizes, s)
+		}
+	}
+	return sizes
+}

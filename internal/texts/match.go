@@ -1,0 +1,55 @@
+package texts
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/text/language"
+)
+
+// mostHeader is how many bytes of an Accept-Language are read; browsers send
+// less than half. language.ParseAcceptLanguage has been made to panic and to take
+// very long before (CVE-2020-28852, CVE-2021-38561, CVE-2022-32149), each time by
+// what was long or malformed.
+const mostHeader = 256
+
+// mostWanted is how many languages of a header count, the best ones first: each
+// takes microseconds to match.
+const mostWanted = 10
+
+// matcher finds the best of some languages.
+type matcher struct {
+	languages []string // the first one is for whoever reads none of them
+	inner     language.Matcher
+}
+
+// newMatcher takes tags that are known to parse.
+func newMatcher(first string, tags []string) matcher {
+	m := matcher{languages: []string{first}}
+	for _, tag := range slices.Sorted(slices.Values(tags)) {
+		if tag != first {
+			m.languages = append(m.languages, tag)
+		}
+	}
+	parsed := make([]language.Tag, len(m.languages))
+	for i, tag := range m.languages {
+		parsed[i] = language.Make(tag)
+	}
+	m.inner = language.NewMatcher(parsed)
+	return m
+}
+
+// match is the language for a reader with that Accept-Language header: RFC 9110,
+// section 12.5.4. One that cannot be read counts as absent.
+func (m matcher) match(header string) string {
+	if len(header) > mostHeader {
+		end := strings.LastIndexByte(header[:mostHeader+1], ',')
+		header = header[:max(0, end)]
+	}
+	wanted, _, err := language.ParseAcceptLanguage(header)
+	if err != nil || len(wanted) == 0 {
+		return m.languages[0]
+	}
+	_, i, _ := m.inner.Match(wanted[:min(len(wanted), mostWanted)]...)
+	return m.languages[i] // the first one, if none matches
+}

@@ -1,0 +1,85 @@
+package texts
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"text/template"
+	"unicode"
+	"unicode/utf8"
+)
+
+// What a template is given: fields, or where there must be no token, notice.
+type (
+	fields struct {
+		Token   string
+		Brand   string
+		Minutes int
+	}
+	notice struct{ Brand string }
+)
+
+// placeholder stands for the token while a template is executed. It is of a
+// private use area, so that it stands nowhere else.
+const placeholder = "\uE000"
+
+// written is a text but for its token, which goes between the parts. Templates
+// are executed once, at start: what is wrong with one is found then.
+type written []string
+
+func (w written) with(token string) string { return strings.Join(w, token) }
+
+// write executes a template; name is what errors call it.
+func write(name, source string, kind Kind, c Config) (written, error) {
+	t, err := template.New(name).Parse(source)
+	if err != nil {
+		return nil, fmt.Errorf("threepid: %w", err) // it names the template
+	}
+	render := func(data any) (string, error) {
+		var b strings.Builder
+		if err := t.Execute(&b, data); err != nil {
+			return "", fmt.Errorf("threepid: %w", err)
+		}
+		return b.String(), nil
+	}
+	if !kind.BringsToken() {
+		text, err := render(notice{Brand: c.Brand})
+		if err != nil {
+			return nil, fmt.Errorf("%w (all it may use is .Brand: it brings no token)", err)
+		}
+		return written{text}, checked(name, text)
+	}
+	data := fields{Token: placeholder, Brand: c.Brand, Minutes: c.Minutes}
+	text, err := render(data)
+	if err != nil {
+		return nil, fmt.Errorf("%w (it may use .Token, .Brand and .Minutes)", err)
+	}
+	w := written(strings.Split(text, placeholder))
+	if len(w) < 2 {
+		return nil, fmt.Errorf("threepid: %s must have {{.Token}} in it, as it is", name)
+	}
+	data.Token = strings.Repeat("7", c.Digits)
+	if text, err = render(data); err != nil || text != w.with(data.Token) {
+		return nil, errors.Join(err, fmt.Errorf("threepid: %s must have {{.Token}} as it is, and not depend on it", name))
+	}
+	return w, checked(name, text)
+}
+
+// checked says what no text may be.
+func checked(name, text string) error {
+	switch {
+	case text == "" || strings.TrimSpace(text) != text:
+		return fmt.Errorf("threepid: %s must not be empty, nor begin or end with a space", name)
+	case !utf8.ValidString(text):
+		return fmt.Errorf("threepid: %s is not UTF-8", name)
+	case strings.ContainsFunc(text, forbidden):
+		return fmt.Errorf("threepid: %s has a control character", name)
+	}
+	return nil
+}
+
+// forbidden are control characters other than the end of a line, and those that
+// turn the direction of what follows: they can show digits in another order.
+func forbidden(r rune) bool {
+	return unicode.IsControl(r) && r != '\n' || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
+}

@@ -1,0 +1,170 @@
+package verify
+
+import (
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+	"time"
+
+	"example.com/threepid/delegate"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+)
+
+// A service may text and check tokens in our place. Its answers are no more
+// than that: what is counted, and when, is decided here.
+
+const (
+	mostTypedToken = 64  // bytes; no service has longer ones
+	mostHandle     = 255 // bytes: see store.Session
+
+	// limitedFor is how long a client is to wait when a service that refuses for
+	// now does not say how long.
+	limitedFor = time.Minute
+)
+
+// delegated tells whether a service texts and checks the session's tokens.
+func (s *Service) delegated(msisdn string) bool {
+	_, test := s.testNumber(msisdn)
+	return s.Delegate != nil && !test
+}
+
+// checkIDServer refuses an identity server that is not the one that validates.
+// Where the token is ours, or no identity server's, what the client names is not
+// used and does not matter.
+func (s *Service) checkIDServer(r Request) error {
+	service, ok := s.Delegate.(delegate.IdentityServer)
+	if ok && r.IDServer != "" && !service.Answers(r.IDServer) {
+		return Errorf(ServerNotTrusted, "This server does not use that identity server")
+	}
+	return nil
+}
+
+// start has the service text a token.
+func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message) error {
+	v := delegate.Verification{
+		ID: m.ID, Secret: delegateSecret(c.sess, d.ClientSecret),
+		To: m.To, Country: m.Country, Purpose: d.Purpose, Attempt: d.Attempt,
+	}
+	handles := make(chan string, 1)
+	err := s.hand(ctx, func(ctx context.Context) error {
+		handle, err := s.Delegate.Start(ctx, v)
+		handles <- handle
+		return err
+	})
+	if err != nil {
+		return err
+	}
+	c.handle = <-handles
+	if len(c.handle) > mostHandle || strings.ContainsFunc(c.handle, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("the service's handle is longer than %d bytes, or not printable: %w", mostHandle, sms.ErrUncertain)
+	}
+	return nil
+}
+
+// limitOf is what a client hears when the service does not text for now, or nil.
+func limitOf(err error) error {
+	limit, ok := errors.AsType[*delegate.LimitError](err)
+	if !ok {
+		return nil
+	}
+	wait := limit.RetryAfter
+	if wait <= 0 {
+		wait = limitedFor
+	}
+	return refusal{wait: wait.Milliseconds()}.err()
+}
+
+// check compares a token that is counted as a wrong one already. No error means
+// that it is right.
+func (s *Service) check(ctx context.Context, sess store.Session, sub Submission, who subject) error {
+	typed := normalizeToken(sub.Token)
+	switch {
+	case s.right(sess, sub):
+		return nil
+	case !s.delegated(sess.MSISDN), sess.Decoy, typed == "", len(typed) > mostTypedToken:
+		return errTokenIncorrect(sess)
+	}
+	err := s.hand(ctx, func(ctx context.Context) error {
+		return s.Delegate.Check(ctx, delegate.Check{
+			Handle: sess.Handle, Secret: delegateSecret(sess, sub.ClientSecret),
+			To: "+" + sess.MSISDN, Purpose: sess.Purpose, Token: typed,
+		})
+	})
+	switch {
+	case err == nil:
+		return nil
+	case errors.Is(err, delegate.ErrIncorrect):
+		return errTokenIncorrect(sess)
+	case errors.Is(err, delegate.ErrOver):
+		return errSessionExpired()
+	}
+	s.logCheck(sess, err, typed)
+	if outcomeOf(err) != store.OutcomeUnknown {
+		s.returnTry(ctx, sess, who)
+	}
+	return Errorf(CheckFailed, "The code could not be checked. Try again in a moment.")
+}
+
+func (s *Service) logCheck(sess store.Session, err error, typed string) {
+	log := s.Logger.Warn
+	if errors.Is(err, sms.ErrMisconfigured) {
+		log = s.Logger.Error
+	}
+	log("threepid: the service did not check a token", "sid", sess.SID, "number", Mask(sess.MSISDN),
+		"error", redact(err.Error(), typed, sms.Message{To: "+" + sess.MSISDN}))
+}
+
+// returnTry takes back what countTry did, for a token that nobody compared: a
+// service that is down must not use up a person's tries.
+func (s *Service) returnTry(ctx context.Context, tried store.Session, who subject) {
+	ctx, cancel := detached(ctx, storeTimeout)
+	defer cancel()
+	err := s.Store.Update(ctx, func(tx store.Tx) error {
+		t, err := s.tally(tx, who, wrongScopes()...)
+		if err != nil {
+			return err
+		}
+		sess, err := tx.SessionBySID(tried.SID)
+		if err != nil {
+			return err
+		}
+		if subtle.ConstantTimeCompare(sess.Nonce, tried.Nonce) == 0 || sess.WrongTries == 0 {
+			return nil // a token that is no longer, or was right meanwhile
+		}
+		sess.WrongTries--
+		t.returnTry()
+		return errors.Join(t.put(tx), tx.PutSession(sess))
+	})
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		s.Logger.Error("threepid: a try that was not compared stays counted", "sid", tried.SID, "error", err)
+	}
+}
+
+// delegateSecret stands for the client towards the service: it changes with the
+// nonce, as our own token would, and does not tell the client_secret.
+func delegateSecret(s store.Session, clientSecret string) string {
+	return keyed(s, "delegate", string(s.Purpose), clientSecret)
+}
+
+// proofOf is a digest of a token that was right, so that the same token said
+// again is known without asking the service, which may have forgotten it. Without
+// the client_secret, which is in no row, no token can be tried against it.
+func proofOf(s store.Session, clientSecret, typed string) string {
+	return keyed(s, "proof", string(s.Purpose), clientSecret, normalizeToken(typed))
+}
+
+// keyed is HMAC-SHA256 over parts and the sid, keyed by the nonce.
+func keyed(s store.Session, parts ...string) string {
+	mac := hmac.New(sha256.New, s.Nonce)
+	for _, part := range append(parts, s.SID) {
+		_, _ = io.WriteString(mac, part+"\x00")
+	}
+	return hex.EncodeToString(mac.Sum(nil))
+}

@@ -1,0 +1,111 @@
+package verify_test
+
+import (
+	"errors"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+)
+
+// TestRefusedClaimLeavesNothing has another session use the last text up after a
+// request has asked the limits and before it claims: it is refused in the unit that
+// would have made its session, and that keeps nothing.
+func TestRefusedClaimLeavesNothing(t *testing.T) {
+	t.Parallel()
+	const claimStep = 4 // after the account, the look and the limits
+	inner, texts := memstore.New(), smstest.New()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	s := &steps{Store: inner, Accounts: inner, Sender: texts}
+	s.at = func(step int64, after bool) error {
+		if step == claimStep && !after {
+			close(arrived)
+			<-release
+		}
+		return nil
+	}
+	c := config(s, s)
+	c.Sender = s
+	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	service := verify.New(c)
+	defer service.Close()
+	r := request(1)
+	r.ClientSecret = "late"
+	late := make(chan error, 1)
+	go func() {
+		_, err := service.Request(t.Context(), r)
+		late <- err
+	}()
+	<-arrived
+	if _, err := service.Request(t.Context(), request(1)); err != nil {
+		t.Error(err)
+	}
+	close(release)
+	var refusal *verify.Error
+	if err := <-late; !errors.As(err, &refusal) || refusal.Code != verify.Limited {
+		t.Errorf("answered %v", err)
+	}
+	err := inner.View(t.Context(), func(tx store.Tx) error {
+		_, err := tx.SessionByKey(store.SessionKey(r.ClientSecret, r.Country, "447700900001"))
+		return err
+	})
+	if !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("its session: %v", err)
+	}
+}
+
+// TestTryIsLimitedWhereItIsCounted has another session of the number use its last
+// try up after a guess has asked the limits and before it is counted.
+func TestTryIsLimitedWhereItIsCounted(t *testing.T) {
+	t.Parallel()
+	const countStep = 3 // after the session and the limits
+	inner := memstore.New()
+	arrived, release := make(chan struct{}), make(chan struct{})
+	s := &steps{Store: inner, Accounts: inner, Sender: smstest.New()}
+	var guessing atomic.Bool
+	var guessed atomic.Int64
+	s.at = func(_ int64, after bool) error {
+		if guessing.Load() && !after && guessed.Add(1) == countStep {
+			close(arrived)
+			<-release
+		}
+		return nil
+	}
+	c := config(s, s)
+	c.Limits.Wrong = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	service := verify.New(c)
+	defer service.Close()
+	guess := func(secret, sid string) error {
+		_, err := service.Submit(t.Context(), verify.Submission{SID: sid, ClientSecret: secret, Token: "nonsense"})
+		return err
+	}
+	sids := map[string]string{}
+	for _, secret := range []string{"early", "late"} {
+		r := request(1)
+		r.ClientSecret = secret
+		receipt, err := service.Request(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		sids[secret] = receipt.SID
+	}
+	guessing.Store(true)
+	late := make(chan error, 1)
+	go func() { late <- guess("late", sids["late"]) }()
+	<-arrived
+	expectCode(t, guess("early", sids["early"]), verify.TokenIncorrect)
+	close(release)
+	expectCode(t, <-late, verify.Limited)
+}
+
+func expectCode(t *testing.T, err error, code verify.Code) {
+	t.Helper()
+	var refusal *verify.Error
+	if !errors.As(err, &refusal) || refusal.Code != code {
+		t.Errorf("answered %v, want code %d", err, code)
+	}
+}

@@ -1,0 +1,166 @@
+// Package sns sends text messages through Amazon SNS,
+// https://docs.aws.amazon.com/sns/latest/api/API_Publish.html. It is a module of
+// its own, so that nobody else has the AWS SDK.
+//
+// The API knows no idempotency key for text messages: a request whose answer is
+// lost may have been carried out, and is ErrUncertain. So the SDK's own retries,
+// which repeat a request when its connection broke or the answer was a 500, are
+// off: two texts would leave. compose.Retry repeats what is sure not to have left.
+package sns
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+
+	"github.com/aws/aws-sdk-go-v2/aws"
+	"github.com/aws/aws-sdk-go-v2/service/sns"
+	"github.com/aws/aws-sdk-go-v2/service/sns/types"
+	"github.com/aws/smithy-go"
+
+	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/sms"
+)
+
+// The attributes of a message that the package sets by itself:
+// https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html.
+const (
+	attributeType        = "AWS.SNS.SMS.SMSType"
+	attributeSender      = "AWS.SNS.SMS.SenderID"
+	attributeOrigination = "AWS.MM.SMS.OriginationNumber"
+)
+
+var _ sms.Sender = (*Sender)(nil)
+
+// Options say whose account it is, and who texts are from.
+type Options struct {
+	// Config has Region, one in which SNS texts, and Credentials that may
+	// sns:Publish, as config.LoadDefaultConfig finds them; BaseEndpoint is for
+	// VPC endpoints. Its HTTPClient and what it says of retries are not used.
+	Config aws.Config
+
+	// From is an alphanumeric sender ID, or an origination number or short code
+	// of the account's. Default: what SNS picks.
+	From string
+
+	// Attributes are set on each message besides, such as AWS.SNS.SMS.MaxPrice,
+	// or AWS.MM.SMS.EntityId and AWS.MM.SMS.TemplateId for India. Default: none.
+	Attributes map[string]string
+
+	// Client carries the requests. Default: one with a pool of its own.
+	Client *http.Client
+}
+
+// Sender sends through one account.
+type Sender struct {
+	from       string
+	attributes map[string]types.MessageAttributeValue
+	client     *http.Client
+	api        *sns.Client
+}
+
+// New checks the options. Errors hold no credential.
+func New(o Options) (*Sender, error) {
+	var err error
+	if base := aws.ToString(o.Config.BaseEndpoint); base != "" {
+		_, err = httpcall.Base("sns", base, "")
+	}
+	err = errors.Join(err, httpcall.Require("sns", "Config.Region", o.Config.Region))
+	if o.Config.Credentials == nil {
+		err = errors.Join(err, errors.New("sns: Config.Credentials are missing"))
+	}
+	s := &Sender{from: o.From, client: httpcall.Client(o.Client), attributes: map[string]types.MessageAttributeValue{
+		attributeType: attribute("Transactional"),
+	}}
+	for name, value := range o.Attributes {
+		if name == "" || value == "" {
+			err = errors.Join(err, errors.New("sns: Attributes has an empty name or value"))
+		}
+		s.attributes[name] = attribute(value)
+	}
+	if err != nil {
+		return nil, err
+	}
+	s.api = sns.NewFromConfig(o.Config, func(api *sns.Options) {
+		api.Retryer, api.RetryMaxAttempts = aws.NopRetryer{}, 1
+	})
+	return s, nil
+}
+
+// Send publishes the message.
+func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	call := &exchange{client: s.client}
+	out, err := s.api.Publish(ctx, &sns.PublishInput{
+		PhoneNumber: &m.To, Message: &m.Text, MessageAttributes: s.attributesOf(m),
+	}, func(api *sns.Options) { api.HTTPClient = call })
+	switch {
+	case call.err != nil:
+		return call.err
+	case !call.made && (isTimeout(err) || ctx.Err() != nil):
+		return errors.New("sns: time was over before there were credentials to sign the request with")
+	case !call.made:
+		return fmt.Errorf("sns: the request cannot be made: are there credentials: %w", sms.ErrMisconfigured)
+	case err == nil && aws.ToString(out.MessageId) != "":
+		return nil
+	default:
+		return outcome(call.status, err)
+	}
+}
+
+// attributesOf says who a message is from: numbers and names have attributes of
+// their own.
+func (s *Sender) attributesOf(m sms.Message) map[string]types.MessageAttributeValue {
+	all := make(map[string]types.MessageAttributeValue, len(s.attributes)+1)
+	for name, value := range s.attributes {
+		all[name] = value
+	}
+	if from := httpcall.Or(m.From, s.from); from != "" {
+		name := attributeSender
+		if strings.Trim(from, "+0123456789") == "" {
+			name = attributeOrigination
+		}
+		all[name] = attribute(from)
+	}
+	return all
+}
+
+func attribute(value string) types.MessageAttributeValue {
+	return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
+}
+
+// outcome goes by the code, or by the status when there is none that is known.
+func outcome(status int, err error) error {
+	api, ok := errors.AsType[smithy.APIError](err)
+	if !ok {
+		class := httpcall.OfStatus(status)
+		if class == httpcall.Accepted {
+			class = httpcall.Uncertain // a success without a message's ID
+		}
+		return class.Error("sns: HTTP %d without an error code or a message's ID", status)
+	}
+	class, known := ClassOf(api.ErrorCode(), api.ErrorMessage())
+	if !known {
+		class = httpcall.OfStatus(status)
+		return class.Error("sns: HTTP %d, error %s", status, word(api.ErrorCode()))
+	}
+	return class.Error("sns: HTTP %d, error %s: see https://docs.aws.amazon.com/sns/latest/api/API_Publish.html#API_Publish_Errors",
+		status, word(api.ErrorCode()))
+}
+
+// word is a code as AWS writes them, and nothing else that an answer may hold.
+func word(code string) string {
+	const most = 64
+	foreign := func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }
+	if code == "" || len(code) > most || strings.ContainsFunc(code, foreign) {
+		return "unknown"
+	}
+	return code
+}
+
+func isTimeout(err error) bool {
+	timeout, ok := errors.AsType[net.Error](err)
+	return ok && timeout.Timeout() || errors.Is(err, context.DeadlineExceeded)
+}
