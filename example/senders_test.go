@@ -62,9 +62,9 @@ func carriers() []carrier {
 			[]string{"Basic TUExOmh1bnRlcjI=", `"src":"+15550001"`},
 		},
 		{
-			"gateway:BASE/send?a=1,2&to={{query .To}}",
+			"gateway:BASE/send?a=1,2&to={{.To}}",
 			map[string]string{
-				"THREEPID_GATEWAY_BODY": `{"text":{{json .Text}},"from":{{json .From}}}`, "THREEPID_GATEWAY_FROM": "Shop",
+				"THREEPID_GATEWAY_BODY": `{"text":"{{.Text}}","from":"{{.From}}"}`, "THREEPID_GATEWAY_FROM": "Shop",
 				"THREEPID_GATEWAY_USER": "me", "THREEPID_GATEWAY_PASSWORD": secret,
 			},
 			"", "/send",
@@ -175,7 +175,7 @@ func TestFailoverOrder(t *testing.T) {
 	}
 	status, fine := http.StatusOK, http.StatusOK
 	a, b := fake("a", &status), fake("b", &fine)
-	sender, err := example.OpenSender("webhook:"+a.URL+"/?x=1,2, gateway:"+b.URL+"/{{query .To}}",
+	sender, err := example.OpenSender("webhook:"+a.URL+"/?x=1,2, gateway:"+b.URL+"/{{.To}}",
 		func(string) string { return "" }, io.Discard, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)
