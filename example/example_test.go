@@ -118,7 +118,7 @@ func launch(t *testing.T, args ...string) *server {
 
 func (s *server) await() {
 	s.t.Helper()
-	s.url = s.stdout.find(s.t, `Listening on (http://[0-9.:]+)`)
+	s.url = s.stdout.find(s.t, `Listening on (http://[a-z0-9.:]+)/`)
 }
 
 // kill is kill -9, and returns when the process is gone.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io"
 	"net/url"
 	"strings"
 	"time"
@@ -15,9 +14,6 @@ import (
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
 
-	"example.com/threepid/sms"
-	"example.com/threepid/sms/console"
-	"example.com/threepid/sms/webhook"
 	"example.com/threepid/store"
 	"example.com/threepid/store/gormstore"
 	"example.com/threepid/store/sqlite"
@@ -111,21 +107,4 @@ func withoutURL(err error) error {
 		return parse.Err
 	}
 	return err
-}
-
-// openSender opens what -sms names.
-func openSender(name string, getenv func(string) string, stdout io.Writer) (sms.Sender, error) {
-	provider, rest, _ := strings.Cut(name, ":")
-	switch {
-	case name == "console":
-		return console.New(stdout), nil
-	case provider == "webhook":
-		sender, err := webhook.New(rest, webhook.Options{Secret: getenv("THREEPID_WEBHOOK_SECRET")})
-		if err != nil {
-			return nil, fmt.Errorf("-sms: %w", err)
-		}
-		return sender, nil
-	default:
-		return nil, fmt.Errorf("-sms: unknown provider %q; use console or webhook:URL", provider)
-	}
 }

@@ -8,11 +8,13 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"strconv"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/example/web"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -36,7 +38,10 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	if cfg.publicURL == "" {
 		cfg.publicURL = loopbackURL(listener.Addr())
 	}
-	plugin, err := threepid.Register(router, st, sender, options(cfg, logger))
+	site, sender, closePhone := page(cfg, listener.Addr(), sender)
+	opts := options(cfg, logger)
+	opts.Authenticate = site.Authenticate
+	plugin, err := threepid.Register(router, st, sender, opts)
 	if err != nil {
 		return err
 	}
@@ -45,6 +50,9 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		if err := plugin.Mount(router, basePath); err != nil {
 			return err
 		}
+	}
+	if err := site.Mount(router); err != nil {
+		return err
 	}
 
 	server := &http.Server{
@@ -55,8 +63,20 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		IdleTimeout:       2 * time.Minute,
 		MaxHeaderBytes:    16 << 10,
 	}
-	greet(stdout, listener.Addr().String(), cfg.basePaths[0])
+	server.RegisterOnShutdown(closePhone) // its streams end by themselves never
+	greet(stdout, openable(listener.Addr()), cfg.basePaths[0])
 	return serveUntil(ctx, server, listener, logger)
+}
+
+// page is what a browser gets at /, with a drawn phone that shows the texts if
+// that tells nobody a code who could not read the console: texts go there, and
+// only this machine reaches the server, by no proxy.
+func page(cfg config, addr net.Addr, sender sms.Sender) (*web.Site, sms.Sender, func()) {
+	if cfg.sms != "console" || loopbackURL(addr) == "" || cfg.publicURL != loopbackURL(addr) || len(cfg.trustedProxies) > 0 {
+		return web.New(cfg.basePaths[0], nil), sender, func() {}
+	}
+	phone := web.NewPhone()
+	return web.New(cfg.basePaths[0], phone), phone.Sender(sender), phone.Close
 }
 
 // options are the plugin's, as the flags have them.
@@ -113,12 +133,22 @@ func loopbackURL(addr net.Addr) string {
 	return ""
 }
 
+// openable is an address that a browser opens: one that stands for all of this
+// machine's is none.
+func openable(addr net.Addr) string {
+	tcp, ok := addr.(*net.TCPAddr)
+	if !ok || !tcp.IP.IsUnspecified() {
+		return addr.String()
+	}
+	return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
+}
+
 // greet says where the server listens and what to try.
 func greet(w io.Writer, addr, basePath string) {
 	base := "http://" + addr + basePath
-	_, _ = fmt.Fprintf(w, `Listening on http://%s
+	_, _ = fmt.Fprintf(w, `Listening on http://%s/ : open it in a browser, and try it there.
 
-Ask for a code (07700 900001 is a number that British films use):
+Or ask for a code by hand (07700 900001 is a number that British films use):
 
   curl %s/account/3pid/msisdn/requestToken -d '{"client_secret":"my-secret","country":"GB","phone_number":"07700900001","send_attempt":1}'
 

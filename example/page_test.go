@@ -1,0 +1,107 @@
+package main_test
+
+import (
+	"encoding/json"
+	"net/http"
+	"strings"
+	"testing"
+	"time"
+)
+
+// visit gets a path of the example and reads the JSON there into something, unless
+// that is nil. authorization may be empty.
+func (s *server) visit(path, authorization string, into any) int {
+	s.t.Helper()
+	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, http.NoBody)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		s.t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	if into != nil {
+		if err := json.NewDecoder(res.Body).Decode(into); err != nil {
+			s.t.Errorf("%s: %v", path, err)
+		}
+	}
+	return res.StatusCode
+}
+
+// TestPhoneOnlyWithAConsole has the page be there always, and the phone, which
+// shows codes, only when they go to the console of a server that nobody but this
+// machine reaches.
+func TestPhoneOnlyWithAConsole(t *testing.T) {
+	t.Parallel()
+	for name, row := range map[string]struct {
+		args  []string
+		phone bool
+	}{
+		"console":                     {nil, true},
+		"by name":                     {[]string{"-listen", "localhost:0"}, true},
+		"webhook":                     {[]string{"-sms", "webhook:http://127.0.0.1:1"}, false},
+		"console among others":        {[]string{"-sms", "console,webhook:http://127.0.0.1:1"}, false},
+		"reached from elsewhere":      {[]string{"-public-url", "https://example.org"}, false},
+		"behind a proxy":              {[]string{"-trusted-proxies", "127.0.0.1"}, false},
+		"listening to other machines": {[]string{"-listen", ":0"}, false},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			s := start(t, row.args...)
+			if !strings.Contains(s.stdout.String(), "Listening on "+s.url+"/ : open it in a browser") {
+				t.Errorf("the greeting does not begin with the page:\n%s", s.stdout)
+			}
+			if status := s.visit("/", "", nil); status != http.StatusOK {
+				t.Errorf("the page: %d", status)
+			}
+			var config struct {
+				Phone bool `json:"phone"`
+			}
+			if s.visit("/demo/config", "", &config); config.Phone != row.phone {
+				t.Errorf("the page is told that there is a phone: %v", config.Phone)
+			}
+			want := http.StatusNotFound
+			if row.phone {
+				want = http.StatusOK
+			}
+			if status := s.visit("/demo/texts", "", nil); status != want {
+				t.Errorf("the texts: %d", status)
+			}
+		})
+	}
+}
+
+// TestShutdownWithAPageOpen has a page that shows the phone not keep the server.
+func TestShutdownWithAPageOpen(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	res, err := http.Get(s.url + "/demo/texts")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	begun := time.Now()
+	s.stop()
+	if took := time.Since(begun); took > quick {
+		t.Errorf("it took %v", took)
+	}
+}
+
+// TestGuests has the account's endpoints know guests by their tokens.
+func TestGuests(t *testing.T) {
+	t.Parallel()
+	s := start(t)
+	for authorization, status := range map[string]int{
+		"":                                  http.StatusUnauthorized,
+		"Bearer guess":                      http.StatusUnauthorized,
+		"Bearer " + strings.Repeat("A", 43): http.StatusOK,
+	} {
+		if got := s.visit("/_api/client/v3/account/3pid", authorization, nil); got != status {
+			t.Errorf("%q: %d", authorization, got)
+		}
+	}
+}

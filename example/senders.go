@@ -1,0 +1,194 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"slices"
+	"strings"
+
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/compose"
+	"example.com/threepid/sms/console"
+	"example.com/threepid/sms/gateway"
+	"example.com/threepid/sms/infobip"
+	"example.com/threepid/sms/plivo"
+	"example.com/threepid/sms/twilio"
+	"example.com/threepid/sms/vonage"
+	"example.com/threepid/sms/webhook"
+)
+
+// provider is what can stand in -sms. open is given what follows the colon, for
+// those that are a URL; all others have it in the environment.
+type provider struct {
+	name string
+	url  bool
+	open func(env *environment, url string) (sms.Sender, error)
+}
+
+// providers is the one place to add a provider. Variables are named as the
+// providers' own tools name them.
+func providers(stdout io.Writer) []provider {
+	return []provider{
+		{"console", false, func(*environment, string) (sms.Sender, error) { return console.New(stdout), nil }},
+		{"twilio", false, openTwilio},
+		{"vonage", false, func(env *environment, _ string) (sms.Sender, error) {
+			return vonage.New(vonage.Options{
+				APIKey: env.must("VONAGE_API_KEY"), APISecret: env.must("VONAGE_API_SECRET"), From: env.must("VONAGE_FROM"),
+				BaseURL: env.get("VONAGE_BASE_URL"),
+			})
+		}},
+		{"infobip", false, func(env *environment, _ string) (sms.Sender, error) {
+			return infobip.New(infobip.Options{
+				BaseURL: env.must("INFOBIP_BASE_URL"), APIKey: env.must("INFOBIP_API_KEY"), From: env.must("INFOBIP_FROM"),
+			})
+		}},
+		{"plivo", false, func(env *environment, _ string) (sms.Sender, error) {
+			from, powerpack := env.either("PLIVO_FROM", "PLIVO_POWERPACK_UUID")
+			return plivo.New(plivo.Options{
+				AuthID: env.must("PLIVO_AUTH_ID"), AuthToken: env.must("PLIVO_AUTH_TOKEN"),
+				From: from, PowerpackUUID: powerpack, BaseURL: env.get("PLIVO_BASE_URL"),
+			})
+		}},
+		{"gateway", true, openGateway},
+		{"webhook", true, func(env *environment, url string) (sms.Sender, error) {
+			return webhook.New(url, webhook.Options{Secret: env.get("THREEPID_WEBHOOK_SECRET")})
+		}},
+	}
+}
+
+// openTwilio prefers an API key, as it can be revoked alone.
+func openTwilio(env *environment, _ string) (sms.Sender, error) {
+	o := twilio.Options{
+		AccountSID: env.must("TWILIO_ACCOUNT_SID"),
+		APIKey:     env.get("TWILIO_API_KEY"),
+		BaseURL:    env.get("TWILIO_BASE_URL"),
+	}
+	if o.APIKey != "" {
+		o.APISecret = env.must("TWILIO_API_SECRET")
+	} else {
+		o.AuthToken, _ = env.either("TWILIO_AUTH_TOKEN", "TWILIO_API_KEY")
+	}
+	o.From, o.MessagingServiceSID = env.either("TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID")
+	return twilio.New(o)
+}
+
+// openGateway makes a call of a URL and a body that are templates, see package
+// gateway: GET without a body, else POST.
+func openGateway(env *environment, url string) (sms.Sender, error) {
+	o := gateway.Options{
+		URL: url, Body: env.get("THREEPID_GATEWAY_BODY"), From: env.get("THREEPID_GATEWAY_FROM"),
+		User: env.get("THREEPID_GATEWAY_USER"), Password: env.get("THREEPID_GATEWAY_PASSWORD"),
+	}
+	switch {
+	case strings.HasPrefix(strings.TrimSpace(o.Body), "{"):
+		o.Header = http.Header{"Content-Type": {"application/json"}}
+	case o.Body != "":
+		o.Header = http.Header{"Content-Type": {"application/x-www-form-urlencoded"}}
+	}
+	return gateway.New(o)
+}
+
+// openSender opens what -sms names: one provider, or several that stand in for
+// each other.
+func openSender(list string, getenv func(string) string, stdout io.Writer, logger *slog.Logger) (sms.Sender, error) {
+	var opened []compose.Provider
+	var errs []error
+	known := providers(stdout)
+	for _, name := range splitProviders(list, known) {
+		sender, err := openProvider(name, known, getenv)
+		errs = append(errs, err)
+		short, _, _ := strings.Cut(name, ":")
+		opened = append(opened, compose.Provider{Name: short, Sender: sender})
+	}
+	if err := errors.Join(errs...); err != nil {
+		return nil, err
+	}
+	if len(opened) == 1 {
+		return opened[0].Sender, nil
+	}
+	return compose.NewFailover(compose.FailoverOptions{Logger: logger}, opened...)
+}
+
+func openProvider(name string, known []provider, getenv func(string) string) (sms.Sender, error) {
+	i := slices.IndexFunc(known, func(p provider) bool { return p.named(name) })
+	if i < 0 {
+		short, _, _ := strings.Cut(name, ":") // the rest may hold a password
+		return nil, fmt.Errorf("-sms: unknown provider %q; use %s", short, usage(known))
+	}
+	env := &environment{getenv: getenv}
+	_, rest, _ := strings.Cut(name, ":")
+	sender, err := known[i].open(env, rest)
+	if len(env.missing) > 0 {
+		return nil, fmt.Errorf("-sms: %s: set %s in the environment", known[i].name, strings.Join(env.missing, " and "))
+	}
+	if err != nil {
+		return nil, fmt.Errorf("-sms: %w", err)
+	}
+	return sender, nil
+}
+
+// named tells whether name is this provider, with a URL if it has to have one.
+func (p provider) named(name string) bool {
+	if p.url {
+		return strings.HasPrefix(name, p.name+":")
+	}
+	return name == p.name
+}
+
+// usage lists the providers for a person.
+func usage(known []provider) string {
+	var names []string
+	for _, p := range known {
+		if p.url {
+			names = append(names, p.name+":URL")
+		} else {
+			names = append(names, p.name)
+		}
+	}
+	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
+}
+
+// splitProviders takes a list apart at its commas, save those within a URL: what
+// follows them is no provider's name.
+func splitProviders(list string, known []provider) []string {
+	var names []string
+	for part := range strings.SplitSeq(list, ",") {
+		begins := slices.ContainsFunc(known, func(p provider) bool { return p.named(strings.TrimSpace(part)) })
+		if last := len(names) - 1; last >= 0 && !begins && strings.Contains(names[last], ":") {
+			names[last] += "," + part
+			continue
+		}
+		names = append(names, strings.TrimSpace(part))
+	}
+	return names
+}
+
+// environment hands variables out and remembers which were missing. It repeats
+// no value.
+type environment struct {
+	getenv  func(string) string
+	missing []string
+}
+
+func (e *environment) get(name string) string { return e.getenv(name) }
+
+// must returns the value of a variable that has to be set.
+func (e *environment) must(name string) string {
+	value := e.get(name)
+	if value == "" {
+		e.missing = append(e.missing, name)
+	}
+	return value
+}
+
+// either returns the values of two variables of which one has to be set.
+func (e *environment) either(one, other string) (string, string) {
+	if cmp.Or(e.get(one), e.get(other)) == "" {
+		e.missing = append(e.missing, one+" or "+other)
+	}
+	return e.get(one), e.get(other)
+}

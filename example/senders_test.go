@@ -1,0 +1,198 @@
+package main_test
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"sync/atomic"
+	"testing"
+
+	example "example.com/threepid/example"
+	"example.com/threepid/sms"
+)
+
+// secret stands for each credential, so that one look finds a leak.
+const secret = "hunter2"
+
+// carrier is a provider, the environment it needs, the answer by which it
+// accepts, and the words by which it is known that the settings arrived.
+type carrier struct {
+	name    string
+	env     map[string]string // BASE is where the provider is
+	accepts string
+	path    string
+	request []string
+}
+
+func carriers() []carrier {
+	return []carrier{
+		{
+			"twilio",
+			map[string]string{"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": secret, "TWILIO_FROM": "+15550001", "TWILIO_BASE_URL": "BASE"},
+			`{"sid":"SM1"}`, "/2010-04-01/Accounts/AC1/Messages.json",
+			[]string{"From=%2B15550001", "Basic QUMxOmh1bnRlcjI="},
+		},
+		{
+			"twilio",
+			map[string]string{
+				"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_API_KEY": "SK1", "TWILIO_API_SECRET": secret,
+				"TWILIO_MESSAGING_SERVICE_SID": "MG1", "TWILIO_BASE_URL": "BASE",
+			},
+			`{"sid":"SM1"}`, "/2010-04-01/Accounts/AC1/Messages.json",
+			[]string{"MessagingServiceSid=MG1", "Basic U0sxOmh1bnRlcjI="},
+		},
+		{
+			"vonage",
+			map[string]string{"VONAGE_API_KEY": "key1", "VONAGE_API_SECRET": secret, "VONAGE_FROM": "Shop", "VONAGE_BASE_URL": "BASE"},
+			`{"messages":[{"status":"0"}]}`, "/sms/json",
+			[]string{"api_key=key1", "api_secret=" + secret, "from=Shop"},
+		},
+		{
+			"infobip",
+			map[string]string{"INFOBIP_BASE_URL": "BASE", "INFOBIP_API_KEY": secret, "INFOBIP_FROM": "Shop"},
+			`{"messages":[{"status":{"groupId":1,"name":"PENDING_ACCEPTED"}}]}`, "/sms/3/messages",
+			[]string{"App " + secret, `"Shop"`},
+		},
+		{
+			"plivo",
+			map[string]string{"PLIVO_AUTH_ID": "MA1", "PLIVO_AUTH_TOKEN": secret, "PLIVO_FROM": "+15550001", "PLIVO_BASE_URL": "BASE"},
+			`{"message_uuid":["1"]}`, "/v1/Account/MA1/Message/",
+			[]string{"Basic TUExOmh1bnRlcjI=", `"src":"+15550001"`},
+		},
+		{
+			"gateway:BASE/send?a=1,2&to={{.To}}",
+			map[string]string{
+				"THREEPID_GATEWAY_BODY": `{"text":"{{.Text}}","from":"{{.From}}"}`, "THREEPID_GATEWAY_FROM": "Shop",
+				"THREEPID_GATEWAY_USER": "me", "THREEPID_GATEWAY_PASSWORD": secret,
+			},
+			"", "/send",
+			[]string{"application/json", "a=1,2&to=%2B447700900001", `"from":"Shop"`, "Basic bWU6aHVudGVyMg=="},
+		},
+		{"webhook:BASE/texts?a=1,2", nil, "", "/texts", []string{"a=1,2", `"to":"+447700900001"`}},
+	}
+}
+
+func (a carrier) open(base string) (sms.Sender, error) {
+	env := func(name string) string { return strings.ReplaceAll(a.env[name], "BASE", base) }
+	return example.OpenSender(strings.ReplaceAll(a.name, "BASE", base), env, io.Discard, slog.New(slog.DiscardHandler))
+}
+
+func textTo(t *testing.T, sender sms.Sender, attempt int64) error {
+	t.Helper()
+	return sender.Send(t.Context(), sms.Message{ID: "m1", To: "+447700900001", Text: "123456 is your code.", Country: "GB", Attempt: attempt})
+}
+
+// TestProviders has each provider get a text, at the right place and with the
+// right account.
+func TestProviders(t *testing.T) {
+	t.Parallel()
+	for _, a := range carriers() {
+		t.Run(a.name, func(t *testing.T) {
+			t.Parallel()
+			var got atomic.Value
+			fake := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+				body, _ := io.ReadAll(r.Body)
+				got.Store(strings.Join([]string{r.URL.Path, r.URL.RawQuery, r.Header.Get("Authorization"), r.Header.Get("Content-Type"), string(body)}, " "))
+				_, _ = io.WriteString(w, a.accepts)
+			}))
+			defer fake.Close()
+			sender, err := a.open(fake.URL)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := textTo(t, sender, 1); err != nil {
+				t.Errorf("send: %v", err)
+			}
+			request, _ := got.Load().(string)
+			for _, want := range append([]string{a.path + " ", "123456"}, a.request...) {
+				if !strings.Contains(request, want) {
+					t.Errorf("no %q in %s", want, request)
+				}
+			}
+		})
+	}
+}
+
+// TestMissingVariables takes one variable after the other away: the error names
+// it, or the pair it belongs to, and shows no value.
+func TestMissingVariables(t *testing.T) {
+	t.Parallel()
+	for _, a := range carriers() {
+		for name := range a.env {
+			if strings.HasPrefix(name, "THREEPID_") || strings.HasSuffix(name, "_BASE_URL") && a.name != "infobip" {
+				continue // these may be missing
+			}
+			less := carrier{name: a.name, env: map[string]string{}}
+			for other, value := range a.env {
+				if other != name {
+					less.env[other] = value
+				}
+			}
+			_, err := less.open("http://127.0.0.1:1")
+			if err == nil || !strings.Contains(err.Error(), name) || !strings.HasPrefix(err.Error(), "-sms: ") || strings.Contains(err.Error(), secret) {
+				t.Errorf("%s without %s: %v", a.name, name, err)
+			}
+		}
+	}
+}
+
+// TestBadProviders has mistakes be named, without what may be a secret.
+func TestBadProviders(t *testing.T) {
+	t.Parallel()
+	for list, says := range map[string]string{
+		"":                                      "unknown provider",
+		"pigeon":                                "pigeon",
+		"console,pigeon":                        "pigeon",
+		"console,":                              "unknown provider",
+		"webhook":                               "webhook:URL",
+		"console:x":                             "unknown provider",
+		"twilio,vonage":                         "VONAGE_API_KEY",
+		"sns:" + secret:                         "sns",
+		"gateway:http://" + secret + "/{{.No}}": "gateway",
+		"webhook:ftp://" + secret:               "webhook",
+	} {
+		sender, err := example.OpenSender(list, func(string) string { return "" }, io.Discard, slog.New(slog.DiscardHandler))
+		if sender != nil || err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), secret) {
+			t.Errorf("%s: %v", list, err)
+		}
+	}
+}
+
+// TestFailoverOrder has the first provider be asked first, the second when it
+// fails, and the second first when a person asks for another text.
+func TestFailoverOrder(t *testing.T) {
+	t.Parallel()
+	var asked strings.Builder
+	fake := func(name string, status *int) *httptest.Server {
+		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			asked.WriteString(name)
+			w.WriteHeader(*status)
+		}))
+		t.Cleanup(server.Close)
+		return server
+	}
+	status, fine := http.StatusOK, http.StatusOK
+	a, b := fake("a", &status), fake("b", &fine)
+	sender, err := example.OpenSender("webhook:"+a.URL+"/?x=1,2, gateway:"+b.URL+"/{{.To}}",
+		func(string) string { return "" }, io.Discard, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, row := range []struct {
+		status  int
+		attempt int64
+		want    string
+	}{
+		{http.StatusOK, 1, "a"},
+		{http.StatusServiceUnavailable, 1, "ab"},
+		{http.StatusOK, 2, "b"},
+	} {
+		asked.Reset()
+		status = row.status
+		if err := textTo(t, sender, row.attempt); err != nil || asked.String() != row.want {
+			t.Errorf("attempt %d while a answers %d: asked %q, want %q; %v", row.attempt, row.status, asked.String(), row.want, err)
+		}
+	}
+}

@@ -1,0 +1,128 @@
+// Package web is the page of the example: a person adds a phone number to a guest
+// account in a browser and, while texts go to the console, sees them arrive on a
+// drawn phone.
+package web
+
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/base64"
+	"encoding/hex"
+	"io/fs"
+	"net/http"
+	"strings"
+	"sync"
+
+	"github.com/gin-gonic/gin"
+	"github.com/nyaruka/phonenumbers"
+
+	"example.com/threepid"
+)
+
+//go:embed index.html app.css icon.svg *.js
+var files embed.FS
+
+// policy lets the page use its own files and its own server, and nothing else.
+const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
+	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
+
+// tokenBytes is the length of a guest's access token: nobody guesses another's.
+const tokenBytes = 32
+
+// Site is the page and what belongs to it.
+type Site struct {
+	basePath string
+	phone    *Phone
+	config   func() config
+}
+
+// New makes the page of a plugin at basePath. phone may be nil: then the page
+// shows none.
+func New(basePath string, phone *Phone) *Site {
+	s := &Site{basePath: basePath, phone: phone}
+	s.config = sync.OnceValue(s.newConfig) // 245 example numbers take some milliseconds
+	return s
+}
+
+// Mount serves the page at /, its files below /web/ and what it asks for below
+// /demo/.
+func (s *Site) Mount(router gin.IRouter) error {
+	names, err := fs.Glob(files, "*")
+	if err != nil {
+		return err
+	}
+	for _, name := range names {
+		path := "/web/" + name
+		if name == "index.html" {
+			path = "/"
+		}
+		router.GET(path, headers, func(c *gin.Context) { s.serveFile(c, name) })
+	}
+	router.GET("/demo/config", headers, func(c *gin.Context) { c.JSON(http.StatusOK, s.config()) })
+	if s.phone != nil {
+		router.GET("/demo/texts", headers, s.phone.serve)
+	}
+	return nil
+}
+
+func (s *Site) serveFile(c *gin.Context, name string) {
+	// Not FileFromFS: that redirects index.html to its folder.
+	content, err := files.ReadFile(name)
+	if err != nil {
+		c.Status(http.StatusNotFound)
+		return
+	}
+	kinds := map[string]string{"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
+	_, extension, _ := strings.Cut(name, ".")
+	c.Data(http.StatusOK, kinds[extension]+"; charset=utf-8", content)
+}
+
+func headers(c *gin.Context) {
+	c.Header("Content-Security-Policy", policy)
+	c.Header("X-Content-Type-Options", "nosniff")
+	c.Header("Referrer-Policy", "no-referrer")
+	c.Header("Cross-Origin-Opener-Policy", "same-origin")
+	c.Header("Cross-Origin-Resource-Policy", "same-origin")
+	c.Header("Cache-Control", "no-store")
+}
+
+// config is what the page has to know of the server.
+type config struct {
+	BasePath  string             `json:"base_path"`
+	Phone     bool               `json:"phone"`
+	Countries map[string]country `json:"countries"` // by two letters
+}
+
+type country struct {
+	Code    int    `json:"code"` // calling code
+	Example string `json:"example,omitempty"`
+}
+
+func (s *Site) newConfig() config {
+	cfg := config{BasePath: s.basePath, Phone: s.phone != nil, Countries: map[string]country{}}
+	for region := range phonenumbers.GetSupportedRegions() {
+		c := country{Code: phonenumbers.GetCountryCodeForRegion(region)}
+		if number := phonenumbers.GetExampleNumberForType(region, phonenumbers.MOBILE); number != nil {
+			c.Example = phonenumbers.Format(number, phonenumbers.NATIONAL)
+		}
+		cfg.Countries[region] = c
+	}
+	return cfg
+}
+
+// Authenticate is for threepid.Options. A guest is whoever holds a token of 32
+// random bytes, which the page makes: the account's name is its hash. Nothing is
+// kept, and a guest still has the account after a restart. It is a
+// demonstration: a host has sessions of its own.
+func (s *Site) Authenticate(c *gin.Context) (string, error) {
+	scheme, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
+	if token == "" || !strings.EqualFold(scheme, "Bearer") {
+		return "", threepid.ErrMissingToken
+	}
+	raw, err := base64.RawURLEncoding.DecodeString(token)
+	if err != nil || len(raw) != tokenBytes {
+		return "", threepid.ErrUnknownToken
+	}
+	sum := sha256.Sum256(raw)
+	return "guest-" + hex.EncodeToString(sum[:16]), nil
+}
