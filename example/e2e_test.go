@@ -22,6 +22,19 @@ func TestBrowser(t *testing.T) {
 		"THREEPID_LIMITED_URL="+start(t, "-limits", "default").url+"/")
 }
 
+// TestClients has clients talk to the example: matrix-js-sdk, as Element does, and
+// one that knows the endpoint's document and nothing else. They start it
+// themselves, since the codes are on its console.
+func TestClients(t *testing.T) {
+	t.Parallel()
+	needPackages(t, "matrix-js-sdk")
+	self, err := os.Executable() // which is the example as well: see TestMain
+	if err != nil {
+		t.Fatal(err)
+	}
+	runNode(t, "client", "THREEPID_EXAMPLE="+self, asExample+"=1")
+}
+
 // needPackages skips when packages of npm are missing.
 func needPackages(t *testing.T, packages ...string) {
 	t.Helper()

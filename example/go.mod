@@ -4,6 +4,8 @@ go 1.26.0
 
 require (
 	example.com/threepid v0.0.0
+	example.com/threepid/sms/sns v0.0.0
+	github.com/aws/aws-sdk-go-v2 v1.48.0
 	github.com/gin-gonic/gin v1.12.0
 	github.com/go-sql-driver/mysql v1.10.1
 	github.com/jackc/pgx/v5 v5.12.0
@@ -15,6 +17,10 @@ require (
 
 require (
 	filippo.io/edwards25519 v1.2.0 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/configsources v1.5.11 // indirect
+	github.com/aws/aws-sdk-go-v2/internal/endpoints/v2 v2.8.11 // indirect
+	github.com/aws/aws-sdk-go-v2/service/sns v1.47.10 // indirect
+	github.com/aws/smithy-go v1.28.9 // indirect
 	github.com/bytedance/gopkg v0.1.3 // indirect
 	github.com/bytedance/sonic v1.15.0 // indirect
 	github.com/bytedance/sonic/loader v0.5.0 // indirect
@@ -60,4 +66,7 @@ require (
 	gorm.io/driver/sqlite v1.6.0 // indirect
 )
 
-replace example.com/threepid => ../
+replace (
+	example.com/threepid => ../
+	example.com/threepid/sms/sns => ../sms/sns
+)

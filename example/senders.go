@@ -2,6 +2,7 @@ package main
 
 import (
 	"cmp"
+	"context"
 	"errors"
 	"fmt"
 	"io"
@@ -10,12 +11,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/aws/aws-sdk-go-v2/aws"
+
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/compose"
 	"example.com/threepid/sms/console"
 	"example.com/threepid/sms/gateway"
 	"example.com/threepid/sms/infobip"
 	"example.com/threepid/sms/plivo"
+	"example.com/threepid/sms/sns"
 	"example.com/threepid/sms/twilio"
 	"example.com/threepid/sms/vonage"
 	"example.com/threepid/sms/webhook"
@@ -53,6 +57,7 @@ func providers(stdout io.Writer) []provider {
 				From: from, PowerpackUUID: powerpack, BaseURL: env.get("PLIVO_BASE_URL"),
 			})
 		}},
+		{"sns", false, openSNS},
 		{"gateway", true, openGateway},
 		{"webhook", true, func(env *environment, url string) (sms.Sender, error) {
 			return webhook.New(url, webhook.Options{Secret: env.get("THREEPID_WEBHOOK_SECRET")})
@@ -74,6 +79,23 @@ func openTwilio(env *environment, _ string) (sms.Sender, error) {
 	}
 	o.From, o.MessagingServiceSID = env.either("TWILIO_FROM", "TWILIO_MESSAGING_SERVICE_SID")
 	return twilio.New(o)
+}
+
+// openSNS has an access key in the environment. A server in AWS has
+// config.LoadDefaultConfig, of the SDK, find the key of its role instead.
+func openSNS(env *environment, _ string) (sms.Sender, error) {
+	key := aws.Credentials{
+		AccessKeyID: env.must("AWS_ACCESS_KEY_ID"), SecretAccessKey: env.must("AWS_SECRET_ACCESS_KEY"),
+		SessionToken: env.get("AWS_SESSION_TOKEN"),
+	}
+	o := sns.Options{From: env.get("AWS_SNS_FROM"), Config: aws.Config{
+		Region:      env.must("AWS_REGION"),
+		Credentials: aws.CredentialsProviderFunc(func(context.Context) (aws.Credentials, error) { return key, nil }),
+	}}
+	if endpoint := env.get("AWS_ENDPOINT_URL_SNS"); endpoint != "" {
+		o.Config.BaseEndpoint = &endpoint
+	}
+	return sns.New(o)
 }
 
 // openGateway makes a call of a URL and a body that are templates, see package

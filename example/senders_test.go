@@ -56,6 +56,15 @@ func carriers() []carrier {
 			[]string{"App " + secret, `"Shop"`},
 		},
 		{
+			"sns",
+			map[string]string{
+				"AWS_REGION": "eu-west-1", "AWS_ACCESS_KEY_ID": "AKIA1", "AWS_SECRET_ACCESS_KEY": secret, "AWS_SNS_FROM": "Shop",
+				"AWS_ENDPOINT_URL_SNS": "BASE",
+			},
+			`<PublishResponse><PublishResult><MessageId>1</MessageId></PublishResult></PublishResponse>`, "/",
+			[]string{"Shop", "AKIA1", "eu-west-1"},
+		},
+		{
 			"plivo",
 			map[string]string{"PLIVO_AUTH_ID": "MA1", "PLIVO_AUTH_TOKEN": secret, "PLIVO_FROM": "+15550001", "PLIVO_BASE_URL": "BASE"},
 			`{"message_uuid":["1"]}`, "/v1/Account/MA1/Message/",
