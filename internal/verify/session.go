@@ -195,9 +195,9 @@ func errUnknownSession() error {
 func errTokenIncorrect(s store.Session) error {
 	left := maxTries - s.WrongTries
 	if left <= 0 {
-		return Errorf(TokenIncorrect, "That code is not right, and this was its last try. Ask for a new one.")
+		return Errorf(TokenIncorrect, "That code is not right, and that was the last try. Ask for a new code.")
 	}
-	e := Errorf(TokenIncorrect, "That code is not right. Check the text message: %s left.", plural(left, "try"))
+	e := Errorf(TokenIncorrect, "That code is not right. Check the text message. %s left.", plural(left, "try"))
 	e.TriesLeft = left
 	return e
 }

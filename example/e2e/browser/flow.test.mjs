@@ -51,7 +51,7 @@ test('after five wrong codes another text brings a new one', async (t) => {
   const page = await open(t);
   const number = newNumber();
   const code = await ask(page, number);
-  for (const said of ['4 tries', '3 tries', '2 tries', '1 try', 'its last try']) {
+  for (const said of ['4 tries', '3 tries', '2 tries', '1 try', 'the last try']) {
     await on(page).code.fill(wrong(code));
     await on(page).confirm.click();
     await on(page).alert.filter({ hasText: said }).waitFor();
