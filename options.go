@@ -81,8 +81,9 @@ type Options struct {
 	Accounts store.Accounts
 
 	// Delegate texts and checks the codes in place of the sender, which may then
-	// be nil and is not used; Brand and TokenDigits are then not used either. It cannot
-	// be had with ConcealAccounts, for which the text must be ours.
+	// be nil and is not used. Nor are Brand and Texts and what texts end with, or
+	// TokenDigits, save for TestNumbers: text and code are the service's. It cannot be
+	// had with ConcealAccounts, for which the text must be ours.
 	// Default: the code is ours, and the sender texts it.
 	Delegate delegate.Service
 
@@ -157,8 +158,9 @@ type Options struct {
 	RequireValidNumbers bool
 
 	// AllowLegacyClients accepts id_server without id_access_token, as clients
-	// of the Matrix client-server API r0.5 and older send it. Neither is
-	// used. Default: id_server requires id_access_token.
+	// of the Matrix client-server API r0.5 and older send it. The token is never
+	// used, and id_server only by a Delegate that is an identity server: it must
+	// name that one. Default: id_server requires id_access_token.
 	AllowLegacyClients bool
 
 	// NextLinkHosts are the host names, without port, that a next_link may
@@ -176,15 +178,17 @@ type Options struct {
 	TokenDigits int
 
 	// TokenLifetime is how long a code is good after the latest text that
-	// carried it. Default 10 minutes.
+	// carried it. Longer than SendTimeout. Default 10 minutes.
 	TokenLifetime time.Duration
 
 	// SessionLifetime is how long a session lives after its latest text, and
-	// how long a validation counts. Default 24 hours.
+	// how long a validation counts. Not shorter than TokenLifetime. Default 24
+	// hours.
 	SessionLifetime time.Duration
 
-	// SendTimeout is how long the sender may take for one text, at most a
-	// minute. It also bounds how long Close waits. Default 10 seconds.
+	// SendTimeout is how long the sender may take for one text, and the Delegate
+	// for one call: a millisecond to a minute. It also bounds how long Close waits.
+	// Default 10 seconds.
 	SendTimeout time.Duration
 
 	// BodyTimeout is how long a client may take to send a request's body, also on
