@@ -212,6 +212,9 @@ func testGuardObserves(t *testing.T, open opener) {
 	if len(heard.all) != 2 || !heard.all[0].Observed || !heard.all[1].Observed {
 		t.Errorf("heard %+v", heard.all)
 	}
+	if log := n.logs.String(); !strings.Contains(log, "the guard would close") || strings.Contains(log, "has closed") {
+		t.Errorf("the log does not say that it only observes: %s", log)
+	}
 }
 
 func testGuardAllows(t *testing.T, open opener) {

@@ -391,7 +391,11 @@ type Closing struct {
 // tell reports what a unit of work has closed, once it is kept.
 func (s *Service) tell(t *tally) {
 	for _, c := range t.closed {
-		s.Logger.Warn("threepid: the guard has closed numbers to texts", "country", c.Country, "block", c.Block,
+		words := "threepid: the guard has closed numbers to texts; Plugin.Pardon opens one, Guard.Allow keeps it off"
+		if c.Observed {
+			words = "threepid: the guard would close numbers to texts, but only observes"
+		}
+		s.Logger.Warn(words, "country", c.Country, "block", c.Block,
 			"reason", c.Reason, "times", c.Times, "until", c.Until, "observed", c.Observed)
 		if s.OnClosing != nil {
 			s.OnClosing(c)
