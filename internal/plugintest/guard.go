@@ -3,6 +3,7 @@ package plugintest
 import (
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -20,6 +21,7 @@ func guardTests() []test {
 		{"GuardClosesABlock", testGuardClosesABlock},
 		{"GuardClosesACountry", testGuardClosesACountry},
 		{"GuardShutsACountry", testGuardShutsACountry},
+		{"GuardClosesANetwork", testGuardClosesANetwork},
 		{"GuardJudgesWithoutNewcomers", testGuardJudgesWithoutNewcomers},
 		{"GuardIsSoonerThanTheLimitOfABlock", testGuardIsSoonerThanTheLimitOfABlock},
 		{"GuardSparesPeople", testGuardSparesPeople},
@@ -144,6 +146,39 @@ func testGuardShutsACountry(t *testing.T, open opener) {
 	expect(t, n.asks(newSecret(), "+33612345678"), http.StatusOK, "")
 	n.clock.advance(15 * time.Minute)
 	expect(t, n.asks(newSecret(), mobile(91, 1)), http.StatusOK, "")
+}
+
+// testGuardClosesANetwork has an attacker own an IPv6 network: it is closed, and the
+// country stays open to those who come from elsewhere.
+func testGuardClosesANetwork(t *testing.T, open opener) {
+	var heard closings
+	n := start(t, open(t), guarded(&heard))
+	network := func(i int) string { return fmt.Sprintf("2001:db8:77:%x::1", i) }
+	ask := func(client string, i int) answer { return n.asks(client, mobile(i%90, i*97%10_000)) }
+	let, refused := until(t, func(i int) answer {
+		n.clock.advance(10 * time.Second)
+		return ask(network(i), i)
+	})
+	if let > 50 {
+		t.Errorf("%d texts went out", let)
+	}
+	expectLimited(t, refused, 15*time.Minute-10*time.Second)
+	var closed []string
+	for _, c := range heard.all {
+		closed = append(closed, c.Country+c.Network)
+	}
+	if len(closed) != 2 || !slices.Contains(closed, "2001:db8:77::/48") || !slices.Contains(closed, "GB") {
+		t.Errorf("heard %+v", heard.all)
+	}
+	for _, number := range []string{mobile(91, 1), inFrance} {
+		expect(t, n.asks(network(999), number), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
+	for i, client := range []string{"2001:db8:78::1", "203.0.113.7"} {
+		expect(t, ask(client, 2000+i), http.StatusOK, "")
+	}
+	if strings.Contains(n.logs.String(), "2001:db8:77:1") {
+		t.Error("the log has a client's address")
+	}
 }
 
 // testGuardJudgesWithoutNewcomers has clients go on that have had their share of

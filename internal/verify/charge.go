@@ -13,7 +13,7 @@ import (
 
 // textScopes are the scopes that a text counts in.
 func textScopes() []scope {
-	return []scope{scopeNumber, scopeNumberClient, scopeClient, scopeBlockClient, scopeBlock, scopeCountry, scopeAll}
+	return []scope{scopeNumber, scopeNumberClient, scopeClient, scopeBlockClient, scopeBlock, scopeCountry, scopeAll, scopeNetwork}
 }
 
 // wrongScopes are the scopes that a wrong token counts in.
@@ -217,7 +217,7 @@ func (t *tally) notice() (counted bool) {
 		if counted {
 			s = g.texted(s, suffix, t.now)
 		}
-		s, reason := g.judged(s, e.scope == scopeBlock, t.now)
+		s, reason := g.judged(s, e.scope, t.now)
 		if counted || reason != "" {
 			e.state.Guard = s
 		}
@@ -253,8 +253,12 @@ func (t *tally) closing(e *entry, reason string) Closing {
 		Country: t.subject.country, Reason: reason, Times: e.state.Guard.Strikes,
 		Until: time.UnixMilli(e.state.Guard.Until).UTC(), Observed: t.service.Guard.Observe,
 	}
-	if e.scope == scopeBlock {
+	switch e.scope {
+	case scopeBlock:
 		c.Block = t.subject.block()
+	case scopeNetwork:
+		c.Country, c.Network = "", t.subject.prefix
+	case scopeNumber, scopeNumberClient, scopeClient, scopeBlockClient, scopeCountry, scopeAll:
 	}
 	return c
 }
@@ -272,9 +276,9 @@ func (t *tally) counted(number *entry) bool {
 }
 
 // eachGuard calls fn for the block, with the number's place in it, and for the
-// country, for which that is negative. fn tells whether it has changed something.
+// country and the client's network, for which that is negative. fn tells whether it has changed something.
 func (t *tally) eachGuard(fn func(e *entry, suffix int64) (changed bool)) {
-	for _, of := range []scope{scopeBlock, scopeCountry} {
+	for _, of := range []scope{scopeBlock, scopeCountry, scopeNetwork} {
 		if e := t.find(of); e != nil && t.subject.guarded {
 			suffix := int64(-1)
 			if of == scopeBlock {
@@ -293,7 +297,7 @@ func (t *tally) confirm(texts, clientTexts int) {
 		switch e.scope {
 		case scopeClient, scopeNumberClient, scopeBlockClient:
 			n = clientTexts
-		case scopeNumber, scopeBlock, scopeCountry, scopeAll:
+		case scopeNumber, scopeBlock, scopeCountry, scopeAll, scopeNetwork:
 		}
 		limits, _ := t.service.Limits.of(e.scope)
 		e.state.Texts = giveBackAll(limits, e.state.Texts, n, false, t.now)
@@ -372,7 +376,7 @@ func (t *tally) forgetTries(scopes ...scope) {
 		case scopeClient:
 			e.state.Wrong = giveBackAll(wrong, e.state.Wrong, 1, true, t.now)
 			e.changed = true
-		case scopeBlockClient, scopeBlock, scopeCountry, scopeAll:
+		case scopeBlockClient, scopeBlock, scopeCountry, scopeAll, scopeNetwork:
 		}
 	}
 }
@@ -380,8 +384,9 @@ func (t *tally) forgetTries(scopes ...scope) {
 // Closing tells the operator that the guard has closed a block of numbers or a
 // country, or would have if it did not only observe.
 type Closing struct {
-	Country  string
+	Country  string // empty when a network is closed
 	Block    string // E.164 without the plus sign, less the last four digits; empty when all of the country is closed
+	Network  string // of the clients that are refused; empty when numbers are closed
 	Reason   string
 	Times    int // how often by now
 	Until    time.Time
@@ -395,7 +400,7 @@ func (s *Service) tell(t *tally) {
 		if c.Observed {
 			words = "threepid: the guard would close numbers to texts, but only observes"
 		}
-		s.Logger.Warn(words, "country", c.Country, "block", c.Block,
+		s.Logger.Warn(words, "country", c.Country, "block", c.Block, "network", c.Network,
 			"reason", c.Reason, "times", c.Times, "until", c.Until, "observed", c.Observed)
 		if s.OnClosing != nil {
 			s.OnClosing(c)

@@ -130,13 +130,13 @@ func (g Guard) texted(s guardState, suffix, now int64) guardState {
 // if it is not. A closed country is looked at too: the clients that it is still
 // open to may be an attacker's who has any number of them, such as a network of
 // IPv6 addresses. Then it is shut for the rest of the time.
-func (g Guard) judged(s guardState, block bool, now int64) (next guardState, reason string) {
+func (g Guard) judged(s guardState, of scope, now int64) (next guardState, reason string) {
 	s = g.current(s, now)
 	closed := s.closedFor(now) > 0
-	if closed && (block || s.Shut || g.Observe) {
+	if closed && (of != scopeCountry || s.Shut || g.Observe) {
 		return s, ""
 	}
-	if reason = g.judge(s, block, now); reason == "" {
+	if reason = g.judge(s, of == scopeBlock, now); reason == "" {
 		return s, ""
 	}
 	if closed {

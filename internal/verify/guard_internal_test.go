@@ -19,7 +19,7 @@ type watch struct {
 func (w *watch) text(suffix int64) {
 	var reason string
 	w.guardState = guard.texted(w.guardState, suffix, w.now)
-	if w.guardState, reason = guard.judged(w.guardState, suffix >= 0, w.now); reason != "" {
+	if w.guardState, reason = guard.judged(w.guardState, map[bool]scope{true: scopeBlock, false: scopeCountry}[suffix >= 0], w.now); reason != "" {
 		w.closed = append(w.closed, reason)
 	}
 }
@@ -161,7 +161,7 @@ func TestGuardClosesForAsLongAsItMay(t *testing.T) {
 	g := guard
 	g.MinNumbers, g.CloseFirst, g.CloseMost = 1, 7*24*time.Hour, 7*24*time.Hour
 	for strikes := range 40 {
-		s, reason := g.judged(guardState{Strikes: strikes, Slots: []guardSlot{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, true, 1_700_000_000_000)
+		s, reason := g.judged(guardState{Strikes: strikes, Slots: []guardSlot{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, scopeBlock, 1_700_000_000_000)
 		if left := s.closedFor(1_700_000_000_000); reason == "" || left != g.CloseMost.Milliseconds() {
 			t.Errorf("closed %d times before, it closes for %d ms", strikes, left)
 		}

@@ -45,6 +45,7 @@ const (
 	scopeBlock        scope = "block"
 	scopeCountry      scope = "country"
 	scopeAll          scope = "all"
+	scopeNetwork      scope = "network" // of IPv6 clients; for the guard alone
 )
 
 // of returns a scope's limits on texts and on wrong tokens.
@@ -64,6 +65,7 @@ func (l *Limits) of(s scope) (texts, wrong []Limit) {
 		return l.Country, nil
 	case scopeAll:
 		return l.All, nil
+	case scopeNetwork:
 	}
 	return nil, nil
 }
@@ -74,11 +76,19 @@ type subject struct {
 	msisdn  string
 	country string // of the number
 	client  string // see clientName; empty: nobody in particular
+	prefix  string // the client's network, for the log
 	guarded bool
 }
 
 func (s *Service) subject(n Number, client string) subject {
-	return subject{msisdn: n.MSISDN, country: n.Home(), client: clientName(client), guarded: s.Guard.watches(n)}
+	name, prefix := clientName(client)
+	return subject{msisdn: n.MSISDN, country: n.Home(), client: name, prefix: prefix, guarded: s.Guard.watches(n)}
+}
+
+// network stands for the client's network; it is empty for clients without one.
+func (s subject) network() string {
+	_, network, _ := strings.Cut(s.client, ".")
+	return network
 }
 
 func (s subject) block() string { return s.msisdn[:max(0, len(s.msisdn)-blockDigits)] }
@@ -112,6 +122,8 @@ func (s subject) key(of scope) store.Key {
 		return store.BucketKey(string(of), s.block())
 	case scopeCountry:
 		return store.BucketKey(string(of), s.country)
+	case scopeNetwork:
+		return store.BucketKey(string(of), s.network())
 	case scopeAll:
 	}
 	return store.BucketKey(string(of))
@@ -119,19 +131,27 @@ func (s subject) key(of scope) store.Key {
 
 // clientName stands for a client in rows: a digest, since no row need tell an
 // address. Who has one IPv6 address has all of its /64.
-func clientName(client string) string {
+//
+// For those a digest of the network follows after a dot, and prefix is that
+// network: customers get a /64 to a /48 each, of which the last has 65,536 clients.
+func clientName(client string) (name, prefix string) {
 	if client == "" {
-		return ""
+		return "", ""
 	}
-	if addr, err := netip.ParseAddr(client); err == nil {
-		addr = addr.Unmap().WithZone("")
-		client = addr.String()
-		if addr.Is6() {
-			const subnet = 64
-			client = netip.PrefixFrom(addr, subnet).Masked().String()
-		}
+	addr, err := netip.ParseAddr(client)
+	if err != nil {
+		return digest("client", client), ""
 	}
-	sum := sha256.Sum256([]byte("client\x00" + client))
+	if addr = addr.Unmap().WithZone(""); addr.Is4() {
+		return digest("client", addr.String()), ""
+	}
+	const subnet, network = 64, 48
+	prefix = netip.PrefixFrom(addr, network).Masked().String()
+	return digest("client", netip.PrefixFrom(addr, subnet).Masked().String()) + "." + digest("network", prefix)[:16], prefix
+}
+
+func digest(kind, of string) string {
+	sum := sha256.Sum256([]byte(kind + "\x00" + of))
 	return hex.EncodeToString(sum[:16])
 }
 
@@ -226,6 +246,8 @@ func (s *Service) counts(of scope, who subject) bool {
 		return who.client != "" && limited
 	case scopeBlock, scopeCountry:
 		return limited || who.guarded
+	case scopeNetwork:
+		return who.guarded && who.network() != ""
 	case scopeAll:
 	}
 	return limited
