@@ -103,8 +103,8 @@ type Options struct {
 	// Limits bound the texts and the wrong codes. Default: see Limits.
 	Limits Limits
 
-	// Guard closes blocks of numbers and countries whose texts hardly anybody
-	// confirms. Default: see Guard.
+	// Guard closes blocks of numbers, countries and IPv6 networks whose texts
+	// hardly anybody confirms. Default: see Guard.
 	Guard Guard
 
 	// Policy says which numbers are texted at all. Default: see Policy.

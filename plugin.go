@@ -176,7 +176,8 @@ func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validati
 
 // Pardon forgets what the limits and the guard hold against a number, in E.164:
 // its texts and wrong codes, and what its block was closed for. It is for the
-// operator whom a person asks for help; clients stay limited. An error says that
+// operator whom a person asks for help; a closed country or network stays closed,
+// and clients limited. An error says that
 // it is no number, that the plugin is closed or that the store failed.
 func (p *Plugin) Pardon(ctx context.Context, number string) error {
 	return p.service.Pardon(ctx, number)
