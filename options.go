@@ -42,16 +42,18 @@ type Endpoint string
 
 // The endpoints. The number must not be associated with an account to be added
 // or registered, and must be to reset a password. The last three, an account's
-// list of numbers, are mounted when Options.Authenticate is set.
+// list of numbers, are mounted when Options.Authenticate is set. Beside each is
+// where it stands in https://spec.matrix.org/v1.18/client-server-api/; submitToken is
+// that of https://spec.matrix.org/v1.18/identity-service-api/, on a path of our own.
 const (
-	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"
-	EndpointRegister Endpoint = "/register/msisdn/requestToken"
-	EndpointPassword Endpoint = "/account/password/msisdn/requestToken"
-	EndpointSubmit   Endpoint = "/account/3pid/msisdn/submitToken"
+	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"     // #post_matrixclientv3account3pidmsisdnrequesttoken
+	EndpointRegister Endpoint = "/register/msisdn/requestToken"         // #post_matrixclientv3registermsisdnrequesttoken
+	EndpointPassword Endpoint = "/account/password/msisdn/requestToken" // #post_matrixclientv3accountpasswordmsisdnrequesttoken
+	EndpointSubmit   Endpoint = "/account/3pid/msisdn/submitToken"      // #post_matrixidentityv2validatemsisdnsubmittoken
 
-	EndpointAccount       Endpoint = "/account/3pid"
-	EndpointAccountAdd    Endpoint = "/account/3pid/add"
-	EndpointAccountDelete Endpoint = "/account/3pid/delete"
+	EndpointAccount       Endpoint = "/account/3pid"        // #get_matrixclientv3account3pid
+	EndpointAccountAdd    Endpoint = "/account/3pid/add"    // #post_matrixclientv3account3pidadd
+	EndpointAccountDelete Endpoint = "/account/3pid/delete" // #post_matrixclientv3account3piddelete
 )
 
 func endpoints() []Endpoint {

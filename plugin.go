@@ -13,9 +13,8 @@
 // host that whoever has the session's sid and client_secret holds the number. With
 // Options.Authenticate the plugin also serves the list of an account's numbers.
 //
-// The requests and answers are those of the Matrix specification v1.18,
-// https://spec.matrix.org/v1.18/client-server-api/, "Adding Account Administrative
-// Contact Information"; docs/openapi.yaml has each of them.
+// The requests and answers are those of the Matrix specification v1.18: the
+// Endpoint constants say where, and docs/openapi.yaml has each of them.
 //
 // The rooms of the house. Below the package: store says what is kept and has its
 // implementations below it (gormstore, sqlite, memstore, and storetest for one of
