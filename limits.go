@@ -201,8 +201,8 @@ type Guard struct {
 	// "+447700", that it leaves alone. Default: none.
 	Allow []string
 
-	// OnClosing is told of each block or country that is closed, beside a
-	// warning in the log. It is called on the request's goroutine and should
+	// OnClosing is told of each block, country or network that is closed, beside
+	// a warning in the log. It is called on the request's goroutine and should
 	// return soon. Default: none.
 	OnClosing func(Closing)
 }

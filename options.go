@@ -42,16 +42,18 @@ type Endpoint string
 
 // The endpoints. The number must not be associated with an account to be added
 // or registered, and must be to reset a password. The last three, an account's
-// list of numbers, are mounted when Options.Authenticate is set.
+// list of numbers, are mounted when Options.Authenticate is set. Beside each is
+// where it stands in https://spec.matrix.org/v1.18/client-server-api/; submitToken is
+// that of https://spec.matrix.org/v1.18/identity-service-api/, on a path of our own.
 const (
-	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"
-	EndpointRegister Endpoint = "/register/msisdn/requestToken"
-	EndpointPassword Endpoint = "/account/password/msisdn/requestToken"
-	EndpointSubmit   Endpoint = "/account/3pid/msisdn/submitToken"
+	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"     // #post_matrixclientv3account3pidmsisdnrequesttoken
+	EndpointRegister Endpoint = "/register/msisdn/requestToken"         // #post_matrixclientv3registermsisdnrequesttoken
+	EndpointPassword Endpoint = "/account/password/msisdn/requestToken" // #post_matrixclientv3accountpasswordmsisdnrequesttoken
+	EndpointSubmit   Endpoint = "/account/3pid/msisdn/submitToken"      // #post_matrixidentityv2validatemsisdnsubmittoken
 
-	EndpointAccount       Endpoint = "/account/3pid"
-	EndpointAccountAdd    Endpoint = "/account/3pid/add"
-	EndpointAccountDelete Endpoint = "/account/3pid/delete"
+	EndpointAccount       Endpoint = "/account/3pid"        // #get_matrixclientv3account3pid
+	EndpointAccountAdd    Endpoint = "/account/3pid/add"    // #post_matrixclientv3account3pidadd
+	EndpointAccountDelete Endpoint = "/account/3pid/delete" // #post_matrixclientv3account3piddelete
 )
 
 func endpoints() []Endpoint {
@@ -81,8 +83,9 @@ type Options struct {
 	Accounts store.Accounts
 
 	// Delegate texts and checks the codes in place of the sender, which may then
-	// be nil and is not used; Brand and TokenDigits are then not used either. It cannot
-	// be had with ConcealAccounts, for which the text must be ours.
+	// be nil and is not used. Nor are Brand and Texts and what texts end with, or
+	// TokenDigits, save for TestNumbers: text and code are the service's. It cannot be
+	// had with ConcealAccounts, for which the text must be ours.
 	// Default: the code is ours, and the sender texts it.
 	Delegate delegate.Service
 
@@ -102,8 +105,8 @@ type Options struct {
 	// Limits bound the texts and the wrong codes. Default: see Limits.
 	Limits Limits
 
-	// Guard closes blocks of numbers and countries whose texts hardly anybody
-	// confirms. Default: see Guard.
+	// Guard closes blocks of numbers, countries and IPv6 networks whose texts
+	// hardly anybody confirms. Default: see Guard.
 	Guard Guard
 
 	// Policy says which numbers are texted at all. Default: see Policy.
@@ -157,8 +160,9 @@ type Options struct {
 	RequireValidNumbers bool
 
 	// AllowLegacyClients accepts id_server without id_access_token, as clients
-	// of the Matrix client-server API r0.5 and older send it. Neither is
-	// used. Default: id_server requires id_access_token.
+	// of the Matrix client-server API r0.5 and older send it. The token is never
+	// used, and id_server only by a Delegate that is an identity server: it must
+	// name that one. Default: id_server requires id_access_token.
 	AllowLegacyClients bool
 
 	// NextLinkHosts are the host names, without port, that a next_link may
@@ -176,15 +180,17 @@ type Options struct {
 	TokenDigits int
 
 	// TokenLifetime is how long a code is good after the latest text that
-	// carried it. Default 10 minutes.
+	// carried it. Longer than SendTimeout. Default 10 minutes.
 	TokenLifetime time.Duration
 
 	// SessionLifetime is how long a session lives after its latest text, and
-	// how long a validation counts. Default 24 hours.
+	// how long a validation counts. Not shorter than TokenLifetime. Default 24
+	// hours.
 	SessionLifetime time.Duration
 
-	// SendTimeout is how long the sender may take for one text, at most a
-	// minute. It also bounds how long Close waits. Default 10 seconds.
+	// SendTimeout is how long the sender may take for one text, and the Delegate
+	// for one call: a millisecond to a minute. It also bounds how long Close waits.
+	// Default 10 seconds.
 	SendTimeout time.Duration
 
 	// BodyTimeout is how long a client may take to send a request's body, also on

@@ -13,9 +13,20 @@
 // host that whoever has the session's sid and client_secret holds the number. With
 // Options.Authenticate the plugin also serves the list of an account's numbers.
 //
-// The rooms of the house: store says what is kept and has its implementations
-// below it (gormstore, sqlite, memstore), sms what carries texts (console,
-// webhook); internal/verify holds the rules and knows neither HTTP nor SQL.
+// The requests and answers are those of the Matrix specification v1.18: the
+// Endpoint constants say where, and docs/openapi.yaml has each of them.
+//
+// The rooms of the house. Below the package: store says what is kept and has its
+// implementations below it (gormstore, sqlite, memstore, and storetest for one of
+// your own); sms says what carries texts, with a package for each provider, compose
+// to put several together, gateway and webhook for others, console and smstest for
+// development; delegate says what a service does that texts and checks the codes
+// instead (identityserver, twilio). In the package: plugin.go is how a host mounts
+// it, options.go, limits.go, policy.go and texts.go are what a host can set,
+// wiring.go hands that on, handler.go and account.go are all that is HTTP. The
+// rules are in internal/verify, which knows neither HTTP nor SQL; internal/wire
+// reads requests, internal/texts has what people read in their language, and
+// internal/page the page that a link opens.
 package threepid
 
 import (
@@ -36,7 +47,8 @@ import (
 // Errors of Validated, Redeem and Release, matched with errors.Is.
 var (
 	// ErrNoSession means that there is no session with that sid and
-	// client_secret, or that it was redeemed. Which of these is not told.
+	// client_secret, or that its validation was taken: redeemed, or added to an
+	// account. Which of these is not told.
 	ErrNoSession = verify.ErrNoSession
 
 	// ErrNotValidated means that the code has not been submitted yet.
@@ -146,7 +158,7 @@ type Validation struct {
 
 // Validated looks a validated session up, for the host's own /register,
 // /account/password or m.login.msisdn. The error is ErrNoSession,
-// ErrNotValidated or ErrExpired; any other says that the store failed.
+// ErrNotValidated, ErrExpired or ErrClosed; any other says that the store failed.
 func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Validated(ctx, sid, clientSecret)
 	return Validation(v), err
@@ -163,7 +175,9 @@ func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validati
 
 // Pardon forgets what the limits and the guard hold against a number, in E.164:
 // its texts and wrong codes, and what its block was closed for. It is for the
-// operator whom a person asks for help; clients stay limited.
+// operator whom a person asks for help; a closed country or network stays closed,
+// and clients limited. An error says that
+// it is no number, that the plugin is closed or that the store failed.
 func (p *Plugin) Pardon(ctx context.Context, number string) error {
 	return p.service.Pardon(ctx, number)
 }
@@ -171,7 +185,8 @@ func (p *Plugin) Pardon(ctx context.Context, number string) error {
 // Release takes a number, in E.164, from whichever account has it, so that it can
 // be added or registered again: for the operator who learns that a carrier gave
 // the number to somebody else. It returns ErrNoAccount when no account has it, and
-// an error that wraps store.ErrUnsupported when Options.Accounts only looks up.
+// an error that wraps store.ErrUnsupported when Options.Accounts only looks up; any
+// other is as in Pardon.
 func (p *Plugin) Release(ctx context.Context, number string) error {
 	return p.service.Release(ctx, number)
 }

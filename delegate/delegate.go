@@ -27,7 +27,7 @@ var (
 // LimitError means that the service refuses for now to text that number, and has
 // not texted it. The client hears M_LIMIT_EXCEEDED.
 type LimitError struct {
-	RetryAfter time.Duration // as the service says; zero if it does not
+	RetryAfter time.Duration // as the service says; zero if it does not: the client is told a minute
 }
 
 // Error implements error.

@@ -72,7 +72,7 @@ func misconducts(elsewhere string) []misconduct {
 		accepted("200 and broken chunks", raw(ok+"Transfer-Encoding: chunked\r\n\r\nzzz\r\n", nil)),
 		accepted("204", status(http.StatusNoContent)),
 
-		{"rejects", status(http.StatusForbidden), http.StatusBadRequest, "M_DESTINATION_REJECTED", 0, quick},
+		{"rejects", status(http.StatusUnprocessableEntity), http.StatusBadRequest, "M_DESTINATION_REJECTED", 0, quick},
 	}
 }
 

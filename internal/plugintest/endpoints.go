@@ -55,9 +55,18 @@ func (op operation) expectAnswer(t *testing.T, a answer, status int, errcode str
 		expectPage(t, a, status)
 		return
 	}
-	expect(t, a, status, errcode)
+	if op.path == subPath {
+		expectSubmit(t, a, status, errcode)
+	} else {
+		expect(t, a, status, errcode)
+	}
 	if a.header.Get("Cache-Control") != "no-store" {
 		t.Errorf("%s: headers %v", op.path, a.header)
+	}
+	for name, want := range corsHeaders {
+		if got := a.header.Values(name); len(got) != 1 || got[0] != want {
+			t.Errorf("%s: %s is %q", op.path, name, got)
+		}
 	}
 }
 
@@ -100,7 +109,7 @@ func testEachEndpointFailsAlike(t *testing.T, open opener) {
 		}
 		if op.method == http.MethodPost {
 			large := n.authed(alice, op.method, op.path, op.body+strings.Repeat(" ", 64<<10))
-			expect(t, large, http.StatusRequestEntityTooLarge, "M_TOO_LARGE")
+			op.expectAnswer(t, large, http.StatusRequestEntityTooLarge, "M_TOO_LARGE")
 		}
 	}
 	late.Store(true)

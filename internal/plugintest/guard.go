@@ -86,8 +86,10 @@ func testGuardClosesABlock(t *testing.T, open opener) {
 	if closing.Block != "44740001" || closing.Country != "GB" || closing.Times != 1 || !closing.Until.Equal(want) || closing.Observed || closing.Reason == "" {
 		t.Errorf("%+v", closing)
 	}
-	if !strings.Contains(n.logs.String(), "the guard has closed") {
-		t.Error("the log does not say so")
+	for _, said := range []string{"the guard has closed a block of numbers to texts; Plugin.Pardon opens it", "the guard has closed a country to texts; Guard.Allow"} {
+		if !strings.Contains(n.logs.String(), said) {
+			t.Errorf("the log does not say that %s: %s", said, n.logs)
+		}
 	}
 	n.clock.advance(14 * time.Minute)
 	again, _ := n.pump(t, scattered(1))
@@ -176,8 +178,8 @@ func testGuardClosesANetwork(t *testing.T, open opener) {
 	for i, client := range []string{"2001:db8:78::1", "203.0.113.7"} {
 		expect(t, ask(client, 2000+i), http.StatusOK, "")
 	}
-	if strings.Contains(n.logs.String(), "2001:db8:77:1") {
-		t.Error("the log has a client's address")
+	if log := n.logs.String(); strings.Contains(log, "2001:db8:77:1") || !strings.Contains(log, "the guard has closed a network of clients") {
+		t.Errorf("the log has a client's address, or does not say that its network is closed: %s", log)
 	}
 }
 
@@ -246,6 +248,9 @@ func testGuardObserves(t *testing.T, open opener) {
 	}
 	if len(heard.all) != 2 || !heard.all[0].Observed || !heard.all[1].Observed {
 		t.Errorf("heard %+v", heard.all)
+	}
+	if log := n.logs.String(); !strings.Contains(log, "the guard would close") || strings.Contains(log, "has closed") {
+		t.Errorf("the log does not say that it only observes: %s", log)
 	}
 }
 

@@ -49,6 +49,7 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 		{"client_secret in another case", strings.Replace(request(nil), "client_secret", "Client_Secret", 1), "M_MISSING_PARAM", "client_secret"},
 
 		{"country absent", field("country", nil), "M_MISSING_PARAM", "country"},
+		{"country null", raw("country", "null"), "M_MISSING_PARAM", "country"},
 		{"country lower case", field("country", "gb"), "M_INVALID_PARAM", "country"},
 		{"country unknown", field("country", "ZZ"), "M_INVALID_PARAM", "country"},
 		{"country of three letters", field("country", "GBR"), "M_INVALID_PARAM", "country"},
@@ -57,6 +58,7 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 		{"country an array", raw("country", `["GB"]`), "M_INVALID_PARAM", "country"},
 
 		{"phone_number absent", field("phone_number", nil), "M_MISSING_PARAM", "phone_number"},
+		{"phone_number null", raw("phone_number", "null"), "M_MISSING_PARAM", "phone_number"},
 		{"phone_number a number", raw("phone_number", "7700900001"), "M_INVALID_PARAM", "phone_number"},
 		{"phone_number empty", field("phone_number", ""), "M_INVALID_PARAM", "phone_number"},
 		{"phone_number too short", field("phone_number", "12"), "M_INVALID_PARAM", "phone_number"},
@@ -65,6 +67,7 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 		{"phone_number with letters", field("phone_number", "0800FLOWERS"), "M_INVALID_PARAM", "phone_number"},
 		{"phone_number a URI", field("phone_number", "tel:+447700900001"), "M_INVALID_PARAM", "phone_number"},
 		{"phone_number with an extension", field("phone_number", "07700900001#12"), "M_INVALID_PARAM", "phone_number"},
+		{"phone_number with an extension as of RFC 3966", field("phone_number", "+447700900001;ext=12"), "M_INVALID_PARAM", "phone_number"},
 		{"phone_number without its area", request(map[string]any{"country": "US", "phone_number": "253-0000"}), "M_INVALID_PARAM", "phone_number"},
 		{"phone_number a secret code", field("phone_number", "*#06#"), "M_INVALID_PARAM", "phone_number"},
 
@@ -159,6 +162,8 @@ func testRequestTokenAccepts(t *testing.T, open opener) {
 		{"next_link to an address", map[string]any{"next_link": "http://[2001:db8::1]:8080/"}, msisdn},
 		{"next_link null", map[string]any{"next_link": rawNull{}}, msisdn},
 		{"unknown fields", map[string]any{"bind": true, "Country": 7}, msisdn},
+		{"id_server null", map[string]any{"id_server": rawNull{}}, msisdn},
+		{"id_server null, its token null", map[string]any{"id_server": rawNull{}, "id_access_token": rawNull{}}, msisdn},
 		{"id_server with its token", map[string]any{"id_server": "id.example.org", "id_access_token": "abc"}, msisdn},
 		{"id_access_token alone", map[string]any{"id_access_token": "abc"}, msisdn},
 	}

@@ -225,6 +225,10 @@ func testSubmitRefusesBadBodies(t *testing.T, open opener) {
 		{"not JSON", "application/json", "sid=1", "M_NOT_JSON"},
 		{"no object", "application/json", "[]", "M_BAD_JSON"},
 		{"a number for a string", "application/json", `{"sid":"a","client_secret":"b","token":123456}`, "M_INVALID_PARAM"},
+		{"sid a number", "application/json", `{"sid":1,"client_secret":"b","token":"123456"}`, "M_INVALID_PARAM"},
+		{"client_secret an object", "application/json", `{"sid":"a","client_secret":{},"token":"123456"}`, "M_INVALID_PARAM"},
+		{"trailing data", "application/json", `{"sid":"a","client_secret":"b","token":"123456"} {}`, "M_NOT_JSON"},
+		{"a parameter twice in a form", "application/x-www-form-urlencoded", "sid=a&sid=b&client_secret=a&token=1", "M_INVALID_PARAM"},
 		{"a broken form", "application/x-www-form-urlencoded", "sid=%zz&client_secret=a&token=1", "M_INVALID_PARAM"},
 		{"a multipart form", "multipart/form-data; boundary=x", "--x--", "M_NOT_JSON"},
 	} {

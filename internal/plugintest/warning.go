@@ -1,6 +1,8 @@
 package plugintest
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 )
 
@@ -19,6 +22,7 @@ func warningTests() []test {
 		{"SilentWhenAllIsSet", testSilentWhenAllIsSet},
 		{"WarnsOfARouterThatTrustsEverybody", testWarnsOfARouterThatTrustsEverybody},
 		{"WarnsOnceOfAnUnknownProxy", testWarnsOnceOfAnUnknownProxy},
+		{"LogIsAsLoudAsTheFailure", testLogIsAsLoudAsTheFailure},
 	}
 }
 
@@ -167,5 +171,30 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	forwardedFor(n, addPath, "127.0.0.1") // a client on the proxy's own machine
 	if count(n) != 0 {
 		t.Errorf("log: %s", n.logs)
+	}
+}
+
+// testLogIsAsLoudAsTheFailure has a row for each class of docs/PROVIDERS.md: what
+// nobody but the operator can mend is an error, and what may have left is not
+// called unsent.
+func testLogIsAsLoudAsTheFailure(t *testing.T, open opener) {
+	for name, row := range map[string]struct {
+		err         error
+		says, never string
+	}{
+		"accepted":      {nil, `level=INFO msg="threepid: SMS accepted`, "level=WARN"},
+		"temporary":     {errors.New("down"), `level=WARN msg="threepid: SMS not sent; another try`, "level=ERROR"},
+		"rejected":      {sms.ErrRejected, `level=WARN msg="threepid: SMS not sent: the provider cannot reach`, "level=ERROR"},
+		"uncertain":     {sms.ErrUncertain, `level=WARN msg="threepid: SMS perhaps sent`, "not sent"},
+		"misconfigured": {sms.ErrMisconfigured, `level=ERROR msg="threepid: SMS not sent: the provider refuses the account`, "level=WARN"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := startOn(t, loner(t), open(t), sms.Func(func(context.Context, sms.Message) error { return row.err }), &logs{}, careful)
+			n.post(addPath, attempt(1))
+			if log := n.logs.String(); !strings.Contains(log, row.says) || strings.Contains(log, row.never) {
+				t.Errorf("the log should have %q and not %q: %s", row.says, row.never, log)
+			}
+		})
 	}
 }

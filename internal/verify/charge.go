@@ -393,10 +393,25 @@ type Closing struct {
 	Observed bool // nothing was closed: the guard only observes
 }
 
+// words say for the log what was closed, and what opens it.
+func (c Closing) words() string {
+	what, remedy := "a country", "Guard.Allow keeps one open"
+	switch {
+	case c.Network != "":
+		what, remedy = "a network of clients", "it opens by itself"
+	case c.Block != "":
+		what, remedy = "a block of numbers", "Plugin.Pardon opens it"
+	}
+	if c.Observed {
+		return "threepid: the guard would close " + what + " to texts, but only observes"
+	}
+	return "threepid: the guard has closed " + what + " to texts; " + remedy
+}
+
 // tell reports what a unit of work has closed, once it is kept.
 func (s *Service) tell(t *tally) {
 	for _, c := range t.closed {
-		s.Logger.Warn("threepid: the guard has closed numbers to texts", "country", c.Country, "block", c.Block, "network", c.Network,
+		s.Logger.Warn(c.words(), "country", c.Country, "block", c.Block, "network", c.Network,
 			"reason", c.Reason, "times", c.Times, "until", c.Until, "observed", c.Observed)
 		if s.OnClosing != nil {
 			s.OnClosing(c)

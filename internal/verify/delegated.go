@@ -113,11 +113,11 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 }
 
 func (s *Service) logCheck(sess store.Session, err error, typed string) {
-	log := s.Logger.Warn
+	log, words := s.Logger.Warn, "threepid: the delegate did not say whether a code is right"
 	if errors.Is(err, sms.ErrMisconfigured) {
-		log = s.Logger.Error
+		log, words = s.Logger.Error, "threepid: the delegate refuses the account or its settings, and checks no code until somebody mends that"
 	}
-	log("threepid: the service did not check a token", "sid", sess.SID, "number", Mask(sess.MSISDN),
+	log(words, "sid", sess.SID, "number", Mask(sess.MSISDN),
 		"error", redact(err.Error(), typed, sms.Message{To: "+" + sess.MSISDN}))
 }
 
@@ -143,7 +143,7 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who subjec
 		return errors.Join(t.put(tx), tx.PutSession(sess))
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
-		s.Logger.Error("threepid: a try that was not compared stays counted", "sid", tried.SID, "error", err)
+		s.Logger.Error("threepid: a code that was not compared stays counted as a wrong one: the database fails", "sid", tried.SID, "error", err)
 	}
 }
 

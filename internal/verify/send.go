@@ -41,10 +41,10 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	log := s.Logger.With("sid", sess.SID, "to", Mask(sess.MSISDN), "attempt", d.Attempt)
 	switch {
 	case errors.Is(err, sms.ErrMisconfigured): // nobody gets a text until the operator acts
-		log.Error("threepid: SMS not sent: the provider refuses the account or its settings",
+		log.Error("threepid: SMS not sent: the provider refuses the account or its settings, and will until somebody mends that",
 			"outcome", outcome, "error", redact(err.Error(), code, m))
 	case err != nil:
-		log.Warn("threepid: SMS not sent", "outcome", outcome, "error", redact(err.Error(), code, m))
+		log.Warn(failureWords(outcome), "outcome", outcome, "error", redact(err.Error(), code, m))
 	default:
 		log.Info("threepid: SMS accepted by the provider", "test_number", d.test)
 	}
@@ -55,7 +55,7 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	}
 	settleErr := s.settle(ctx, c, d, outcome)
 	if settleErr != nil {
-		log.Error("threepid: cannot record how an SMS ended", "outcome", outcome, "error", settleErr)
+		log.Error("threepid: cannot record how an SMS ended: the database fails", "outcome", outcome, "error", settleErr)
 	}
 	if settleErr != nil && outcome == store.OutcomeAccepted {
 		// The SMS is out and its token is good, so the caller is not told of
@@ -68,6 +68,18 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		s.flights.land(sess.ClaimID, answer)
 	}
 	return Receipt{SID: sess.SID, Number: d.number}, answer
+}
+
+// failureWords say for the log what became of an SMS that was not accepted.
+func failureWords(o store.Outcome) string {
+	switch o {
+	case store.OutcomeRejected:
+		return "threepid: SMS not sent: the provider cannot reach that number"
+	case store.OutcomeUnknown:
+		return "threepid: SMS perhaps sent: the provider did not say in time whether it took it"
+	case store.OutcomeFailed, store.OutcomePending, store.OutcomeAccepted:
+	}
+	return "threepid: SMS not sent; another try may work"
 }
 
 // carry has the token texted, and completes the message with the text.

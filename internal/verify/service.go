@@ -172,7 +172,7 @@ func (s *Service) sweep() {
 		n, err := s.Store.DeleteExpired(ctx, before, sweepChunk)
 		cancel()
 		if err != nil {
-			s.Logger.Error("threepid: cannot delete expired sessions", "error", err)
+			s.Logger.Error("threepid: cannot delete expired sessions; tried again in a while", "error", err)
 			return
 		}
 		if n < sweepChunk {

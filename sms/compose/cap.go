@@ -19,8 +19,9 @@ type CapOptions struct {
 // errFull wraps no deadline: nothing has left.
 var errFull = errors.New("compose: no room within the time for a send; nothing was sent")
 
-// Cap holds messages back until the account allows them, or fails when it will
-// not in time.
+// Cap holds messages back until the account allows them. When it will not before
+// the context ends, Send fails with an error that another try may mend: nothing has
+// left. The cap is this process's: two nodes send twice as much.
 func Cap(next sms.Sender, o CapOptions) sms.Sender {
 	limit := rate.Limit(o.PerSecond)
 	if o.PerSecond <= 0 {

@@ -26,8 +26,8 @@ type Provider struct {
 
 // FailoverOptions adjust a Failover. The zero value works.
 type FailoverOptions struct {
-	// Timeout is what one provider may take. Default: the time that is left,
-	// divided by the providers that are left.
+	// Timeout is what one provider may take. Default: the time that is left of
+	// the context's, divided by the providers that are left.
 	Timeout time.Duration
 
 	// AfterUncertain goes on to the next provider also when the text may have
@@ -98,13 +98,24 @@ func (f *Failover) breaker(name string) *gobreaker.CircuitBreaker[struct{}] {
 		IsSuccessful: func(err error) bool {
 			return err == nil || errors.Is(err, sms.ErrRejected) || errors.Is(err, context.Canceled)
 		},
-		OnStateChange: func(name string, from, to gobreaker.State) {
-			f.options.Logger.Warn("threepid: SMS provider", "provider", name, "was", from.String(), "is", to.String())
-		},
+		OnStateChange: func(name string, _, to gobreaker.State) { f.logState(name, to) },
 	})
 }
 
-// Send returns nil as soon as one provider accepts, else what all of them said.
+// logState says in words what a breaker calls open, half-open and closed.
+func (f *Failover) logState(provider string, to gobreaker.State) {
+	switch to {
+	case gobreaker.StateOpen:
+		f.options.Logger.Warn("threepid: an SMS provider is passed over, since it keeps failing", "provider", provider, "for", f.options.Pause)
+	case gobreaker.StateHalfOpen:
+		f.options.Logger.Info("threepid: an SMS provider that was passed over is tried with one text", "provider", provider)
+	case gobreaker.StateClosed:
+		f.options.Logger.Info("threepid: an SMS provider that was passed over works again", "provider", provider)
+	}
+}
+
+// Send returns nil as soon as one provider accepts, else what all that were asked
+// said, joined: errors.Is finds each of theirs. ErrRejected stands alone.
 func (f *Failover) Send(ctx context.Context, m sms.Message) error {
 	start := int(max(m.Attempt-1, 0) % int64(len(f.providers)))
 	order := slices.Concat(f.providers[start:], f.providers[:start])
@@ -144,11 +155,11 @@ func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guar
 
 // log is loud when the operator has to act, although the text may leave elsewhere.
 func (f *Failover) log(provider string, m sms.Message, err error) {
-	log := f.options.Logger.Warn
+	log, words := f.options.Logger.Warn, "threepid: an SMS provider failed"
 	if errors.Is(err, sms.ErrMisconfigured) {
-		log = f.options.Logger.Error
+		log, words = f.options.Logger.Error, "threepid: an SMS provider refuses the account or its settings: somebody has to mend that"
 	}
-	log("threepid: an SMS provider failed", "provider", provider, "id", m.ID, "error", sms.Redact(err.Error(), m))
+	log(words, "provider", provider, "id", m.ID, "error", sms.Redact(err.Error(), m))
 }
 
 func (f *Failover) ask(ctx context.Context, m sms.Message, p guarded, left int, guard bool) error {

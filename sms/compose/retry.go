@@ -19,7 +19,8 @@ type RetryOptions struct {
 }
 
 // Retry sends again what failed for a reason that may pass, with growing, random
-// pauses, as long as the context's deadline leaves time for it.
+// pauses, as long as the context's deadline leaves time for it. It returns the last
+// error. What is rejected or misconfigured is not sent again.
 func Retry(next sms.Sender, o RetryOptions) sms.Sender {
 	if o.Tries == 0 {
 		o.Tries = 3

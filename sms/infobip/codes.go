@@ -11,9 +11,9 @@ const (
 	handsetErrors = 1
 )
 
-// ClassOf is what a status means for a message, if it is known:
+// classOfName is what a status means for a message, if it is known:
 // https://www.infobip.com/docs/essentials/response-status-and-error-codes.
-func ClassOf(name string) (class httpcall.Class, known bool) {
+func classOfName(name string) (class httpcall.Class, known bool) {
 	switch name {
 	case "PENDING_ACCEPTED", "PENDING_ENROUTE", "PENDING_WAITING_DELIVERY", "DELIVERED_TO_OPERATOR", "DELIVERED_TO_HANDSET",
 		"REJECTED_DUPLICATE_MESSAGE_ID": // our ID: the try before this one was accepted
@@ -38,7 +38,7 @@ func ClassOf(name string) (class httpcall.Class, known bool) {
 // classOf goes by the error's permanent flag where the status is not known, or
 // says no more than that it failed.
 func classOf(s status, f failure) httpcall.Class {
-	class, known := ClassOf(s.Name)
+	class, known := classOfName(s.Name)
 	accepted := known && class == httpcall.Accepted || !known && (s.GroupID == groupPending || s.GroupID == groupDelivered)
 	switch {
 	case accepted:

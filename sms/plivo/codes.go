@@ -2,9 +2,9 @@ package plivo
 
 import "example.com/threepid/internal/httpcall"
 
-// ClassOf is what an error code of Plivo's means for a message, if it is known:
+// classOf is what an error code of Plivo's means for a message, if it is known:
 // https://www.plivo.com/docs/messaging/troubleshooting/error-codes.
-func ClassOf(code int) (class httpcall.Class, known bool) {
+func classOf(code int) (class httpcall.Class, known bool) {
 	switch code {
 	case 50, 70, 100, 200:
 		return httpcall.Rejected, true

@@ -93,7 +93,7 @@ func outcome(answer httpcall.Answer) error {
 	_ = json.Unmarshal(answer.Body, &body) // without it, the status decides
 	status := httpcall.OfStatus(answer.Status)
 	if code, err := strconv.Atoi(body.Code.String()); err == nil {
-		class, known := ClassOf(code)
+		class, known := classOf(code)
 		if !known {
 			class = status
 		}

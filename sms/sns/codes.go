@@ -6,11 +6,11 @@ import (
 	"example.com/threepid/internal/httpcall"
 )
 
-// ClassOf is what an error of Publish means for a message, if its code is known:
+// classOf is what an error of Publish means for a message, if its code is known:
 // https://docs.aws.amazon.com/sns/latest/api/API_Publish.html#API_Publish_Errors
 // and https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html. Of a parameter
 // that is wrong the words tell which it is.
-func ClassOf(code, words string) (class httpcall.Class, known bool) {
+func classOf(code, words string) (class httpcall.Class, known bool) {
 	switch code {
 	case "OptedOut":
 		return httpcall.Rejected, true

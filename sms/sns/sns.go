@@ -141,7 +141,7 @@ func outcome(status int, err error) error {
 		}
 		return class.Error("sns: HTTP %d without an error code or a message's ID", status)
 	}
-	class, known := ClassOf(api.ErrorCode(), api.ErrorMessage())
+	class, known := classOf(api.ErrorCode(), api.ErrorMessage())
 	if !known {
 		class = httpcall.OfStatus(status)
 		return class.Error("sns: HTTP %d, error %s", status, word(api.ErrorCode()))

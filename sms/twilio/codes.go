@@ -3,7 +3,8 @@ package twilio
 import "example.com/threepid/internal/httpcall"
 
 // ClassOf is what an error code of Twilio's means for a message, if it is known:
-// https://www.twilio.com/docs/api/errors, and docs/PROVIDERS.md for why.
+// https://www.twilio.com/docs/api/errors, and docs/PROVIDERS.md for why. It is here
+// for package delegate/twilio, and its class is of no use outside this module.
 func ClassOf(code int) (class httpcall.Class, known bool) {
 	switch code {
 	case 21211, 21214, 21217, 21265, 21268, 21610, 21614, 21635, // as asked for

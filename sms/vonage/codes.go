@@ -2,9 +2,9 @@ package vonage
 
 import "example.com/threepid/internal/httpcall"
 
-// ClassOf is what a status of Vonage's means for a message, if it is known:
+// classOf is what a status of Vonage's means for a message, if it is known:
 // https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms.
-func ClassOf(status int) (class httpcall.Class, known bool) {
+func classOf(status int) (class httpcall.Class, known bool) {
 	switch status {
 	case 0:
 		return httpcall.Accepted, true

@@ -102,7 +102,7 @@ func outcome(answer httpcall.Answer) error {
 			continue
 		}
 		if failed == nil {
-			class, known := ClassOf(status)
+			class, known := classOf(status)
 			if err != nil || !known {
 				class = httpcall.Temporary
 			}

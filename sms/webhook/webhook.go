@@ -5,12 +5,11 @@
 //
 //	{"id":"…","to":"+447700900001","text":"…","country":"GB","attempt":1}
 //
-// A status of 2xx says that the message was accepted. 408, 425 and 429 say that
-// another try may work; every other 4xx says that this number will never be
-// reached. So a gateway that refuses for a reason of its own, such as a wrong
-// secret, should answer 503 and not 401 or 403. All else, 5xx or no answer at
-// all, says that another try may work. Redirects are not followed, so that a
-// text goes nowhere but where it was sent.
+// A status of 2xx says that the message was accepted; 401 to 405, 407 and
+// redirects, which are not followed, that URL or secret are wrong
+// (sms.ErrMisconfigured); 408, 425, 429 and 5xx that another try may work; every
+// other 4xx, say 422, that this number will never be reached (sms.ErrRejected).
+// When the request went out and no answer came it is sms.ErrUncertain.
 //
 // The id is the same for every try of one message, and also sent as
 // Idempotency-Key. With a secret the request is signed by the Standard Webhooks
@@ -28,6 +27,7 @@ import (
 	"fmt"
 	"io"
 	"net/http"
+	"slices"
 	"strconv"
 	"time"
 
@@ -173,13 +173,24 @@ func (s *Sender) sign(id, timestamp string, body []byte) string {
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
+// refusals are the statuses that speak of the caller or the URL and not of a
+// number: nobody is to be told that his cannot be reached because of them.
+func refusals() []int {
+	return []int{
+		http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
+		http.StatusMethodNotAllowed, http.StatusProxyAuthRequired,
+	}
+}
+
 // outcome says what a status means.
 func (s *Sender) outcome(status int) error {
 	switch {
 	case status >= 200 && status <= 299:
 		return nil
 	case status >= 300 && status <= 399:
-		return fmt.Errorf("webhook: %s answered %d; redirects are not followed", s.host, status)
+		return fmt.Errorf("webhook: %s answered %d; redirects are not followed: %w", s.host, status, sms.ErrMisconfigured)
+	case slices.Contains(refusals(), status):
+		return fmt.Errorf("webhook: %s answered %d: %w", s.host, status, sms.ErrMisconfigured)
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
 		return fmt.Errorf("webhook: %s answered %d", s.host, status)
 	case status >= 400 && status <= 499:

@@ -79,8 +79,9 @@ func TestStatus(t *testing.T) {
 	t.Parallel()
 	for status, want := range map[int]string{
 		200: "accepted", 202: "accepted", 204: "accepted", 299: "accepted",
-		301: "temporary", 302: "temporary", 304: "temporary", 307: "temporary",
-		400: "rejected", 401: "rejected", 404: "rejected", 410: "rejected", 422: "rejected", 499: "rejected",
+		301: "misconfigured", 302: "misconfigured", 304: "misconfigured", 307: "misconfigured",
+		401: "misconfigured", 402: "misconfigured", 403: "misconfigured", 404: "misconfigured", 405: "misconfigured", 407: "misconfigured",
+		400: "rejected", 406: "rejected", 410: "rejected", 422: "rejected", 499: "rejected",
 		408: "temporary", 425: "temporary", 429: "temporary", 500: "temporary", 503: "temporary", 599: "temporary",
 	} {
 		t.Run(fmt.Sprint(status), func(t *testing.T) {
@@ -91,9 +92,12 @@ func TestStatus(t *testing.T) {
 			})
 			err := open(t, url+"/path?key=k3y", webhook.Options{}).Send(t.Context(), message)
 			got := "accepted"
-			if errors.Is(err, sms.ErrRejected) {
+			switch {
+			case errors.Is(err, sms.ErrRejected):
 				got = "rejected"
-			} else if err != nil {
+			case errors.Is(err, sms.ErrMisconfigured):
+				got = "misconfigured"
+			case err != nil:
 				got = "temporary"
 			}
 			if got != want {

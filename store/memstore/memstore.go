@@ -1,5 +1,5 @@
-// Package memstore keeps sessions and associations in memory: for tests and for
-// demonstrations. Everything is gone when the process ends, and no other
+// Package memstore keeps sessions, buckets and associations in memory: for tests
+// and for demonstrations. Everything is gone when the process ends, and no other
 // process sees it.
 package memstore
 
