@@ -95,9 +95,8 @@ func (f *Failover) breaker(name string) *gobreaker.CircuitBreaker[struct{}] {
 		Name:        name,
 		Timeout:     f.options.Pause,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.Failures },
-		IsSuccessful: func(err error) bool {
-			return err == nil || errors.Is(err, sms.ErrRejected) || errors.Is(err, context.Canceled)
-		},
+		IsSuccessful: func(err error) bool { return err == nil || errors.Is(err, sms.ErrRejected) },
+		IsExcluded:   func(err error) bool { return errors.Is(err, context.Canceled) }, // by the caller: it tells nothing
 		OnStateChange: func(name string, from, to gobreaker.State) {
 			f.options.Logger.Warn("threepid: SMS provider", "provider", name, "was", from.String(), "is", to.String())
 		},
@@ -131,6 +130,9 @@ func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guar
 		}
 		err = fmt.Errorf("%s: %w", p.Name, err)
 		if errors.Is(err, sms.ErrRejected) {
+			if uncertain(errors.Join(errs...)) {
+				return errs, true // one before it may have texted the number all the same
+			}
 			return []error{err}, true
 		}
 		f.log(p.Name, m, err)
