@@ -96,7 +96,11 @@ func (g Guard) current(s guardState, now int64) guardState {
 	s.Run = slices.DeleteFunc(slices.Clone(s.Run), func(n guardNumber) bool {
 		return n[1] <= now-runWindow.Milliseconds() || n[1] > now
 	})
-	s.Until = min(s.Until, now+g.CloseMost.Milliseconds())
+	if longest := now + g.CloseMost.Milliseconds(); s.Until > longest+clockSlack.Milliseconds() {
+		s.Closed, s.Until, s.Strikes = 0, 0, 0 // see Limit.within
+	} else {
+		s.Until = min(s.Until, longest)
+	}
 	if s.closedFor(now) == 0 {
 		// It does not count from then on: who came in meanwhile and confirmed would
 		// cover for those who wait until it opens.
