@@ -243,8 +243,11 @@ func (s *guardState) counting(now int64) *guardCounts {
 // countedIn tells whether a number of that time was counted where numbers are
 // counted now.
 func (s *guardState) countedIn(at, now int64) bool {
-	return (at < s.Until) == (s.closedFor(now) > 0)
+	return !s.closedSince(at, now) && (at < s.Until) == (s.closedFor(now) > 0)
 }
+
+// closedSince tells whether what was counted at a time no longer is.
+func (s *guardState) closedSince(at, now int64) bool { return at <= s.Closed && s.Closed <= now }
 
 // count adds to the slot of the present.
 func (c *guardCounts) count(slot, texted, validated int64) {

@@ -255,3 +255,24 @@ func TestGuardShutsAClosedCountry(t *testing.T) {
 		t.Error("a block has nobody whom it is still open to")
 	}
 }
+
+// TestGuardForgetsWhatWasBeforeItClosed has a text of before a closing turn out not
+// to have left, and another of then validate: neither changes what is counted of
+// those to whom a country is still open.
+func TestGuardForgetsWhatWasBeforeItClosed(t *testing.T) {
+	t.Parallel()
+	w := startOfWatch()
+	before := w.now
+	for len(w.closed) == 0 {
+		w.text(-1)
+		w.now++
+	}
+	w.text(-1) // of a newcomer
+	for range 3 {
+		w.guardState = guard.notTexted(w.guardState, -1, before, w.now)
+		w.guardState = guard.validated(w.guardState, -1, before, w.now)
+	}
+	if len(w.While) != 1 || w.While[0][1] != 1 || w.While[0][2] != 0 {
+		t.Errorf("while closed it counts %v", w.While)
+	}
+}
