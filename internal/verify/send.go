@@ -196,7 +196,7 @@ func (s *Service) settleIn(tx store.Tx, c claim, d delivery, o store.Outcome) er
 		}
 		current = uncharged(current, d.who.client)
 	}
-	return tx.PutSession(settled(current, c.sess.ClaimID, d.Attempt, o, c.handle))
+	return tx.PutSession(settled(current, c.sess, o, c.handle))
 }
 
 // outcomeOf tells how a send ended. One that was cut off may have left.
