@@ -25,6 +25,7 @@ func delegateTests() []test {
 		{"DelegateChecks", testDelegateChecks},
 		{"DelegateGuessing", testDelegateGuessing},
 		{"DelegateTriesComeBack", testDelegateTriesComeBack},
+		{"DelegateRightTokenTwiceAtOnce", testDelegateRightTokenTwiceAtOnce},
 		{"DelegateHangs", testDelegateHangs},
 		{"DelegatePurposes", testDelegatePurposes},
 		{"DelegateTrust", testDelegateTrust},
@@ -241,6 +242,44 @@ func testDelegateTriesComeBack(t *testing.T, open opener) {
 	}
 	s.failWith(nil)
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
+}
+
+// onceOnly is a service that knows nothing of a verification after its token was
+// right, as Twilio's does not. The second answer waits until the first has arrived.
+type onceOnly struct {
+	service
+	asked   chan struct{} // a second check is under way
+	arrived chan struct{}
+}
+
+func (o *onceOnly) Check(context.Context, delegate.Check) error {
+	o.mu.Lock()
+	o.checks = append(o.checks, delegate.Check{})
+	first := len(o.checks) == 1
+	o.mu.Unlock()
+	if first {
+		<-o.asked
+		return nil
+	}
+	close(o.asked)
+	<-o.arrived
+	return delegate.ErrOver
+}
+
+// testDelegateRightTokenTwiceAtOnce has a person and whoever previews his links bring
+// the right token at once: neither is told that it is no longer good.
+func testDelegateRightTokenTwiceAtOnce(t *testing.T, open opener) {
+	s := &onceOnly{asked: make(chan struct{}), arrived: make(chan struct{})}
+	n := startDelegated(t, open(t), s)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	first := sync.OnceFunc(func() { close(s.arrived) })
+	together(2, func(int) {
+		expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
+		first()
+	})
+	if sess, err := n.sessionOf(t); err != nil || sess.ValidatedAt == 0 || sess.WrongTries != 0 {
+		t.Errorf("%+v, %v", sess, err)
+	}
 }
 
 // hanging is a service that never answers, nor minds its context.
