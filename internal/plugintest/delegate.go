@@ -27,6 +27,7 @@ func delegateTests() []test {
 		{"DelegateTriesComeBack", testDelegateTriesComeBack},
 		{"DelegateRightTokenTwiceAtOnce", testDelegateRightTokenTwiceAtOnce},
 		{"DelegateHangs", testDelegateHangs},
+		{"DelegatePanics", testDelegatePanics},
 		{"DelegatePurposes", testDelegatePurposes},
 		{"DelegateTrust", testDelegateTrust},
 		{"DelegateTestNumber", testDelegateTestNumber},
@@ -296,6 +297,29 @@ func testDelegateHangs(t *testing.T, open opener) {
 		t.Fatal(err)
 	}
 	expect(t, n.submit(sess.SID, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
+}
+
+// panicking is a service that falls over a token after it has compared it.
+type panicking struct{ *service }
+
+func (p panicking) Check(ctx context.Context, c delegate.Check) error {
+	if err := p.service.Check(ctx, c); err != nil {
+		panic(err)
+	}
+	return nil
+}
+
+// testDelegatePanics has that be no way to guess without being counted.
+func testDelegatePanics(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), panicking{s})
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	for i := range 10 {
+		n.submit(sid, secret, fmt.Sprint(5000+i))
+	}
+	if _, checks := s.seen(); len(checks) != 5 {
+		t.Errorf("the service was asked %d times", len(checks))
+	}
 }
 
 // testDelegatePurposes has a code that was texted to add a number be no good for

@@ -135,7 +135,8 @@ func (s *Service) hand(ctx context.Context, do func(context.Context) error) erro
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {
-				done <- fmt.Errorf("the sender panicked: %v", v)
+				// Nobody knows how far it had come.
+				done <- fmt.Errorf("the sender panicked: %v: %w", v, sms.ErrUncertain)
 			}
 		}()
 		done <- do(ctx)
