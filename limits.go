@@ -27,7 +27,8 @@ type Limit struct {
 // All nodes should be given the same. Each text counts in every scope; when one
 // of a scope's limits is reached the request is answered 429.
 //
-// A scope that is nil has the default; one that is empty, not nil, has no limit.
+// A scope that is nil has the default; one that is empty, not nil, has no limit. It
+// has eight limits at most.
 type Limits struct {
 	// Off switches all of them off.
 	Off bool
@@ -118,8 +119,9 @@ func (l Limits) withDefaults() Limits {
 const (
 	defaultMostWrongCodes = 100
 
-	// longestLimit bounds what a limit remembers.
+	// longestLimit and mostLimits, of a scope, bound what is remembered.
 	longestLimit = 366 * 24 * time.Hour
+	mostLimits   = 8
 )
 
 // check tells which limits make no sense.
@@ -129,6 +131,9 @@ func (l Limits) check() error {
 		"Number": l.Number, "NumberClient": l.NumberClient, "Client": l.Client, "BlockClient": l.BlockClient, "Block": l.Block,
 		"Country": l.Country, "All": l.All, "Failed": l.Failed, "WrongCodes": l.WrongCodes, "WrongCodesClient": l.WrongCodesClient, "Submits": l.Submits,
 	} {
+		if len(limits) > mostLimits {
+			errs = append(errs, fmt.Errorf("threepid: Options.Limits.%s has %d limits; at most %d are kept", name, len(limits), mostLimits))
+		}
 		for _, limit := range limits {
 			if limit.Burst < 1 || limit.Per < time.Second || limit.Per > longestLimit/time.Duration(limit.Burst) {
 				errs = append(errs, fmt.Errorf(

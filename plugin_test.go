@@ -13,6 +13,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -197,6 +198,9 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"limit without end", gin.New(), memstore.New(), smstest.New(), limitOf(1, time.Millisecond), "Limits.Number"},
 		{"limit of years", gin.New(), memstore.New(), smstest.New(), limitOf(1, 1<<62), "Limits.Number"},
 		{"limit of years together", gin.New(), memstore.New(), smstest.New(), limitOf(1<<62, time.Hour), "Limits.Number"},
+		{"more limits than are kept", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: threepid.Limits{
+			Country: slices.Repeat([]threepid.Limit{{Burst: 1, Per: time.Hour}}, 9),
+		}}, "Limits.Country"},
 		{"fewer wrong codes than none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: threepid.Limits{MostWrongCodes: -1}}, "MostWrongCodes"},
 		{"guard of fewer than no numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: -1}), "MinNumbers"},
 		{"guard of too many numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: 1 << 62}), "MinNumbers"},

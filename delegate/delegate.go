@@ -79,7 +79,7 @@ type Service interface {
 
 	// Check compares. nil means that the token is the right one. ErrIncorrect and
 	// ErrOver are answers; any other error means that the service did not tell. Of
-	// those, one that wraps sms.ErrUncertain counts as a wrong try, since the
+	// those, one that wraps sms.ErrUncertain counts as a wrong try, as a panic does, since the
 	// service may have compared; sms.ErrMisconfigured is logged as an error.
 	//
 	// The caller has counted the try before it asks.

@@ -25,7 +25,9 @@ func delegateTests() []test {
 		{"DelegateChecks", testDelegateChecks},
 		{"DelegateGuessing", testDelegateGuessing},
 		{"DelegateTriesComeBack", testDelegateTriesComeBack},
+		{"DelegateRightTokenTwiceAtOnce", testDelegateRightTokenTwiceAtOnce},
 		{"DelegateHangs", testDelegateHangs},
+		{"DelegatePanics", testDelegatePanics},
 		{"DelegatePurposes", testDelegatePurposes},
 		{"DelegateTrust", testDelegateTrust},
 		{"DelegateTestNumber", testDelegateTestNumber},
@@ -243,6 +245,44 @@ func testDelegateTriesComeBack(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
 }
 
+// onceOnly is a service that knows nothing of a verification after its token was
+// right, as Twilio's does not. The second answer waits until the first has arrived.
+type onceOnly struct {
+	service
+	asked   chan struct{} // a second check is under way
+	arrived chan struct{}
+}
+
+func (o *onceOnly) Check(context.Context, delegate.Check) error {
+	o.mu.Lock()
+	o.checks = append(o.checks, delegate.Check{})
+	first := len(o.checks) == 1
+	o.mu.Unlock()
+	if first {
+		<-o.asked
+		return nil
+	}
+	close(o.asked)
+	<-o.arrived
+	return delegate.ErrOver
+}
+
+// testDelegateRightTokenTwiceAtOnce has a person and whoever previews his links bring
+// the right token at once: neither is told that it is no longer good.
+func testDelegateRightTokenTwiceAtOnce(t *testing.T, open opener) {
+	s := &onceOnly{asked: make(chan struct{}), arrived: make(chan struct{})}
+	n := startDelegated(t, open(t), s)
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	first := sync.OnceFunc(func() { close(s.arrived) })
+	together(2, func(int) {
+		expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
+		first()
+	})
+	if sess, err := n.sessionOf(t); err != nil || sess.ValidatedAt == 0 || sess.WrongTries != 0 {
+		t.Errorf("%+v, %v", sess, err)
+	}
+}
+
 // hanging is a service that never answers, nor minds its context.
 type hanging struct{}
 
@@ -257,6 +297,29 @@ func testDelegateHangs(t *testing.T, open opener) {
 		t.Fatal(err)
 	}
 	expect(t, n.submit(sess.SID, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
+}
+
+// panicking is a service that falls over a token after it has compared it.
+type panicking struct{ *service }
+
+func (p panicking) Check(ctx context.Context, c delegate.Check) error {
+	if err := p.service.Check(ctx, c); err != nil {
+		panic(err)
+	}
+	return nil
+}
+
+// testDelegatePanics has that be no way to guess without being counted.
+func testDelegatePanics(t *testing.T, open opener) {
+	s := &service{}
+	n := startDelegated(t, open(t), panicking{s})
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	for i := range 10 {
+		n.submit(sid, secret, fmt.Sprint(5000+i))
+	}
+	if _, checks := s.seen(); len(checks) != 5 {
+		t.Errorf("the service was asked %d times", len(checks))
+	}
 }
 
 // testDelegatePurposes has a code that was texted to add a number be no good for

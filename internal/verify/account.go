@@ -64,7 +64,16 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	case claim == spent:
 		return s.expectOwner(ctx, userID, h.sess.MSISDN)
 	}
-	err = s.Accounts.Associate(ctx, store.Association{
+	return s.associate(ctx, userID, h)
+}
+
+// associate puts the number of a hold on the user's account, and spends the hold,
+// although the caller may hang up: or who does so at the right moment keeps a hold
+// by which the number comes back after it was released.
+func (s *Service) associate(ctx context.Context, userID string, h hold) error {
+	ctx, cancel := detached(ctx, storeTimeout)
+	defer cancel()
+	err := s.Accounts.Associate(ctx, store.Association{
 		UserID: userID, MSISDN: h.sess.MSISDN, ValidatedAt: h.sess.ValidatedAt, AddedAt: s.now(),
 	})
 	if errors.Is(err, store.ErrInUse) {

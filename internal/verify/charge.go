@@ -266,12 +266,16 @@ func (t *tally) closing(e *entry, reason string) Closing {
 // counted tells whether the guards know of the number: each counts a number once
 // in its window, however often it is texted, and anew after a closing.
 func (t *tally) counted(number *entry) bool {
-	at := number.state.Counted
 	for _, of := range []scope{scopeBlock, scopeCountry} {
-		if e := t.find(of); e != nil && e.state.Guard.Closed >= at && e.state.Guard.Closed <= t.now {
+		if e := t.find(of); e != nil && e.state.Guard.closedSince(number.state.Counted, t.now) {
 			return false
 		}
 	}
+	return t.countedLately(number)
+}
+
+func (t *tally) countedLately(number *entry) bool {
+	at := number.state.Counted
 	return at > t.now-t.service.Guard.Window.Milliseconds() && at <= t.now
 }
 
@@ -305,7 +309,7 @@ func (t *tally) confirm(texts, clientTexts int) {
 	}
 	t.forgetAsked()
 	number := t.find(scopeNumber)
-	if number == nil || !t.counted(number) || number.state.Confirmed {
+	if number == nil || !t.countedLately(number) || number.state.Confirmed {
 		return
 	}
 	number.state.Confirmed, number.changed = true, true

@@ -93,6 +93,26 @@ func TestGuardCountsNoValidationWithoutItsText(t *testing.T) {
 	}
 }
 
+// TestGuardOfACountryCountsWhatABlockForgets has a number validate whose block was
+// closed meanwhile: its country has counted the text, and is owed the validation.
+func TestGuardOfACountryCountsWhatABlockForgets(t *testing.T) {
+	t.Parallel()
+	tally := tallied(scopeNumber, scopeClient, scopeBlock, scopeCountry)
+	if !tally.notice() {
+		t.Fatal("the number was not counted")
+	}
+	block := tally.find(scopeBlock)
+	block.state.Guard = guardState{Closed: tally.now + 1, Until: tally.now + 15*minute, Strikes: 1}
+	tally.now += minute / 2
+	tally.confirm(1, 1)
+	if slots := tally.find(scopeCountry).state.Guard.Slots; len(slots) != 1 || slots[0][1] != 1 || slots[0][2] != 1 {
+		t.Errorf("the country counts %v", slots)
+	}
+	if g := block.state.Guard; len(g.Slots)+len(g.While) != 0 {
+		t.Errorf("the block counts %v and %v", g.Slots, g.While)
+	}
+}
+
 // TestClosingAheadOfTheClock has a clock that was an hour ahead close a country:
 // a number still counts once, and so does its validation.
 func TestClosingAheadOfTheClock(t *testing.T) {

@@ -103,13 +103,28 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	case errors.Is(err, delegate.ErrIncorrect):
 		return errTokenIncorrect(sess)
 	case errors.Is(err, delegate.ErrOver):
-		return errSessionExpired()
+		return s.provedMeanwhile(ctx, sub)
 	}
 	s.logCheck(sess, err, typed)
 	if outcomeOf(err) != store.OutcomeUnknown {
 		s.returnTry(ctx, sess, who)
 	}
 	return Errorf(CheckFailed, "The code could not be checked. Try again in a moment.")
+}
+
+// provedMeanwhile is nil when another request has brought the same token and it was
+// right: a service may know nothing of a verification after that. Else the token can no
+// longer be right.
+func (s *Service) provedMeanwhile(ctx context.Context, sub Submission) error {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return s.Store.View(ctx, func(tx store.Tx) error {
+		sess, err := s.find(tx, sub.SID, sub.ClientSecret)
+		if err == nil && !s.right(sess, sub) {
+			err = errSessionExpired()
+		}
+		return err
+	})
 }
 
 func (s *Service) logCheck(sess store.Session, err error, typed string) {

@@ -449,6 +449,64 @@ func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
 	}
 }
 
+// TestClientThatWasReplacedMeanwhile has another client ask for a text of the session
+// while a token of it is being checked: neither client's limits get the other's text.
+func TestClientThatWasReplacedMeanwhile(t *testing.T) {
+	t.Parallel()
+	const confirmStep = 3 // after the look and the count
+	inner, texts := memstore.New(), smstest.New()
+	other := config(inner, inner)
+	other.Sender, other.Now = texts, newClock().Now
+	other.Limits.Client = []verify.Limit{{Burst: 2, Per: time.Hour}}
+	other.Limits.Submit = []verify.Limit{{Burst: 9, Per: time.Hour}}
+	others := verify.New(other)
+	defer others.Close()
+	ask := func(client, number string, attempt int64) (verify.Receipt, error) {
+		r := request(attempt)
+		r.Client, r.PhoneNumber = client, number
+		return others.Request(t.Context(), r)
+	}
+	receipt, err := ask("first", "07700900001", 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ask("first", "07700900002", 1); err != nil { // not confirmed, so that it stays
+		t.Fatal(err)
+	}
+	first, _ := texts.Last()
+	for _, m := range texts.Messages() {
+		if m.To == "+"+receipt.Number.MSISDN {
+			first = m
+		}
+	}
+	s := &steps{Store: inner, Accounts: inner, Sender: texts}
+	s.at = func(step int64, after bool) error {
+		if step == confirmStep+1 && !after { // with the look at the limits
+			_, err := ask("second", "07700900001", 2)
+			return err
+		}
+		return nil
+	}
+	c := other
+	c.Store = s
+	service := verify.New(c)
+	defer service.Close()
+	if _, err := service.Submit(t.Context(), verify.Submission{
+		SID: receipt.SID, ClientSecret: "secret", Token: first.Text, Client: "first",
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if n := s.count.Load(); n != confirmStep+1 {
+		t.Fatalf("it took %d steps", n)
+	}
+	// The second client's text was of the session, and is confirmed.
+	for i, number := range []string{"07700900003", "07700900004"} {
+		if _, err := ask("second", number, 1); err != nil {
+			t.Errorf("text %d of the second client: %v", i+1, err)
+		}
+	}
+}
+
 // TestRefusedTokensCostNoWrite has a client submit on when it may not: nobody
 // else waits for the write lock because of it.
 func TestRefusedTokensCostNoWrite(t *testing.T) {

@@ -96,7 +96,11 @@ func (g Guard) current(s guardState, now int64) guardState {
 	s.Run = slices.DeleteFunc(slices.Clone(s.Run), func(n guardNumber) bool {
 		return n[1] <= now-runWindow.Milliseconds() || n[1] > now
 	})
-	s.Until = min(s.Until, now+g.CloseMost.Milliseconds())
+	if longest := now + g.CloseMost.Milliseconds(); s.Until > longest+clockSlack.Milliseconds() {
+		s.Closed, s.Until, s.Strikes = 0, 0, 0 // see Limit.within
+	} else {
+		s.Until = min(s.Until, longest)
+	}
 	if s.closedFor(now) == 0 {
 		// It does not count from then on: who came in meanwhile and confirmed would
 		// cover for those who wait until it opens.
@@ -239,8 +243,11 @@ func (s *guardState) counting(now int64) *guardCounts {
 // countedIn tells whether a number of that time was counted where numbers are
 // counted now.
 func (s *guardState) countedIn(at, now int64) bool {
-	return (at < s.Until) == (s.closedFor(now) > 0)
+	return !s.closedSince(at, now) && (at < s.Until) == (s.closedFor(now) > 0)
 }
+
+// closedSince tells whether what was counted at a time no longer is.
+func (s *guardState) closedSince(at, now int64) bool { return at <= s.Closed && s.Closed <= now }
 
 // count adds to the slot of the present.
 func (c *guardCounts) count(slot, texted, validated int64) {

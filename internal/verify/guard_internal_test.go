@@ -168,13 +168,30 @@ func TestGuardClosesForAsLongAsItMay(t *testing.T) {
 	}
 }
 
-// TestGuardForgivesClocks has the clock set back after a closing.
-func TestGuardForgivesClocks(t *testing.T) {
+// TestGuardIsNotStuck has a closing end far ahead, by a clock that is set back since:
+// nobody who is refused writes, so who waits as long as he is told must be let through.
+func TestGuardIsNotStuck(t *testing.T) {
 	t.Parallel()
-	s := guardState{Until: 1_700_000_000_000 + 365*24*60*minute, Strikes: 3}
-	s = guard.current(s, 1_700_000_000_000)
-	if s.closedFor(1_700_000_000_000) > guard.CloseMost.Milliseconds() {
-		t.Error("closed for a year")
+	now := int64(1_700_000_000_000)
+	stored := guardState{Until: now + 365*24*60*minute, Strikes: 3}
+	for range 3 {
+		left := guard.current(stored, now).closedFor(now)
+		if left == 0 {
+			return
+		}
+		now += left
+	}
+	t.Error("closed again and again, each time for as long as it may")
+}
+
+// TestGuardBearsSlowClocks has a node whose clock is a second behind keep closed what
+// another has closed for as long as it may.
+func TestGuardBearsSlowClocks(t *testing.T) {
+	t.Parallel()
+	now := int64(1_700_000_000_000)
+	stored := guardState{Until: now + 1000 + guard.CloseMost.Milliseconds(), Strikes: 9}
+	if guard.current(stored, now).closedFor(now) == 0 {
+		t.Error("open on a node whose clock is a second behind")
 	}
 }
 
@@ -236,5 +253,26 @@ func TestGuardShutsAClosedCountry(t *testing.T) {
 	}
 	if block.Shut {
 		t.Error("a block has nobody whom it is still open to")
+	}
+}
+
+// TestGuardForgetsWhatWasBeforeItClosed has a text of before a closing turn out not
+// to have left, and another of then validate: neither changes what is counted of
+// those to whom a country is still open.
+func TestGuardForgetsWhatWasBeforeItClosed(t *testing.T) {
+	t.Parallel()
+	w := startOfWatch()
+	before := w.now
+	for len(w.closed) == 0 {
+		w.text(-1)
+		w.now++
+	}
+	w.text(-1) // of a newcomer
+	for range 3 {
+		w.guardState = guard.notTexted(w.guardState, -1, before, w.now)
+		w.guardState = guard.validated(w.guardState, -1, before, w.now)
+	}
+	if len(w.While) != 1 || w.While[0][1] != 1 || w.While[0][2] != 0 {
+		t.Errorf("while closed it counts %v", w.While)
 	}
 }

@@ -41,10 +41,10 @@ func TestStanding(t *testing.T) {
 		{"claimed, a greater attempt", s, 2, 1, busy},
 		{"just before the lease ends", s, 1, lease - 1, busy},
 		{"lease over", s, 1, lease, free},
-		{"accepted", settled(s, s.ClaimID, 1, store.OutcomeAccepted, ""), 1, 1, seen},
-		{"accepted, smaller attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted, ""), 0, 1, seen},
-		{"accepted, greater attempt", settled(s, s.ClaimID, 1, store.OutcomeAccepted, ""), 2, 1, free},
-		{"failed", settled(s, s.ClaimID, 1, store.OutcomeFailed, ""), 1, 1, free},
+		{"accepted", settled(s, s, store.OutcomeAccepted, ""), 1, 1, seen},
+		{"accepted, smaller attempt", settled(s, s, store.OutcomeAccepted, ""), 0, 1, seen},
+		{"accepted, greater attempt", settled(s, s, store.OutcomeAccepted, ""), 2, 1, free},
+		{"failed", settled(s, s, store.OutcomeFailed, ""), 1, 1, free},
 	} {
 		if got := standingOf(row.s, row.attempt, row.now); got != row.want {
 			t.Errorf("%s: %d, want %d", row.name, got, row.want)
@@ -58,15 +58,40 @@ func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
 	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, minute)
-	if got := settled(second, first.ClaimID, 1, store.OutcomeFailed, ""); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
+	if got := settled(second, first, store.OutcomeFailed, ""); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
 		t.Error("a late failure ended another's claim")
 	}
-	got := settled(second, first.ClaimID, 1, store.OutcomeAccepted, "")
+	got := settled(second, first, store.OutcomeAccepted, "")
 	if got.Attempt != 1 || got.LeaseUntil != second.LeaseUntil {
 		t.Error("a late success does not count, or ended another's claim")
 	}
-	if got := settled(got, "x", 0, store.OutcomeAccepted, ""); got.Attempt != 1 {
+	if got := settled(got, store.Session{ClaimID: "x"}, store.OutcomeAccepted, ""); got.Attempt != 1 {
 		t.Error("the attempt went back")
+	}
+}
+
+// TestHandleOfALateOwner has the service have accepted a text whose sender comes back
+// late: its handle is good as long as there is no other and the token is the same.
+func TestHandleOfALateOwner(t *testing.T) {
+	t.Parallel()
+	first := claimedSession()
+	again := Request{Attempt: 2, Purpose: store.PurposeAdd}
+	second := claimed(first, again, false, fresh(2), spans, minute)
+	answered := settled(second, second, store.OutcomeAccepted, "newer")
+	again.Purpose = store.PurposePassword
+	for _, row := range []struct {
+		name string
+		now  store.Session
+		want string
+	}{
+		{"nobody else's came", second, "older"},
+		{"another's failed", settled(second, second, store.OutcomeFailed, ""), "older"},
+		{"another's came", answered, "newer"},
+		{"of a token that is no longer", claimed(first, again, false, fresh(2), spans, minute), ""},
+	} {
+		if got := settled(row.now, first, store.OutcomeAccepted, "older").Handle; got != row.want {
+			t.Errorf("%s: the handle is %q, want %q", row.name, got, row.want)
+		}
 	}
 }
 

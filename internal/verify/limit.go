@@ -60,10 +60,19 @@ func (l Limit) giveBack(level, now int64) int64 {
 	return l.within(level-l.Per.Milliseconds(), now)
 }
 
-// within keeps a level where this limit can have brought it by now. Beyond it
-// is one that a longer limit left behind, or a clock that was set back since.
+// clockSlack is how far nodes' clocks may be apart.
+const clockSlack = time.Minute
+
+// within keeps a level where this limit can have brought it by now, on a node
+// whose clock is ahead. Further beyond is one that a longer limit left behind, or a
+// clock that was set back since: it counts for nothing, since who is refused writes
+// nothing, and would be refused until the time comes round.
 func (l Limit) within(level, now int64) int64 {
-	return min(max(level, now), now+int64(l.Burst)*l.Per.Milliseconds())
+	full := now + int64(l.Burst)*l.Per.Milliseconds()
+	if level > full+clockSlack.Milliseconds() {
+		return now
+	}
+	return min(max(level, now), full)
 }
 
 // takeAll takes one from each limit, or from none: then it tells how long to

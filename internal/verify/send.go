@@ -147,7 +147,8 @@ func (s *Service) hand(ctx context.Context, do func(context.Context) error) erro
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {
-				done <- fmt.Errorf("the sender panicked: %v", v)
+				// Nobody knows how far it had come.
+				done <- fmt.Errorf("the sender panicked: %v: %w", v, sms.ErrUncertain)
 			}
 		}()
 		done <- do(ctx)
@@ -208,7 +209,7 @@ func (s *Service) settleIn(tx store.Tx, c claim, d delivery, o store.Outcome) er
 		}
 		current = uncharged(current, d.who.client)
 	}
-	return tx.PutSession(settled(current, c.sess.ClaimID, d.Attempt, o, c.handle))
+	return tx.PutSession(settled(current, c.sess, o, c.handle))
 }
 
 // outcomeOf tells how a send ended. One that was cut off may have left.

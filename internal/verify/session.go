@@ -117,18 +117,21 @@ func uncharged(s store.Session, client string) store.Session {
 	return s
 }
 
-// settled is s after the claim ended. A claim that somebody else has taken over
-// meanwhile, because its lease ran out, is left alone; but an SMS that was
-// accepted counts whoever sent it.
-func settled(s store.Session, claimID string, attempt int64, o store.Outcome, handle string) store.Session {
-	if o == store.OutcomeAccepted && attempt > s.Attempt {
-		s.Attempt = attempt
-	}
-	if s.ClaimID == claimID {
+// settled is s after the claim that mine was left with ended. A claim that somebody
+// else has taken over meanwhile, because its lease ran out, is left alone; but an SMS
+// that was accepted counts whoever sent it, and so does the handle of its token as long
+// as there is no later one.
+func settled(s, mine store.Session, o store.Outcome, handle string) store.Session {
+	ours := s.ClaimID == mine.ClaimID
+	if ours {
 		s.LeaseUntil, s.Outcome = 0, o
-		if o == store.OutcomeAccepted {
-			s.Handle = handle
-		}
+	}
+	if o != store.OutcomeAccepted {
+		return s
+	}
+	s.Attempt = max(s.Attempt, mine.ClaimAttempt)
+	if ours || s.Handle == "" && bytes.Equal(s.Nonce, mine.Nonce) {
+		s.Handle = handle
 	}
 	return s
 }

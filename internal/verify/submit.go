@@ -168,6 +168,11 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 			verdict = errSessionExpired() // overtaken by another request
 			return nil
 		}
+		if before.Client != tried.Client { // another client asked for a text meanwhile
+			if tallies, err = s.confirming(tx, before, who); err != nil {
+				return err
+			}
+		}
 		after = validated(before, s.lifetimes, s.now())
 		if s.delegated(after.MSISDN) {
 			after.Proof = proofOf(after, sub.ClientSecret, sub.Token)

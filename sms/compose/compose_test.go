@@ -155,6 +155,33 @@ func TestRetry(t *testing.T) {
 	}
 }
 
+// TestRetryRemembersWhatMayHaveLeft has a text perhaps leave with the first try, and
+// not with the second: nobody may take it for one that did not leave.
+func TestRetryRemembersWhatMayHaveLeft(t *testing.T) {
+	t.Parallel()
+	for _, then := range []error{errBusy, errNoCredit} {
+		synctest.Test(t, func(t *testing.T) {
+			r := smstest.New()
+			r.Fail(errUncertain, then, then)
+			err := compose.Retry(r, compose.RetryOptions{AfterUncertain: true}).Send(t.Context(), message(1))
+			if !errors.Is(err, sms.ErrUncertain) || !errors.Is(err, then) {
+				t.Errorf("error %v, want both that it may have left and %v", err, then)
+			}
+		})
+	}
+}
+
+func TestRetryWithoutPause(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		r := smstest.New()
+		r.Fail(errBusy)
+		if err := compose.Retry(r, compose.RetryOptions{Pause: -time.Second}).Send(t.Context(), message(1)); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
 // TestRetryPauses has them grow, and end at once when the next would outlast the
 // deadline.
 func TestRetryPauses(t *testing.T) {

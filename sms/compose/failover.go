@@ -95,9 +95,8 @@ func (f *Failover) breaker(name string) *gobreaker.CircuitBreaker[struct{}] {
 		Name:        name,
 		Timeout:     f.options.Pause,
 		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.Failures },
-		IsSuccessful: func(err error) bool {
-			return err == nil || errors.Is(err, sms.ErrRejected) || errors.Is(err, context.Canceled)
-		},
+		IsSuccessful:  func(err error) bool { return err == nil || errors.Is(err, sms.ErrRejected) },
+		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) }, // by the caller: it tells nothing
 		OnStateChange: func(name string, _, to gobreaker.State) { f.logState(name, to) },
 	})
 }
@@ -142,6 +141,9 @@ func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guar
 		}
 		err = fmt.Errorf("%s: %w", p.Name, err)
 		if errors.Is(err, sms.ErrRejected) {
+			if uncertain(errors.Join(errs...)) {
+				return errs, true // one before it may have texted the number all the same
+			}
 			return []error{err}, true
 		}
 		f.log(p.Name, m, err)

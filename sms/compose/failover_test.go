@@ -32,6 +32,43 @@ func failover(t *testing.T, o compose.FailoverOptions, senders ...sms.Sender) *c
 	return f
 }
 
+// TestFailoverRemembersWhatMayHaveLeft has the first provider perhaps text a number
+// that the second rejects: it is not to be taken for one that was not texted.
+func TestFailoverRemembersWhatMayHaveLeft(t *testing.T) {
+	t.Parallel()
+	f := failover(t, compose.FailoverOptions{AfterUncertain: true}, fail(errUncertain), fail(errRefused))
+	if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrUncertain) || errors.Is(err, sms.ErrRejected) {
+		t.Errorf("error %v", err)
+	}
+	f = failover(t, compose.FailoverOptions{AfterUncertain: true}, fail(errBusy), fail(errRefused))
+	if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrRejected) {
+		t.Errorf("error %v", err)
+	}
+}
+
+// TestFailoverProbeThatTellsNothing has the caller of the one message that tries a
+// provider again give up: that is no sign that the provider works.
+func TestFailoverProbeThatTellsNothing(t *testing.T) {
+	t.Parallel()
+	synctest.Test(t, func(t *testing.T) {
+		one := smstest.New()
+		one.Fail(errBusy, errBusy, context.Canceled)
+		f := failover(t, compose.FailoverOptions{Failures: 2, Pause: time.Minute}, one, smstest.New())
+		for range 2 {
+			_ = f.Send(t.Context(), message(1))
+		}
+		time.Sleep(time.Minute + time.Second)
+		_ = f.Send(t.Context(), message(1))
+		one.FailAlways(errBusy)
+		for range 3 {
+			_ = f.Send(t.Context(), message(1))
+		}
+		if n := len(one.Calls()); n != 4 { // those three, and the next probe
+			t.Errorf("%d calls", n)
+		}
+	})
+}
+
 // TestDrill has the first of two providers be out of order in each way there is:
 // who got the message, in what time, and what the caller saw.
 func TestDrill(t *testing.T) {

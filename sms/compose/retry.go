@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"math/rand/v2"
 	"time"
 
@@ -25,16 +26,23 @@ func Retry(next sms.Sender, o RetryOptions) sms.Sender {
 	if o.Tries == 0 {
 		o.Tries = 3
 	}
-	if o.Pause == 0 {
+	if o.Pause <= 0 {
 		o.Pause = 250 * time.Millisecond
 	}
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
 		pause := o.Pause
+		var perhaps error // of a try before, by which the text may have left
 		for try := 1; ; try++ {
 			err := next.Send(ctx, m)
 			again := temporary(err) || o.AfterUncertain && uncertain(err)
-			if !again || try >= o.Tries || !sleep(ctx, jittered(pause)) {
+			if err == nil || errors.Is(err, sms.ErrRejected) {
 				return err
+			}
+			if !again || try >= o.Tries || !sleep(ctx, jittered(pause)) {
+				return errors.Join(perhaps, err)
+			}
+			if uncertain(err) {
+				perhaps = err
 			}
 			pause *= 2
 		}
