@@ -31,7 +31,7 @@ func (p *pump) start(clients int) {
 func (p *pump) try(client string) {
 	from := client
 	if p.tries++; p.fresh {
-		from = fmt.Sprintf("2001:db8:%x:%x::1", p.tries>>16, p.tries&0xffff)
+		from = fmt.Sprintf("3fff:0:%x:%x::1", p.tries>>16, p.tries&0xffff) // RFC 9637; two networks of /48 a day
 	}
 	if p.ask(from, p.secret(), p.number(p.next), 1).status == 200 {
 		p.texts++
