@@ -173,8 +173,9 @@ func (l Limits) rules() verify.Limits {
 // asked for in the last day, since nearly all honest people are such a client;
 // unless these hardly ever confirm either.
 //
-// A network of IPv6 clients, a /48, is judged like a country, and closed to all of its
-// clients: who owns one has 65,536 of those that count as one client each.
+// A network, the /24 of an IPv4 or the /48 of an IPv6 client, is judged likewise,
+// and refused whatever its clients ask for: who owns one has many of those
+// that count as one client each.
 //
 // A block is also closed after eight numbers in ten minutes that lie side by side
 // and did not validate. What one client asks for counts as four numbers an hour
@@ -216,7 +217,7 @@ type Guard struct {
 type Closing struct {
 	Country  string    // two letters; empty when a network is closed
 	Block    string    // the beginning of its numbers, in E.164 without the plus sign; empty when the country is closed
-	Network  string    // the IPv6 network whose clients are refused, such as 2001:db8:77::/48; empty when numbers are closed
+	Network  string    // whose clients are refused, such as 2001:db8:77::/48 or 203.0.113.0/24; empty when numbers are closed
 	Reason   string    // for a person
 	Times    int       // how often by now
 	Until    time.Time // UTC

@@ -280,10 +280,16 @@ func (t *tally) countedLately(number *entry) bool {
 }
 
 // eachGuard calls fn for the block, with the number's place in it, and for the
-// country and the client's network, for which that is negative. fn tells whether it has changed something.
+// country and the client's network, for which that is negative. fn tells whether it
+// has changed something.
+//
+// What a network that was closed goes on to ask for is its own affair: it closes
+// no country, nor shuts one to newcomers from elsewhere.
 func (t *tally) eachGuard(fn func(e *entry, suffix int64) (changed bool)) {
+	network := t.find(scopeNetwork)
+	closedBefore := network != nil && t.service.Guard.current(network.state.Guard, t.now).Strikes > 0
 	for _, of := range []scope{scopeBlock, scopeCountry, scopeNetwork} {
-		if e := t.find(of); e != nil && t.subject.guarded {
+		if e := t.find(of); e != nil && t.subject.guarded && !(of == scopeCountry && closedBefore) {
 			suffix := int64(-1)
 			if of == scopeBlock {
 				suffix = t.subject.suffix()

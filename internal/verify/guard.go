@@ -140,7 +140,7 @@ func (g Guard) judged(s guardState, of scope, now int64) (next guardState, reaso
 	if closed && (of != scopeCountry || s.Shut || g.Observe) {
 		return s, ""
 	}
-	if reason = g.judge(s, of == scopeBlock, now); reason == "" {
+	if reason = g.judge(s, of != scopeCountry, now); reason == "" {
 		return s, ""
 	}
 	if closed {
@@ -162,10 +162,11 @@ func (g Guard) closes(strikes int) time.Duration {
 	return g.CloseFirst << strikes
 }
 
-// judge tells why a block or a country is to be closed.
-func (g Guard) judge(s guardState, block bool, now int64) string {
+// judge tells why a block, a country or a network is to be closed. A small one has
+// its latest numbers held against it once it was closed before.
+func (g Guard) judge(s guardState, small bool, now int64) string {
 	latest := g.slot(now) - settleSlots
-	if block && s.Strikes > 0 {
+	if small && s.Strikes > 0 {
 		latest = g.slot(now) + 1
 	}
 	var settled, all, validated int64

@@ -45,7 +45,7 @@ const (
 	scopeBlock        scope = "block"
 	scopeCountry      scope = "country"
 	scopeAll          scope = "all"
-	scopeNetwork      scope = "network" // of IPv6 clients; for the guard alone
+	scopeNetwork      scope = "network" // of the client; for the guard alone
 )
 
 // of returns a scope's limits on texts and on wrong tokens.
@@ -132,8 +132,9 @@ func (s subject) key(of scope) store.Key {
 // clientName stands for a client in rows: a digest, since no row need tell an
 // address. Who has one IPv6 address has all of its /64.
 //
-// For those a digest of the network follows after a dot, and prefix is that
-// network: customers get a /64 to a /48 each, of which the last has 65,536 clients.
+// A digest of the client's network follows after a dot, and prefix is that
+// network: a /24, or of IPv6 addresses a /48, which is 65,536 clients and given to
+// single customers. A client that is no address has none.
 func clientName(client string) (name, prefix string) {
 	if client == "" {
 		return "", ""
@@ -142,13 +143,16 @@ func clientName(client string) (name, prefix string) {
 	if err != nil {
 		return digest("client", client), ""
 	}
-	if addr = addr.Unmap().WithZone(""); addr.Is4() {
-		return digest("client", addr.String()), ""
+	addr = addr.Unmap().WithZone("")
+	subnet, network := 64, 48
+	if addr.Is4() {
+		subnet, network = 32, 24
 	}
-	const subnet, network = 64, 48
-	prefix = netip.PrefixFrom(addr, network).Masked().String()
-	return digest("client", netip.PrefixFrom(addr, subnet).Masked().String()) + "." + digest("network", prefix)[:16], prefix
+	prefix = masked(addr, network)
+	return digest("client", masked(addr, subnet)) + "." + digest("network", prefix)[:16], prefix
 }
+
+func masked(addr netip.Addr, bits int) string { return netip.PrefixFrom(addr, bits).Masked().String() }
 
 func digest(kind, of string) string {
 	sum := sha256.Sum256([]byte(kind + "\x00" + of))
