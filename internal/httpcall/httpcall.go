@@ -116,8 +116,10 @@ func RoundTrip(client *http.Client, req *http.Request) (*http.Response, error) {
 	// A transport of the host's that says nothing may have sent everything.
 	var traced, written atomic.Bool
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GetConn:      func(string) { traced.Store(true) },
-		WroteHeaders: func() { written.Store(true) },
+		GetConn: func(string) { traced.Store(true) },
+		// Not WroteHeaders: over HTTP/2 that comes when the write has returned, for which
+		// nobody waits when time is over.
+		WroteHeaderField: func(string, []string) { written.Store(true) },
 	})
 	res, err := client.Do(req.WithContext(ctx)) //nolint:gosec // the URL is the operator's, never a request's
 	switch {
@@ -164,7 +166,7 @@ func Base(name, given, otherwise string) (string, error) {
 	}
 	u, err := url.Parse(given)
 	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" ||
-		u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+		u.User != nil || strings.ContainsAny(given, "?#") {
 		return "", fmt.Errorf("%s: the base URL must be such as https://api.example.com, without user, query and fragment", name)
 	}
 	return strings.TrimRight(given, "/"), nil

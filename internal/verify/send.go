@@ -19,6 +19,9 @@ const (
 
 	// When all those have failed: how long until the next such round.
 	settleLaterPause = time.Second
+
+	// lastWord is how long a sender whose time is over may take to say how far it came.
+	lastWord = 50 * time.Millisecond
 )
 
 // errAbandoned is how a claim ends whose request failed or panicked half-way.
@@ -138,7 +141,7 @@ func (s *Service) settleLater(ctx context.Context, c claim, d delivery) {
 	}
 }
 
-// hand has the host's sender or service do something and returns within the send
+// hand has the host's sender or service do something and returns soon after the send
 // timeout, whatever that does: hang, ignore its context, or panic.
 func (s *Service) hand(ctx context.Context, do func(context.Context) error) error {
 	ctx, cancel := detached(ctx, s.SendTimeout)
@@ -157,6 +160,11 @@ func (s *Service) hand(ctx context.Context, do func(context.Context) error) erro
 	case err := <-done:
 		return err
 	case <-ctx.Done():
+	}
+	select {
+	case err := <-done:
+		return err
+	case <-time.After(lastWord):
 		return fmt.Errorf("the sender did not answer within %v: %w", s.SendTimeout, ctx.Err())
 	}
 }

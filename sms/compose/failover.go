@@ -92,9 +92,9 @@ func NewFailover(o FailoverOptions, providers ...Provider) (*Failover, error) {
 
 func (f *Failover) breaker(name string) *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
-		Name:        name,
-		Timeout:     f.options.Pause,
-		ReadyToTrip: func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.Failures },
+		Name:          name,
+		Timeout:       f.options.Pause,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.Failures },
 		IsSuccessful:  func(err error) bool { return err == nil || errors.Is(err, sms.ErrRejected) },
 		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) }, // by the caller: it tells nothing
 		OnStateChange: func(name string, _, to gobreaker.State) { f.logState(name, to) },

@@ -188,8 +188,8 @@ func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
 		return []byte{}
 	}
 	_, unicode := sms.Segments(m.Text)
-	var text bytes.Buffer
-	err := t.Execute(&text, Call{
+	text := bytes.NewBuffer([]byte{}) // nothing at all is no error
+	err := t.Execute(text, Call{
 		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: httpcall.Or(m.From, s.options.From),
 		Country: m.Country, Attempt: m.Attempt, Unicode: unicode,
 	})

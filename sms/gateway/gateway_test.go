@@ -309,3 +309,15 @@ func TestOptionsAreCopied(t *testing.T) {
 		t.Errorf("%v, with key %q", err, key)
 	}
 }
+
+// TestEmptyBody has a template come to nothing for some messages.
+func TestEmptyBody(t *testing.T) {
+	t.Parallel()
+	body := []byte("none")
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { body, _ = io.ReadAll(r.Body) }))
+	defer server.Close()
+	s := open(t, gateway.Options{URL: server.URL, Header: http.Header{"Content-Type": {"text/plain"}}, Body: "{{if .Unicode}}ucs2{{end}}"})
+	if err := s.Send(t.Context(), providertest.Message()); err != nil || len(body) != 0 {
+		t.Errorf("%v, with body %q", err, body)
+	}
+}

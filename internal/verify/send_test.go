@@ -1,0 +1,42 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+)
+
+// TestSenderThatKnowsAtTheEnd has a sender find no room for a text in all its time, as
+// compose.Cap does, and say so: that text is not taken for one that may have left.
+func TestSenderThatKnowsAtTheEnd(t *testing.T) {
+	t.Parallel()
+	inner := memstore.New()
+	c := config(inner, inner)
+	c.SendTimeout = 20 * time.Millisecond
+	c.Sender = sms.Func(func(ctx context.Context, _ sms.Message) error {
+		<-ctx.Done()
+		time.Sleep(time.Millisecond)
+		return errors.New("nothing was sent")
+	})
+	service := verify.New(c)
+	defer service.Close()
+	if _, err := service.Request(t.Context(), request(1)); err == nil {
+		t.Fatal("no error")
+	}
+	err := inner.View(t.Context(), func(tx store.Tx) error {
+		sess, err := tx.SessionByKey(store.SessionKey("secret", "GB", "447700900001"))
+		if err == nil && sess.Outcome != store.OutcomeFailed {
+			t.Errorf("outcome %q", sess.Outcome)
+		}
+		return err
+	})
+	if err != nil {
+		t.Error(err)
+	}
+}
