@@ -3,12 +3,10 @@ package threepid
 import (
 	"bytes"
 	"errors"
-	"fmt"
 	"io"
 	"math"
 	"mime"
 	"net/http"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -35,151 +33,6 @@ type handler struct {
 	path    string // the whole path before an endpoint
 
 	forwarded *sync.Once
-}
-
-// mount registers the routes of all endpoints below basePath, which is the end
-// of h.path: what comes before it is the group's.
-func (h *handler) mount(router gin.IRouter, basePath string) error {
-	group := strings.TrimSuffix(h.path, basePath)
-	var taken gin.RoutesInfo
-	if engine, ok := router.(*gin.Engine); ok {
-		taken = engine.Routes()
-	}
-	served, spare := h.routes(basePath)
-	const remedy = "leave it out with Options.Omit, or choose another base path"
-	for _, route := range served {
-		if by, clash := clashing(taken, route.Method, group+route.Path); clash {
-			return fmt.Errorf("threepid: the router already serves %s %s; %s", route.Method, by, remedy)
-		}
-	}
-	for _, route := range served {
-		if err := h.handle(router, route); err != nil {
-			return fmt.Errorf("%w; %s", err, remedy)
-		}
-	}
-	for _, route := range spare {
-		// What the host serves itself on a path of ours, say the preflights of
-		// all paths with one catch-all, stays the host's.
-		if _, clash := clashing(taken, route.Method, group+route.Path); !clash {
-			_ = h.handle(router, route)
-		}
-	}
-	return nil
-}
-
-// routes are those that the endpoints serve, and to spare, on the same paths,
-// OPTIONS and a 405 for every other method.
-func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
-	serves := map[Endpoint]map[string]gin.HandlerFunc{
-		EndpointAdd:      {http.MethodPost: h.requestToken(store.PurposeAdd)},
-		EndpointRegister: {http.MethodPost: h.requestToken(store.PurposeRegister)},
-		EndpointPassword: {http.MethodPost: h.requestToken(store.PurposePassword)},
-		EndpointSubmit:   {http.MethodPost: h.submitPost, http.MethodGet: h.submitGet},
-	}
-	if h.opts.Authenticate != nil {
-		serves[EndpointAccount] = map[string]gin.HandlerFunc{http.MethodGet: h.forUser(h.listNumbers)}
-		serves[EndpointAccountAdd] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.addNumber)}
-		serves[EndpointAccountDelete] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.deleteNumber)}
-	}
-	for _, e := range endpoints() {
-		if serves[e] == nil || slices.Contains(h.opts.Omit, e) {
-			continue
-		}
-		allow := allowed(serves[e])
-		for _, method := range methods() {
-			route := gin.RouteInfo{Method: method, Path: basePath + string(e), HandlerFunc: serves[e][method]}
-			switch {
-			case route.HandlerFunc != nil:
-				served = append(served, route)
-				continue
-			case method == http.MethodOptions:
-				route.HandlerFunc = preflight(allow)
-			default:
-				route.HandlerFunc = notAllowed(allow)
-			}
-			spare = append(spare, route)
-		}
-	}
-	return served, spare
-}
-
-// handle registers one route. Gin panics when it cannot.
-func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
-	defer func() {
-		if v := recover(); v != nil {
-			err = fmt.Errorf("threepid: cannot mount %s %s: %v", route.Method, route.Path, v)
-		}
-	}()
-	router.Handle(route.Method, route.Path, h.headers, route.HandlerFunc)
-	return nil
-}
-
-// clashing finds the route that keeps gin from taking method and path: the same
-// one, or a catch-all above it.
-func clashing(taken gin.RoutesInfo, method, path string) (string, bool) {
-	for _, t := range taken {
-		before, _, catchAll := strings.Cut(t.Path, "*")
-		if t.Method == method && (t.Path == path || catchAll && strings.HasPrefix(path, before)) {
-			return t.Path, true
-		}
-	}
-	return "", false
-}
-
-func methods() []string {
-	return []string{
-		http.MethodGet, http.MethodHead, http.MethodPost, http.MethodPut, http.MethodPatch,
-		http.MethodDelete, http.MethodConnect, http.MethodOptions, http.MethodTrace,
-	}
-}
-
-// allowed is the Allow header of an endpoint.
-func allowed(serves map[string]gin.HandlerFunc) string {
-	var allow []string
-	for _, method := range methods() {
-		if serves[method] != nil || method == http.MethodOptions {
-			allow = append(allow, method)
-		}
-	}
-	return strings.Join(allow, ", ")
-}
-
-// headers sets what every answer has: nothing here may be cached, or tell
-// another site a URL with a token in it. The CORS headers are those of the
-// Matrix client-server API, "Web Browser Clients"; one that the host's own
-// middleware has set is left as it is.
-func (h *handler) headers(c *gin.Context) {
-	header := c.Writer.Header()
-	header.Set("Cache-Control", "no-store")
-	header.Set("Referrer-Policy", "no-referrer")
-	header.Set("X-Content-Type-Options", "nosniff")
-	if h.opts.DisableCORS {
-		return
-	}
-	for _, cors := range [...][2]string{
-		{"Access-Control-Allow-Origin", "*"},
-		{"Access-Control-Allow-Methods", "GET, POST, PUT, DELETE, OPTIONS"},
-		{"Access-Control-Allow-Headers", "X-Requested-With, Content-Type, Authorization"},
-		{"Access-Control-Expose-Headers", "Retry-After"},
-	} {
-		if header.Get(cors[0]) == "" {
-			header.Set(cors[0], cors[1])
-		}
-	}
-}
-
-func preflight(allow string) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		c.Header("Allow", allow)
-		c.Status(http.StatusNoContent)
-	}
-}
-
-func notAllowed(allow string) gin.HandlerFunc {
-	return func(c *gin.Context) {
-		c.Header("Allow", allow)
-		c.JSON(http.StatusMethodNotAllowed, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This path answers to " + allow})
-	}
 }
 
 // requestTokenBody answers requestToken. The last three fields are what clients

@@ -62,8 +62,8 @@ type Limits struct {
 
 	// Failed limits the texts that one client asked for and that did not leave,
 	// and, for one client and for one number, further tries of texts that may
-	// have left. They cost nothing in the scopes above, but each is a call to the
-	// provider.
+	// have left; with a Delegate also codes that it did not check. They cost nothing
+	// in the scopes above, but each is a call to the provider.
 	// Default: 20, then one a minute.
 	Failed []Limit
 

@@ -23,7 +23,7 @@ func TestMigrateAtOnce(t *testing.T) {
 // connections.
 func migrateAtOnce(t *testing.T, s server) {
 	t.Helper()
-	const rounds = 4 // of each
+	const rounds = 2 // of each
 	dsn := s.newDatabase(t)
 	db := connect(t, s.dialector(dsn), 1)
 	migrated(t, newStore(t, db, gormstore.Options{}))

@@ -238,10 +238,16 @@ func testDelegateTriesComeBack(t *testing.T, open opener) {
 	})
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	s.failWith(errors.New("down"))
-	for range 10 {
+	for range 20 {
 		expect(t, n.submit(sid, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
 	}
+	// Each is a call to the service all the same.
+	expectLimited(t, n.submit(sid, secret, rightToken), time.Minute)
+	if _, checks := s.seen(); len(checks) != 20 {
+		t.Errorf("the service was asked %d times", len(checks))
+	}
 	s.failWith(nil)
+	n.clock.advance(time.Minute)
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
 }
 

@@ -155,6 +155,7 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who subjec
 		}
 		sess.WrongTries--
 		t.returnTry()
+		t.countFailed()
 		return errors.Join(t.put(tx), tx.PutSession(sess))
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {

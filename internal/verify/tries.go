@@ -9,13 +9,22 @@ import "slices"
 func (t *tally) takeTry() refusal {
 	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
 		_, wrong := t.service.Limits.of(e.scope)
-		return wrong, &e.state.Wrong, t.wrongMost(e)
+		return wrong, &e.state.Wrong, max(t.wrongMost(e), t.uncheckedFor(e))
 	})
 	if number := t.find(scopeNumber); number != nil && met.wait == 0 {
 		number.state.WrongCount++
 		number.state.WrongAt = t.now
 	}
 	return met
+}
+
+// uncheckedFor tells how many milliseconds a client is to wait because a service did
+// not check its tokens: they count as no tries, but each is a call to the service.
+func (t *tally) uncheckedFor(e *entry) int64 {
+	if t.service.Delegate == nil {
+		return 0
+	}
+	return t.failedFor(e)
 }
 
 // returnTry takes back what takeTry did.
