@@ -23,7 +23,7 @@
 // development; delegate says what a service does that texts and checks the codes
 // instead (identityserver, twilio). In the package: plugin.go is how a host mounts
 // it, options.go, limits.go, policy.go and texts.go are what a host can set,
-// wiring.go hands that on, handler.go and account.go are all that is HTTP. The
+// wiring.go hands that on; routes.go, handler.go and account.go are all that is HTTP. The
 // rules are in internal/verify, which knows neither HTTP nor SQL; internal/wire
 // reads requests, internal/texts has what people read in their language, and
 // internal/page the page that a link opens.
