@@ -20,8 +20,8 @@ import (
 // Servers allow 100 and 150 connections by default and have other guests. Few
 // tests open more than one store.
 const (
-	testsAtOnce = 4
-	connections = 6 // of a store
+	testsAtOnce = 6
+	connections = 4 // of a store
 )
 
 func TestMain(m *testing.M) {

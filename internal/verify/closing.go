@@ -90,7 +90,10 @@ func (t *tally) eachGuard(fn func(e *entry, suffix int64) (changed bool)) {
 	network := t.find(scopeNetwork)
 	closedBefore := network != nil && t.service.Guard.current(network.state.Guard, t.now).Strikes > 0
 	for _, of := range []scope{scopeBlock, scopeCountry, scopeNetwork} {
-		if e := t.find(of); e != nil && t.subject.guarded && !(of == scopeCountry && closedBefore) {
+		if of == scopeCountry && closedBefore {
+			continue
+		}
+		if e := t.find(of); e != nil && t.subject.guarded {
 			suffix := int64(-1)
 			if of == scopeBlock {
 				suffix = t.subject.suffix()

@@ -74,7 +74,7 @@ func (t *tally) forgetTries(scopes ...scope) {
 		case scopeClient:
 			e.state.Wrong = giveBackAll(wrong, e.state.Wrong, 1, true, t.now)
 			e.changed = true
-		case scopeBlockClient, scopeBlock, scopeCountry, scopeAll:
+		case scopeBlockClient, scopeBlock, scopeCountry, scopeAll, scopeNetwork:
 		}
 	}
 }
