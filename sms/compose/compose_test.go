@@ -99,6 +99,7 @@ func TestRouteRules(t *testing.T) {
 	t.Parallel()
 	s := smstest.New()
 	for name, rules := range map[string][]compose.Rule{
+		"for nothing":          {{Sender: s}},
 		"no sender":            {{Countries: []string{"GB"}}},
 		"a country twice":      {{Countries: []string{"GB", "GB"}, Sender: s}},
 		"a prefix twice":       {{Prefixes: []string{"+44"}, Sender: s}, {Prefixes: []string{"+44"}, Sender: s}},

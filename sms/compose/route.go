@@ -41,6 +41,9 @@ func NewRoute(otherwise sms.Sender, rules ...Rule) (*Route, error) {
 		table[key] = s
 	}
 	for _, rule := range rules {
+		if len(rule.Countries)+len(rule.Prefixes) == 0 {
+			errs = append(errs, errors.New("compose: a Rule has neither Countries nor Prefixes: nothing would go that way"))
+		}
 		for _, c := range rule.Countries {
 			put(r.countries, c, rule.Sender, len(c) == 2 && c == strings.ToUpper(c))
 		}
