@@ -33,6 +33,7 @@ func accountTests() []test {
 		{"AccountAddWantsItsOwnPurpose", testAccountAddWantsItsOwnPurpose},
 		{"AccountAddOfAValidationThatTheHostTook", testAccountAddOfAValidationThatTheHostTook},
 		{"AccountAddByTheSameUserAgain", testAccountAddByTheSameUserAgain},
+		{"AccountFreedNumberIsProvedAnew", testAccountFreedNumberIsProvedAnew},
 		{"AccountAddOfANumberThatIsTaken", testAccountAddOfANumberThatIsTaken},
 		{"AccountAddOfOneSessionByMany", testAccountAddOfOneSessionByMany},
 		{"AccountAddOfOneNumberByMany", testAccountAddOfOneNumberByMany},
@@ -203,8 +204,9 @@ func testAccountAddByTheSameUserAgain(t *testing.T, open opener) {
 
 	// Deleted, the number needs a new validation, also by the same client.
 	expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)
-	expect(t, n.add(alice, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
-	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_IN_USE")
+	for _, user := range []string{alice, bob} {
+		expect(t, n.add(user, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
+	}
 	n.clock.advance(time.Second)
 	if again := n.validatedBy(secret, addPath, 2); again != sid {
 		t.Errorf("another session: %s, %s", again, sid)
@@ -213,6 +215,42 @@ func testAccountAddByTheSameUserAgain(t *testing.T, open opener) {
 	expect(t, n.add(alice, sid, secret), http.StatusBadRequest, "M_THREEPID_IN_USE")
 	n.clock.advance(24 * time.Hour)
 	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
+}
+
+// testAccountFreedNumberIsProvedAnew has people keep validations of a number that
+// leaves its account: their own, another's, and one whose code was submitted later.
+func testAccountFreedNumberIsProvedAnew(t *testing.T, open opener) {
+	for name, free := range map[string]func(n *node) error{
+		"deleted": func(n *node) error {
+			expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)
+			return nil
+		},
+		"released": func(n *node) error { return n.plugin.Release(t.Context(), "+"+msisdn) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			n := start(t, open(t), authenticated)
+			used, kept := n.validatedBy("used", addPath, 1), n.validatedBy("kept", addPath, 1)
+			pending := n.mustRequest(addPath, request(map[string]any{"client_secret": "pending"})).text("sid")
+			// It is for whoever has it to free a number, and for nobody else.
+			expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
+			expectDone(t, n.add(alice, used, "used"), `{}`)
+			expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
+			expectDone(t, n.add(alice, used, "used"), `{}`)
+			expect(t, n.submit(pending, "pending", n.token()), http.StatusOK, "")
+			n.clock.advance(time.Second)
+			if err := free(n); err != nil {
+				t.Fatal(err)
+			}
+			for _, user := range []string{alice, bob} {
+				for secret, sid := range map[string]string{"used": used, "kept": kept, "pending": pending} {
+					expect(t, n.add(user, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
+				}
+			}
+			n.clock.advance(time.Second)
+			expectDone(t, n.add(bob, n.validatedBy("anew", addPath, 1), "anew"), `{}`)
+		})
+	}
 }
 
 func testAccountAddOfANumberThatIsTaken(t *testing.T, open opener) {
@@ -228,11 +266,13 @@ func testAccountAddOfANumberThatIsTaken(t *testing.T, open opener) {
 				t.Errorf("error %q", a.text("error"))
 			}
 			n.expectNumbers(t, alice)
-			// Whoever has the validation keeps it until the number is free.
+			// Once it is free, whoever wants it proves it anew.
 			if err := n.plugin.Release(t.Context(), "+"+msisdn); err != nil {
 				t.Fatal(err)
 			}
-			expectDone(t, n.add(alice, sid, secret), `{}`)
+			expect(t, n.add(alice, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
+			n.clock.advance(time.Second)
+			expectDone(t, n.add(alice, n.validatedBy(secret, addPath, 2), secret), `{}`)
 		})
 	}
 }

@@ -67,11 +67,12 @@ func testAccountStoreFails(t *testing.T, open opener) {
 	accounts := &failingAccounts{Accounts: open(t)}
 	n := start(t, accounts.Accounts.(Store), authenticated, func(o *threepid.Options) { o.Accounts = accounts })
 	sid := n.validatedBy(secret, addPath, 1)
+	n.associate(t, alice, "447700900002")
 	accounts.fail(errors.New("disk on fire at /var/lib/secret"))
 	for _, a := range []answer{
 		n.add(alice, sid, secret),
 		n.authed(alice, http.MethodGet, listPath, ""),
-		n.authed(alice, http.MethodPost, deletePath, deleteOurs),
+		n.authed(alice, http.MethodPost, deletePath, `{"medium":"msisdn","address":"447700900002"}`),
 	} {
 		expect(t, a, http.StatusInternalServerError, "M_UNKNOWN")
 		if strings.Contains(a.body, "disk") {

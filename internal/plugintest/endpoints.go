@@ -94,7 +94,7 @@ func testEachEndpointFailsAlike(t *testing.T, open opener) {
 	each := func(status int, errcode string) {
 		t.Helper()
 		for _, op := range operations() {
-			if op.path == pwdPath {
+			if op.path == pwdPath || op.path == deletePath {
 				n.associate(t, alice, msisdn)
 			} else if err := inner.Dissociate(t.Context(), alice, msisdn); err != nil && !errors.Is(err, store.ErrNotFound) {
 				t.Fatal(err)

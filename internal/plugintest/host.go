@@ -141,7 +141,10 @@ func testValidatedAndRedeem(t *testing.T, open opener) {
 		t.Errorf("%d of 50 redeemed", wins)
 	}
 	check("redeemed", sid, secret, threepid.ErrNoSession)
-	expect(t, n.submit(sid, secret, n.token()), http.StatusBadRequest, "M_INVALID_PARAM")
+	// The person may open the link once more, and has done nothing wrong.
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+	expect(t, n.submit(sid, secret, wrong(n.token())), http.StatusBadRequest, "M_INVALID_PARAM")
+	check("submitted again", sid, secret, threepid.ErrNoSession)
 
 	// The attempt stays seen; a greater one starts a validation anew.
 	n.mustRequest(addPath, attempt(1))

@@ -50,6 +50,20 @@ func (m matcher) match(header string) string {
 	if err != nil || len(wanted) == 0 {
 		return m.languages[0]
 	}
-	_, i, _ := m.inner.Match(wanted[:min(len(wanted), mostWanted)]...)
-	return m.languages[i] // the first one, if none matches
+	for _, tag := range wanted[:min(len(wanted), mostWanted)] {
+		_, i, confidence := m.inner.Match(tag)
+		if confidence >= language.High || confidence > language.No && sameBase(tag, language.Make(m.languages[i])) {
+			return m.languages[i]
+		}
+	}
+	return m.languages[0]
+}
+
+// sameBase tells whether two tags are of one language. CLDR has Persian readers get
+// Arabic, for its script, when there is nothing better: they want the host's language.
+// Who reads traditional Chinese does get the simplified one.
+func sameBase(a, b language.Tag) bool {
+	one, _ := a.Base()
+	other, _ := b.Base()
+	return one == other
 }

@@ -25,7 +25,10 @@ func TestMatch(t *testing.T) {
 		"zh-CN":                               "zh",
 		"zh-Hans-SG":                          "zh",
 		"zh-TW":                               "zh", // better than any other
+		"zh-Hant":                             "zh",
 		"ar-EG":                               "ar",
+		"fa":                                  "nl", // whose script is Arabic's
+		"fa-IR, fa;q=0.9, de;q=0.8":           "de",
 		"hi-Latn":                             "nl",
 		"ko":                                  "nl",
 		"*":                                   "nl",

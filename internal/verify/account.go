@@ -6,6 +6,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 
 	"example.com/threepid/store"
@@ -97,23 +98,46 @@ const (
 
 // hold is a session and who took its validation for an account.
 type hold struct {
-	sess   store.Session
-	bucket store.Bucket
+	sess    store.Session
+	bucket  store.Bucket
+	freedAt int64 // when the number left an account last; 0: not lately
 }
 
-// loadHold loads the session with that sid and secret, and its hold. The nonce
-// tells one validation of a session from the next: each has a hold of its own.
+// loadHold loads the session with that sid and secret, its hold, and when its number
+// was freed. The nonce tells one validation of a session from the next: each has
+// a hold of its own.
 func (s *Service) loadHold(tx store.Tx, a Addition) (h hold, err error) {
 	if h.sess, err = s.find(tx, a.SID, a.ClientSecret); err != nil {
 		return h, err
 	}
 	key := store.BucketKey("adder", h.sess.SID, hex.EncodeToString(h.sess.Nonce))
-	buckets, err := tx.Buckets([]store.Key{key})
+	buckets, err := tx.Buckets([]store.Key{key, freedKey(h.sess.MSISDN)})
 	if err != nil {
 		return h, err
 	}
 	h.bucket = buckets[0]
+	if freed := buckets[1].State; freed != "" {
+		if h.freedAt, err = strconv.ParseInt(freed, 10, 64); err != nil {
+			return h, fmt.Errorf("threepid: when a number was freed cannot be read: %w", err)
+		}
+	}
 	return h, nil
+}
+
+func freedKey(msisdn string) store.Key { return store.BucketKey("freed", msisdn) }
+
+// free voids the validations of a number that is about to leave its account: who has
+// had the telephone before is not to get the number with one that he has kept.
+func (s *Service) free(ctx context.Context, msisdn string) error {
+	return s.Store.Update(ctx, func(tx store.Tx) error {
+		buckets, err := tx.Buckets([]store.Key{freedKey(msisdn)})
+		if err != nil {
+			return err
+		}
+		now := s.now()
+		buckets[0].State, buckets[0].ExpiresAt = strconv.FormatInt(now, 10), now+s.lifetimes.session.Milliseconds()
+		return tx.PutBuckets(buckets)
+	})
 }
 
 // claim is what the user has of the validation, or why he has nothing.
@@ -121,6 +145,8 @@ func (h hold) claim(userID string, now int64) (claimOn, error) {
 	switch state := h.bucket.State; {
 	case expired(h.sess, now):
 		return 0, ErrExpired
+	case h.sess.ValidatedAt != 0 && h.sess.ValidatedAt <= h.freedAt && state != holder(spent, userID):
+		return 0, ErrNotValidated
 	case state == holder(held, userID):
 		return held, nil
 	case state == holder(spent, userID), state == "" && h.sess.RedeemedAt != 0:
@@ -225,7 +251,15 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err := s.Accounts.Dissociate(ctx, userID, r.Address)
+	owner, err := s.Accounts.Owner(ctx, r.Address)
+	if err == nil && owner != userID {
+		err = store.ErrNotFound
+	}
+	if err == nil {
+		if err = s.free(ctx, r.Address); err == nil {
+			err = s.Accounts.Dissociate(ctx, userID, r.Address)
+		}
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return nil
@@ -255,7 +289,9 @@ func (s *Service) Release(ctx context.Context, number string) error {
 			return ErrNoAccount
 		}
 		if err == nil {
-			err = s.Accounts.Dissociate(ctx, owner, n.MSISDN)
+			if err = s.free(ctx, n.MSISDN); err == nil {
+				err = s.Accounts.Dissociate(ctx, owner, n.MSISDN)
+			}
 		}
 		switch {
 		case errors.Is(err, store.ErrNotFound):

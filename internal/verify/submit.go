@@ -73,7 +73,8 @@ func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, 
 
 // preview answers what needs no write: a session that is not there or no longer
 // open, so that guesses at sids never take the write lock, and the right token
-// said again, which tells nobody anything new.
+// said again, which tells nobody anything new: also after the host has taken the
+// validation, since a person may open the link once more.
 func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, done bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -84,7 +85,7 @@ func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Sessi
 	switch {
 	case err != nil:
 		return sess, false, err
-	case sess.ValidatedAt != 0 && sess.RedeemedAt == 0 && sess.Texts == 0 && !expired(sess, s.now()) && s.right(sess, sub):
+	case sess.ValidatedAt != 0 && sess.Texts == 0 && !expired(sess, s.now()) && s.right(sess, sub):
 		return sess, true, nil
 	}
 	_, err = compared(sess, s.now())
