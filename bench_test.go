@@ -111,7 +111,7 @@ func BenchmarkLimits(b *testing.B) {
 			b.Cleanup(func() { _ = plugin.Close() })
 			fresh := func() string {
 				n := asked.Add(1)
-				return benchBody(fmt.Sprint("s", n), fmt.Sprintf("+44740%07d", n*10_007%10_000_000))
+				return benchBody(fmt.Sprint("s", n), fmt.Sprintf("+4474%08d", n*10_007%100_000_000))
 			}
 			b.Run(name+"/"+limits+"/fresh", func(b *testing.B) { benchmarkPath(b, router, http.StatusOK, fresh) })
 			b.Run(name+"/"+limits+"/fresh-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusOK, fresh) })
