@@ -7,11 +7,9 @@
 package identityserver
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -20,7 +18,6 @@ import (
 
 	"example.com/threepid/delegate"
 	"example.com/threepid/internal/httpcall"
-	"example.com/threepid/sms"
 )
 
 const (
@@ -162,17 +159,9 @@ func (a answer) class() httpcall.Class {
 }
 
 func (s *Service) call(ctx context.Context, endpoint string, body map[string]any) (answer, error) {
-	encoded, err := json.Marshal(body)
-	if err != nil {
-		return answer{}, fmt.Errorf("identityserver: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url+endpoint, bytes.NewReader(encoded))
-	if err != nil {
-		return answer{}, fmt.Errorf("identityserver: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Authorization", "Bearer "+s.token)
-	res, err := httpcall.Do(s.client, "identityserver", req)
+	res, err := httpcall.PostJSON(ctx, s.client, "identityserver", s.url+endpoint, body, func(r *http.Request) {
+		r.Header.Set("Authorization", "Bearer "+s.token)
+	})
 	if err != nil {
 		return answer{}, err
 	}

@@ -11,15 +11,12 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 	"time"
 
 	"example.com/threepid/delegate"
 	"example.com/threepid/internal/httpcall"
-	"example.com/threepid/sms"
 	smstwilio "example.com/threepid/sms/twilio"
 	"example.com/threepid/store"
 )
@@ -161,14 +158,9 @@ func (s *Service) call(ctx context.Context, purpose store.Purpose, resource stri
 		service = s.options.PasswordServiceSID
 	}
 	address := s.base + "/v2/Services/" + url.PathEscape(service) + "/" + resource
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, address, strings.NewReader(form.Encode()))
-	if err != nil {
-		return answer{}, fmt.Errorf("twilio verify: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	req.SetBasicAuth(s.user, s.password)
-	res, err := httpcall.Do(s.client, "twilio verify", req)
+	res, err := httpcall.PostForm(ctx, s.client, "twilio verify", address, form, func(r *http.Request) {
+		r.SetBasicAuth(s.user, s.password)
+	})
 	if err != nil {
 		return answer{}, err
 	}

@@ -6,11 +6,9 @@
 package infobip
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"strings"
 
@@ -75,22 +73,14 @@ type content struct {
 
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
-	body, err := json.Marshal(request{[1]outgoing{{
+	body := request{[1]outgoing{{
 		Sender:       httpcall.Or(m.From, s.options.From),
 		Destinations: [1]destination{{To: strings.TrimPrefix(m.To, "+"), MessageID: m.ID}},
 		Content:      content{Text: m.Text},
-	}}})
-	if err != nil {
-		return fmt.Errorf("infobip: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("infobip: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.Header.Set("Authorization", "App "+s.options.APIKey)
-	answer, err := httpcall.Do(s.client, "infobip", req)
+	}}}
+	answer, err := httpcall.PostJSON(ctx, s.client, "infobip", s.url, body, func(r *http.Request) {
+		r.Header.Set("Authorization", "App "+s.options.APIKey)
+	})
 	if err != nil {
 		return err
 	}

@@ -6,11 +6,9 @@
 package plivo
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -64,18 +62,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	} else {
 		fields["powerpack_uuid"] = s.options.PowerpackUUID
 	}
-	body, err := json.Marshal(fields)
-	if err != nil {
-		return fmt.Errorf("plivo: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, bytes.NewReader(body))
-	if err != nil {
-		return fmt.Errorf("plivo: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req.Header.Set("Content-Type", "application/json")
-	req.Header.Set("Accept", "application/json")
-	req.SetBasicAuth(s.options.AuthID, s.options.AuthToken)
-	answer, err := httpcall.Do(s.client, "plivo", req)
+	answer, err := httpcall.PostJSON(ctx, s.client, "plivo", s.url, fields, func(r *http.Request) {
+		r.SetBasicAuth(s.options.AuthID, s.options.AuthToken)
+	})
 	if err != nil {
 		return err
 	}

@@ -9,10 +9,8 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
-	"strings"
 
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
@@ -83,14 +81,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	default:
 		form.Set("MessagingServiceSid", s.options.MessagingServiceSID)
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(form.Encode()))
-	if err != nil {
-		return fmt.Errorf("twilio: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	req.SetBasicAuth(s.user, s.password)
-	answer, err := httpcall.Do(s.client, "twilio", req)
+	answer, err := httpcall.PostForm(ctx, s.client, "twilio", s.url, form, func(r *http.Request) { r.SetBasicAuth(s.user, s.password) })
 	if err != nil {
 		return err
 	}

@@ -9,7 +9,6 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"strconv"
@@ -65,13 +64,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if _, unicode := sms.Segments(m.Text); unicode {
 		form.Set("type", "unicode")
 	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodPost, s.url, strings.NewReader(form.Encode()))
-	if err != nil {
-		return fmt.Errorf("vonage: the request cannot be made: %w", sms.ErrMisconfigured)
-	}
-	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-	req.Header.Set("Accept", "application/json")
-	answer, err := httpcall.Do(s.client, "vonage", req)
+	answer, err := httpcall.PostForm(ctx, s.client, "vonage", s.url, form, nil)
 	if err != nil {
 		return err
 	}
