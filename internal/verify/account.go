@@ -126,10 +126,11 @@ func (s *Service) loadHold(tx store.Tx, a Addition) (h hold, err error) {
 
 func freedKey(msisdn string) store.Key { return store.BucketKey("freed", msisdn) }
 
-// free voids the validations of a number that is about to leave its account: who has
-// had the telephone before is not to get the number with one that he has kept.
-func (s *Service) free(ctx context.Context, msisdn string) error {
-	return s.Store.Update(ctx, func(tx store.Tx) error {
+// free takes a number from the account that has it, or returns store.ErrNotFound. First
+// it voids the number's validations: who has had the telephone before is not to get
+// the number with one that he has kept.
+func (s *Service) free(ctx context.Context, owner, msisdn string) error {
+	err := s.Store.Update(ctx, func(tx store.Tx) error {
 		buckets, err := tx.Buckets([]store.Key{freedKey(msisdn)})
 		if err != nil {
 			return err
@@ -138,6 +139,10 @@ func (s *Service) free(ctx context.Context, msisdn string) error {
 		buckets[0].State, buckets[0].ExpiresAt = strconv.FormatInt(now, 10), now+s.lifetimes.session.Milliseconds()
 		return tx.PutBuckets(buckets)
 	})
+	if err != nil {
+		return err
+	}
+	return s.Accounts.Dissociate(ctx, owner, msisdn)
 }
 
 // claim is what the user has of the validation, or why he has nothing.
@@ -256,9 +261,7 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 		err = store.ErrNotFound
 	}
 	if err == nil {
-		if err = s.free(ctx, r.Address); err == nil {
-			err = s.Accounts.Dissociate(ctx, userID, r.Address)
-		}
+		err = s.free(ctx, userID, r.Address)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -289,9 +292,7 @@ func (s *Service) Release(ctx context.Context, number string) error {
 			return ErrNoAccount
 		}
 		if err == nil {
-			if err = s.free(ctx, n.MSISDN); err == nil {
-				err = s.Accounts.Dissociate(ctx, owner, n.MSISDN)
-			}
+			err = s.free(ctx, owner, n.MSISDN)
 		}
 		switch {
 		case errors.Is(err, store.ErrNotFound):

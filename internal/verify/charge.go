@@ -120,7 +120,7 @@ func (t *tally) asked(client *bucketState) string {
 	return client.Asked
 }
 
-// closedFor tells how many milliseconds the guard keeps a block or a country
+// closedFor tells how many milliseconds the guard keeps a block, a country or a network
 // closed to the subject.
 //
 // A closed country is still open to clients of which nothing is known but that

@@ -103,8 +103,8 @@ func (t *tally) eachGuard(fn func(e *entry, suffix int64) (changed bool)) {
 	}
 }
 
-// Closing tells the operator that the guard has closed a block of numbers or a
-// country, or would have if it did not only observe.
+// Closing tells the operator that the guard has closed a block of numbers, a country
+// or a network, or would have if it did not only observe.
 type Closing struct {
 	Country  string // empty when a network is closed
 	Block    string // E.164 without the plus sign, less the last four digits; empty when all of the country is closed

@@ -63,7 +63,7 @@ const (
 	alsoNew = ", also of clients that ask for a first number"
 )
 
-// guardState is what a guard remembers of a block or a country.
+// guardState is what a guard remembers of a block, a country or a network.
 type guardState struct {
 	Slots   guardCounts   `json:"n,omitempty"` // oldest first
 	Run     []guardNumber `json:"r,omitempty"` // blocks only: the latest numbers, oldest first

@@ -31,7 +31,7 @@ const (
 )
 
 // guardShare is how many numbers one client may bring to the guards' notice: a
-// single one must not be able to close a block or a country to everybody else.
+// single one must not be able to close a block, a country or a network to everybody else.
 func guardShare() []Limit { return []Limit{{Burst: 4, Per: 15 * time.Minute}} }
 
 // scope is what a bucket counts for.
