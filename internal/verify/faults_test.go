@@ -292,33 +292,9 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 func TestRefusedByItsOwnTwin(t *testing.T) {
 	t.Parallel()
 	const peekStep = 3 // after the account and the look
-	inner, texts := memstore.New(), smstest.New()
-	arrived, release := make(chan struct{}), make(chan struct{})
-	s := &steps{Store: inner, Accounts: inner, Sender: texts}
-	s.at = func(step int64, after bool) error {
-		if step == peekStep && !after {
-			close(arrived)
-			<-release
-		}
-		return nil
-	}
-	c := config(s, s)
-	c.Sender = s
-	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
-	service := verify.New(c)
-	defer service.Close()
-	late := make(chan error, 1)
-	go func() {
-		_, err := service.Request(t.Context(), request(1))
-		late <- err
-	}()
-	<-arrived
-	if _, err := service.Request(t.Context(), request(1)); err != nil {
-		t.Error(err)
-	}
-	close(release)
-	if err := <-late; err != nil {
-		t.Errorf("refused for a text that was its own: %v", err)
+	_, texts, late := overtakenAt(t, peekStep, request(1))
+	if late != nil {
+		t.Errorf("refused for a text that was its own: %v", late)
 	}
 	if n := texts.Count(); n != 1 {
 		t.Errorf("%d texts", n)

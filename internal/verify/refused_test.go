@@ -12,17 +12,15 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestRefusedClaimLeavesNothing has another session use the last text up after a
-// request has asked the limits and before it claims: it is refused in the unit that
-// would have made its session, and that keeps nothing.
-func TestRefusedClaimLeavesNothing(t *testing.T) {
-	t.Parallel()
-	const claimStep = 4 // after the account, the look and the limits
-	inner, texts := memstore.New(), smstest.New()
+// overtakenAt holds a request before one of its steps, has another one use the last
+// text to the number up, and returns how the first one ended.
+func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Store, texts *smstest.Recorder, late error) {
+	t.Helper()
+	inner, texts = memstore.New(), smstest.New()
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s := &steps{Store: inner, Accounts: inner, Sender: texts}
 	s.at = func(step int64, after bool) error {
-		if step == claimStep && !after {
+		if step == at && !after {
 			close(arrived)
 			<-release
 		}
@@ -33,21 +31,31 @@ func TestRefusedClaimLeavesNothing(t *testing.T) {
 	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
-	r := request(1)
-	r.ClientSecret = "late"
-	late := make(chan error, 1)
+	ended := make(chan error, 1)
 	go func() {
 		_, err := service.Request(t.Context(), r)
-		late <- err
+		ended <- err
 	}()
 	<-arrived
 	if _, err := service.Request(t.Context(), request(1)); err != nil {
 		t.Error(err)
 	}
 	close(release)
+	return inner, texts, <-ended
+}
+
+// TestRefusedClaimLeavesNothing has another session use the last text up after a
+// request has asked the limits and before it claims: it is refused in the unit that
+// would have made its session, and that keeps nothing.
+func TestRefusedClaimLeavesNothing(t *testing.T) {
+	t.Parallel()
+	const claimStep = 4 // after the account, the look and the limits
+	r := request(1)
+	r.ClientSecret = "late"
+	inner, _, late := overtakenAt(t, claimStep, r)
 	var refusal *verify.Error
-	if err := <-late; !errors.As(err, &refusal) || refusal.Code != verify.Limited {
-		t.Errorf("answered %v", err)
+	if !errors.As(late, &refusal) || refusal.Code != verify.Limited {
+		t.Errorf("answered %v", late)
 	}
 	err := inner.View(t.Context(), func(tx store.Tx) error {
 		_, err := tx.SessionByKey(store.SessionKey(r.ClientSecret, r.Country, "447700900001"))
