@@ -37,7 +37,7 @@ func (h *handler) forUser(serve func(ctx context.Context, userID string, body []
 		case err != nil:
 			h.refuse(c, err)
 		default:
-			c.JSON(http.StatusOK, answer)
+			writeJSON(c, http.StatusOK, answer)
 		}
 	}
 }

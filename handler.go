@@ -70,7 +70,7 @@ func (h *handler) requestToken(purpose store.Purpose) gin.HandlerFunc {
 			h.refuse(c, err)
 			return
 		}
-		c.JSON(http.StatusOK, requestTokenBody{
+		writeJSON(c, http.StatusOK, requestTokenBody{
 			SID: receipt.SID, SubmitURL: submitURL, Success: true,
 			MSISDN: receipt.Number.MSISDN, International: receipt.Number.International,
 		})
@@ -117,7 +117,7 @@ func (h *handler) submitPost(c *gin.Context) {
 		h.refuseSubmit(c, err)
 		return
 	}
-	c.JSON(http.StatusOK, gin.H{"success": true})
+	writeJSON(c, http.StatusOK, gin.H{"success": true})
 }
 
 // submitGet serves GET …/submitToken, which a person opens from a link.
@@ -202,14 +202,23 @@ type errorBody struct {
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
+// writeJSON sends a JSON response with the media type alone: Gin would add a
+// charset, and libQuotient, which compares the whole header, would not read the
+// errcode and retry a 429 at once, for ever.
+func writeJSON(c *gin.Context, status int, body any) {
+	c.Header("Content-Type", "application/json")
+	c.JSON(status, body)
+}
+
 func (h *handler) refuse(c *gin.Context, err error) {
-	c.JSON(h.answer(c, err))
+	status, body := h.answer(c, err)
+	writeJSON(c, status, body)
 }
 
 func (h *handler) refuseSubmit(c *gin.Context, err error) {
 	status, body := h.answer(c, err)
 	body.Success = new(bool)
-	c.JSON(status, body)
+	writeJSON(c, status, body)
 }
 
 // answer maps an error to a status and what the client may know of it. What

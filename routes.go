@@ -152,6 +152,6 @@ func preflight(allow string) gin.HandlerFunc {
 func notAllowed(allow string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("Allow", allow)
-		c.JSON(http.StatusMethodNotAllowed, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This path answers to " + allow})
+		writeJSON(c, http.StatusMethodNotAllowed, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This path answers to " + allow})
 	}
 }

@@ -126,13 +126,13 @@ func (p *Phone) leave(screen chan struct{}) {
 // serve streams texts as Server-Sent Events until the page or the Phone is closed.
 func (p *Phone) serve(c *gin.Context) {
 	if !local(c.Request) {
-		c.JSON(http.StatusForbidden, gin.H{"error": "The phone is shown to this machine alone"})
+		writeJSON(c, http.StatusForbidden, gin.H{"error": "The phone is shown to this machine alone"})
 		return
 	}
 	screen, joined := p.join()
 	if !joined {
 		c.Header("Retry-After", "30")
-		c.JSON(http.StatusServiceUnavailable, gin.H{"error": "Too many pages show the phone"})
+		writeJSON(c, http.StatusServiceUnavailable, gin.H{"error": "Too many pages show the phone"})
 		return
 	}
 	defer p.leave(screen)

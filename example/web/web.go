@@ -58,7 +58,7 @@ func (s *Site) Mount(router gin.IRouter) error {
 		}
 		router.GET(path, headers, func(c *gin.Context) { s.serveFile(c, name) })
 	}
-	router.GET("/demo/config", headers, func(c *gin.Context) { c.JSON(http.StatusOK, s.config()) })
+	router.GET("/demo/config", headers, func(c *gin.Context) { writeJSON(c, http.StatusOK, s.config()) })
 	if s.phone != nil {
 		router.GET("/demo/texts", headers, s.phone.serve)
 	}
@@ -75,6 +75,12 @@ func (s *Site) serveFile(c *gin.Context, name string) {
 	kinds := map[string]string{"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 	_, extension, _ := strings.Cut(name, ".")
 	c.Data(http.StatusOK, kinds[extension]+"; charset=utf-8", content)
+}
+
+// writeJSON sends application/json without the charset that Gin adds, as the plugin does.
+func writeJSON(c *gin.Context, status int, body any) {
+	c.Header("Content-Type", "application/json")
+	c.JSON(status, body)
 }
 
 func headers(c *gin.Context) {

@@ -70,7 +70,7 @@ func TestFiles(t *testing.T) {
 		"/web/app.js":    "text/javascript; charset=utf-8",
 		"/web/app.css":   "text/css; charset=utf-8",
 		"/web/icon.svg":  "image/svg+xml; charset=utf-8",
-		"/demo/config":   "application/json; charset=utf-8",
+		"/demo/config":   "application/json",
 		"/demo/texts":    "", // there is no phone
 		"/web/web.go":    "",
 		"/web/":          "",

@@ -237,8 +237,8 @@ func expect(t *testing.T, a answer, status int, errcode string) {
 	if errcode != "" && a.text("error") == "" {
 		t.Errorf("no sentence for a person: %s", a.body)
 	}
-	if errcode != "" && !strings.HasPrefix(a.header.Get("Content-Type"), "application/json") {
-		t.Errorf("Content-Type %q", a.header.Get("Content-Type"))
+	if got := a.header.Get("Content-Type"); errcode != "" && got != "application/json" {
+		t.Errorf("Content-Type %q, want exactly application/json", got)
 	}
 }
 
