@@ -11,16 +11,19 @@ import (
 	"time"
 )
 
-// client is one connection that asks one question after the other. It is
-// written by hand because it shares the processors with what it measures:
-// net/http's takes about as much of them as the server's.
+// client is one connection that sends one request after the other. It is written
+// by hand because it shares the processors with what it measures: net/http's
+// client takes about as much of them as the server.
 type client struct {
 	conn    net.Conn
 	reader  *bufio.Reader
 	request bytes.Buffer
+	answer  []byte
+
+	from string // the address in X-Forwarded-For; none if empty
 }
 
-// requestTimeout is more than any answer should take, and ends a measurement
+// requestTimeout is more than any response should take, and ends a measurement
 // that hangs.
 const requestTimeout = 30 * time.Second
 
@@ -32,30 +35,43 @@ func dial(addr string) (*client, error) {
 	return &client{conn: conn, reader: bufio.NewReader(conn)}, nil
 }
 
-// post sends a body to a path and returns the status of the answer.
+// expect posts a body to a path and returns the body of the response, which is
+// valid until the next call. Another status is an error.
+func (c *client) expect(status int, path string, body []byte) ([]byte, error) {
+	got, err := c.post(path, body)
+	if err == nil && got != status {
+		err = fmt.Errorf("%s returned %d, not %d: %.200s", path, got, status, c.answer)
+	}
+	return c.answer, err
+}
+
+// post sends a body to a path and returns the status of the response.
 func (c *client) post(path string, body []byte) (status int, err error) {
 	if err := c.conn.SetDeadline(time.Now().Add(requestTimeout)); err != nil {
 		return 0, err
 	}
 	c.request.Reset()
-	fmt.Fprintf(&c.request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n", path, len(body))
+	fmt.Fprintf(&c.request, "POST %s HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\nContent-Length: %d\r\n", path, len(body))
+	if c.from != "" {
+		c.request.WriteString("X-Forwarded-For: " + c.from + "\r\n")
+	}
+	c.request.WriteString("\r\n")
 	c.request.Write(body)
 	if _, err := c.conn.Write(c.request.Bytes()); err != nil {
 		return 0, err
 	}
-	return c.readAnswer()
+	return c.readResponse()
 }
 
-// readAnswer reads an answer whose length is given, as the answers of these
-// servers are.
-func (c *client) readAnswer() (status int, err error) {
+// readResponse reads a response whose length is given, as these servers' are.
+func (c *client) readResponse() (status int, err error) {
 	line, err := c.reader.ReadSlice('\n')
 	if err != nil {
 		return 0, err
 	}
 	const statusStart, statusEnd = len("HTTP/1.1 "), len("HTTP/1.1 200")
 	if len(line) < statusEnd {
-		return 0, errors.New("the answer is not HTTP/1.1")
+		return 0, errors.New("the response is not HTTP/1.1")
 	}
 	if status, err = strconv.Atoi(string(line[statusStart:statusEnd])); err != nil {
 		return 0, err
@@ -76,8 +92,12 @@ func (c *client) readAnswer() (status int, err error) {
 		}
 	}
 	if length < 0 {
-		return 0, errors.New("the answer has no Content-Length")
+		return 0, errors.New("the response has no Content-Length")
 	}
-	_, err = io.CopyN(io.Discard, c.reader, int64(length))
+	if cap(c.answer) < length {
+		c.answer = make([]byte, length)
+	}
+	c.answer = c.answer[:length]
+	_, err = io.ReadFull(c.reader, c.answer)
 	return status, err
 }

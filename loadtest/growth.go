@@ -35,17 +35,17 @@ func growth(ctx context.Context, cfg config, out io.Writer) (err error) {
 			return err
 		}
 		_, _ = fmt.Fprintf(out, "%d sessions stored in %v\n", n, time.Since(begin).Round(time.Second))
-		s, err := startExample(ctx, cfg.dir, db)
+		s, err := startExample(ctx, cfg.dir, "-db", db, "-limits", "off")
 		if err != nil {
 			return err
 		}
 		servers[i] = s
 	}
-	found := make([]map[int]series, len(sizes))
+	found := make([]map[int][]result, len(sizes))
 	for range cfg.rounds {
 		for i, s := range servers {
 			if found[i] == nil {
-				found[i] = map[int]series{}
+				found[i] = map[int][]result{}
 			}
 			if err := driveAll(ctx, s, cfg, found[i]); err != nil {
 				return err
@@ -55,7 +55,22 @@ func growth(ctx context.Context, cfg config, out io.Writer) (err error) {
 	for _, callers := range cfg.callers {
 		small, large := found[0][callers], found[1][callers]
 		_, _ = fmt.Fprintf(out, "%d callers: %.0f requests/s with %d sessions, %.0f with %d: the same costs %.2f times as much\n",
-			callers, small.perSecond(), sizes[0], large.perSecond(), sizes[1], small.perSecond()/large.perSecond())
+			callers, perSecond(small), sizes[0], perSecond(large), sizes[1], perSecond(small)/perSecond(large))
+	}
+	return nil
+}
+
+// driveAll adds a result for each number of callers.
+func driveAll(ctx context.Context, s *server, cfg config, found map[int][]result) error {
+	if _, err := drive(ctx, []string{s.addr}, newWork("fresh", nil), 1, min(warmUp, cfg.duration)); err != nil {
+		return err
+	}
+	for _, callers := range cfg.callers {
+		r, err := drive(ctx, []string{s.addr}, newWork("fresh", nil), callers, cfg.duration)
+		if err != nil {
+			return err
+		}
+		found[callers] = append(found[callers], r)
 	}
 	return nil
 }

@@ -4,18 +4,14 @@ import (
 	"bytes"
 	"math"
 	"os"
-	"path/filepath"
 	"regexp"
-	"slices"
 	"strconv"
+	"strings"
 	"testing"
 	"time"
-
-	"example.com/threepid/store"
-	"example.com/threepid/store/storetest"
 )
 
-// TestMain lets the program start itself: as a compared server.
+// TestMain lets the program start itself as the server of -timing.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-serve" {
 		main()
@@ -32,8 +28,7 @@ func TestRuns(t *testing.T) {
 		args []string
 		want string
 	}{
-		{"example", nil, `(?m)^ *fresh +2 +([0-9]+) `},
-		{"compare", []string{"-compare", "-rounds", "1"}, `(?m)^ *by hand +2 +([0-9]+) `},
+		{"all work", []string{"-rounds", "1", "-guard", "observe", "-work", strings.Join(workNames(), ",")}, `(?m)^ *verification +default +2 +([0-9]+) `},
 		{"timing", []string{"-timing", "-rounds", "1", "-samples", "30"}, `(?m)^ *submit, wrong secret +([0-9]+)`},
 		{"growth", []string{"-growth", "-rounds", "1", "-sessions", "11000"}, `2 callers: ([0-9]+) requests/s with 10000 sessions`},
 	} {
@@ -58,11 +53,13 @@ func TestRuns(t *testing.T) {
 func TestFlagsRefused(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
-		{"-url", "http://192.0.2.1:8008"},
-		{"-url", "http://example.org:80"},
-		{"-url", "http://localhost.example.org:80"},
-		{"-url", "https://127.0.0.1:8008"},
-		{"-url", "127.0.0.1:8008"},
+		{"-db", "postgres://192.0.2.1:5432/x"},
+		{"-db", "mysql://example.org:3306/x"},
+		{"-db", "postgres://127.0.0.1/x,postgres://localhost.example.org/x"},
+		{"-nodes", "2"},
+		{"-db", "postgres://127.0.0.1/x", "-nodes", "99"},
+		{"-db", "postgres://127.0.0.1/x", "-freeze"},
+		{"-work", "verification,sleep"},
 		{"-callers", "0"},
 		{"-callers", "1,many"},
 		{"-callers", "5000"},
@@ -76,7 +73,7 @@ func TestFlagsRefused(t *testing.T) {
 			t.Errorf("%v: got no error", args)
 		}
 	}
-	if _, err := parseFlags([]string{"-url", "http://[::1]:8008"}); err != nil {
+	if _, err := parseFlags([]string{"-db", "postgres://[::1]:5432/x", "-nodes", "3"}); err != nil {
 		t.Error(err)
 	}
 }
@@ -146,36 +143,5 @@ func TestTests(t *testing.T) {
 	}
 	if p := kolmogorovSmirnov(wide, narrow); p > 0.0001 {
 		t.Errorf("p of K-S %.4f", p)
-	}
-}
-
-// TestComparedStores has the yardsticks do what they are measured at. The other
-// checks of storetest are not asked of them: they are no stores to use.
-func TestComparedStores(t *testing.T) {
-	t.Parallel()
-	asked := []string{
-		"RoundTrip", "RoundTripOfZeroValues", "NotFound", "SessionsAreCopies",
-		"ExpiredIsFoundUntilDeleted", "DeleteExpiredInChunks", "ConcurrentIncrements", "ConcurrentCreation", "ConcurrentKeys",
-	}
-	checks := slices.DeleteFunc(storetest.Checks(), func(c storetest.Check) bool { return !slices.Contains(asked, c.Name) })
-	if len(checks) != len(asked) {
-		t.Fatalf("storetest has %d of the %d checks", len(checks), len(asked))
-	}
-	for _, kind := range []string{defaults, byHand} {
-		for _, check := range checks {
-			t.Run(kind+"/"+check.Name, func(t *testing.T) {
-				t.Parallel()
-				err := check.Run(t.Context(), func() (store.Store, error) {
-					s, err := openStore(t.Context(), kind, filepath.Join(t.TempDir(), "x.db"))
-					if err == nil {
-						t.Cleanup(func() { _ = s.Close() })
-					}
-					return s, err
-				})
-				if err != nil {
-					t.Error(err)
-				}
-			})
-		}
 	}
 }

@@ -5,59 +5,86 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net/url"
-	"path/filepath"
 	"text/tabwriter"
 	"time"
 )
 
 const warmUp = 500 * time.Millisecond
 
-// measure drives the example, or the server at -url.
+// measure drives clusters of the example, one with each setting of the limits, in
+// turn, so that whatever else the machine does concerns all of them, and prints
+// the medians of all rounds.
 func measure(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err := printDisk(ctx, cfg.dir, out); err != nil {
 		return err
 	}
-	var child *server
-	var addr string
-	if cfg.url != "" {
-		u, err := url.Parse(cfg.url)
-		if err != nil {
-			return err
+	found := map[string][]result{}
+	key := func(limits, work string, callers int) string { return fmt.Sprint(limits, " ", work, " ", callers) }
+	for range cfg.rounds {
+		for _, limits := range cfg.limits {
+			if err := measureOnce(ctx, cfg, limits, out, func(name string, callers int, r result) {
+				k := key(limits, name, callers)
+				found[k] = append(found[k], r)
+			}); err != nil {
+				return err
+			}
 		}
-		addr = u.Host
-	} else {
-		db := cfg.db
-		if db == "" {
-			db = filepath.Join(cfg.dir, "threepid.db")
-		}
-		if child, err = startExample(ctx, cfg.dir, db); err != nil {
-			return err
-		}
-		defer func() { err = errors.Join(err, child.stop()) }()
-		addr = child.addr
 	}
 	table := tabwriter.NewWriter(out, 0, 0, 2, ' ', tabwriter.AlignRight)
-	_, _ = fmt.Fprintln(table, "\tcallers\trequests/s\tp50\tp99\tmax\t")
-	for _, q := range questions() {
-		if _, err := drive(ctx, addr, q, cfg.callers[len(cfg.callers)-1], min(warmUp, cfg.duration)); err != nil {
+	_, _ = fmt.Fprintln(table, "work\tlimits\tcallers\tper second\tp50\tp99\tmax\tratio\t")
+	for _, name := range cfg.works {
+		for _, callers := range cfg.callers {
+			base := perSecond(found[key(cfg.limits[len(cfg.limits)-1], name, callers)])
+			for _, limits := range cfg.limits {
+				s := found[key(limits, name, callers)]
+				_, _ = fmt.Fprintf(table, "%s\t%s\t%d\t%.0f\t%v\t%v\t%v\t%.2f\t\n", name, limits, callers, perSecond(s),
+					of(s, func(r result) time.Duration { return r.p50 }), of(s, func(r result) time.Duration { return r.p99 }),
+					of(s, func(r result) time.Duration { return r.max }), perSecond(s)/base)
+			}
+		}
+	}
+	return table.Flush()
+}
+
+// measureOnce starts a cluster and measures each kind of work on it.
+func measureOnce(ctx context.Context, cfg config, limits string, out io.Writer, found func(string, int, result)) (err error) {
+	c, err := startCluster(ctx, cfg, limits)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, c.stop()) }()
+	for _, name := range cfg.works {
+		if _, err := drive(ctx, c.addrs(), newWork(name, c.provider), cfg.callers[0], min(warmUp, cfg.duration)); err != nil {
 			return err
 		}
 		for _, callers := range cfg.callers {
-			r, err := drive(ctx, addr, q, callers, cfg.duration)
+			r, err := drive(ctx, c.addrs(), newWork(name, c.provider), callers, cfg.duration)
 			if err != nil {
 				return err
 			}
-			_, _ = fmt.Fprintf(table, "%s\t%d\t%.0f\t%v\t%v\t%v\t\n", q.name, callers, r.perSecond, short(r.p50), short(r.p99), short(r.max))
+			found(name, callers, r)
 		}
 	}
-	if err := table.Flush(); err != nil {
-		return err
+	if memory := c.nodes[0].memory(); memory != "" {
+		_, err = fmt.Fprintf(out, "resident memory of a node, limits %s: %s\n", limits, memory)
 	}
-	if child != nil {
-		_, _ = fmt.Fprintf(out, "resident memory of the example: %s\n", child.memory())
-	}
-	return nil
+	return err
 }
 
-func short(d time.Duration) time.Duration { return d.Round(time.Microsecond) }
+// perSecond is the median rate of some rounds.
+func perSecond(rounds []result) float64 {
+	values := make([]float64, len(rounds))
+	for i := range rounds {
+		values[i] = rounds[i].perSecond
+	}
+	return median(values)
+}
+
+// of is the median of a time of some rounds.
+func of(rounds []result, field func(result) time.Duration) time.Duration {
+	values := make([]time.Duration, len(rounds))
+	for i := range rounds {
+		values[i] = field(rounds[i])
+	}
+	return short(median(values))
+}

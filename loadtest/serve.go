@@ -3,7 +3,6 @@ package main
 import (
 	"context"
 	"errors"
-	"fmt"
 	"log/slog"
 	"net/http"
 	"runtime/debug"
@@ -13,45 +12,15 @@ import (
 
 	"example.com/threepid"
 	"example.com/threepid/sms"
-	"example.com/threepid/store"
 	"example.com/threepid/store/sqlite"
 )
 
-// The stores that -compare compares.
-const (
-	ours     = "threepid"
-	defaults = "defaults"
-	byHand   = "by hand"
-)
-
-// concealing is ours, with accounts concealed and nothing limited, for -timing.
-const concealing = "concealing"
-
-type closingStore interface {
-	store.Store
-	store.Accounts
-	Close() error
-}
-
-func openStore(ctx context.Context, kind, db string) (closingStore, error) {
-	switch kind {
-	case ours, concealing:
-		return sqlite.Open(db)
-	case defaults:
-		return openDefaults(db)
-	case byHand:
-		return openByHand(context.WithoutCancel(ctx), db)
-	default:
-		return nil, fmt.Errorf("there is no store %q", kind)
-	}
-}
-
-// serve runs the plugin over a store with a provider that accepts at once and
-// no log: all the rest is the same for every store.
-func serve(ctx context.Context, kind, listen, db string) (err error) {
+// serve runs the plugin over a SQLite file with accounts concealed, no limits, no
+// log and a provider that accepts at once, for -timing.
+func serve(ctx context.Context, listen, db string) (err error) {
 	const asTheExample = 400
 	debug.SetGCPercent(asTheExample)
-	st, err := openStore(ctx, kind, db)
+	st, err := sqlite.Open(db)
 	if err != nil {
 		return err
 	}
@@ -61,7 +30,7 @@ func serve(ctx context.Context, kind, listen, db string) (err error) {
 	accept := sms.Func(func(context.Context, sms.Message) error { return nil })
 	plugin, err := threepid.Register(router, st, accept, threepid.Options{
 		PublicURL: "http://" + listen, Logger: slog.New(slog.DiscardHandler),
-		ConcealAccounts: kind == concealing, Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true},
+		ConcealAccounts: true, Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true},
 	})
 	if err != nil {
 		return err

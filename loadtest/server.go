@@ -20,9 +20,9 @@ type server struct {
 	addr string
 }
 
-// startExample builds the example and starts it on db. The texts and the log
-// go nowhere, but are written.
-func startExample(ctx context.Context, dir, db string) (*server, error) {
+// startExample builds the example and starts it. Its log goes nowhere, but is
+// written.
+func startExample(ctx context.Context, dir string, args ...string) (*server, error) {
 	program := filepath.Join(dir, "example")
 	if _, err := os.Stat(program); err != nil {
 		build := exec.CommandContext(ctx, "go", "build", "-o", program, "example.com/threepid/example")
@@ -31,18 +31,18 @@ func startExample(ctx context.Context, dir, db string) (*server, error) {
 		}
 	}
 	return start(func(addr string) *exec.Cmd {
-		return exec.CommandContext(ctx, program, "-listen", addr, "-db", db, "-limits", "off")
+		return exec.CommandContext(ctx, program, append([]string{"-listen", addr}, args...)...)
 	})
 }
 
-// startSelf starts this program as a server over one of the compared stores.
-func startSelf(ctx context.Context, kind, db string) (*server, error) {
+// startSelf starts this program as a server over a SQLite file: see serve.
+func startSelf(ctx context.Context, db string) (*server, error) {
 	self, err := os.Executable()
 	if err != nil {
 		return nil, err
 	}
 	return start(func(addr string) *exec.Cmd {
-		return exec.CommandContext(ctx, self, "-serve", kind, "-listen", addr, "-db", db)
+		return exec.CommandContext(ctx, self, "-serve", "-listen", addr, "-db", db)
 	})
 }
 

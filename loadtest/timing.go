@@ -40,7 +40,7 @@ func pairs() []pair {
 		{"register", base + "/register/msisdn/requestToken", "taken", "free", http.StatusOK, asking},
 		{"password", passwordPath, "known", "unknown", http.StatusOK, asking},
 		{
-			"submit", base + "/account/3pid/msisdn/submitToken", "wrong secret", "unknown sid", http.StatusBadRequest,
+			"submit", submitPath, "wrong secret", "unknown sid", http.StatusBadRequest,
 			func(i int) []byte {
 				return fmt.Appendf(nil, `{"sid":"%039d","client_secret":"%030d","token":"123456"}`, i, i)
 			},
@@ -79,7 +79,7 @@ func timing(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err := know(ctx, db, cards.known); err != nil {
 		return err
 	}
-	child, err := startSelf(ctx, concealing, db)
+	child, err := startSelf(ctx, db)
 	if err != nil {
 		return err
 	}
