@@ -19,20 +19,24 @@ func (s *Store) Owner(ctx context.Context, msisdn string) (userID string, err er
 	return userID, nil
 }
 
-// Associate implements [store.Accounts]. Of two that find the number free, one
-// is refused as a duplicate, runs again and finds the other.
+// Associate implements [store.Accounts]. It inserts the association unless there
+// is one for the number, and reads whose that is: this one or an older one.
 func (s *Store) Associate(ctx context.Context, a store.Association) error {
 	return s.write(ctx, func(u *unit) error {
-		old, found, err := u.lookupAssociation(lockOwner, a.MSISDN)
+		const doing = "associate number"
+		if err := u.exec(doing, insertAssociation, a.MSISDN, a.UserID, a.ValidatedAt, a.AddedAt); err != nil {
+			return err
+		}
+		owner, found, err := u.lookupAssociation(lockOwner, a.MSISDN)
 		switch {
 		case err != nil:
 			return err
-		case found && old.UserID == a.UserID:
-			return nil
-		case found:
+		case !found: // the older one was deleted between the two statements
+			return u.fail(doing, errChanged)
+		case owner.UserID != a.UserID:
 			return store.ErrInUse
 		}
-		return u.exec("associate number", insertAssociation, a.MSISDN, a.UserID, a.ValidatedAt, a.AddedAt)
+		return nil
 	})
 }
 

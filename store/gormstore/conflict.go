@@ -14,7 +14,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// errTaken stands for a driver's own error about a duplicate.
+// errTaken stands for a row that another unit has created, in place of a driver's
+// own error about a duplicate.
 var errTaken = errors.New("another row has the same key")
 
 // conflict is what an error of the database says of its cause, if another try
@@ -37,7 +38,7 @@ func conflictsOf(d gorm.Dialector) func(error) conflict {
 		if errors.Is(err, errChanged) || busy(err) {
 			return conflictBusy
 		}
-		if errors.Is(err, gorm.ErrDuplicatedKey) ||
+		if errors.Is(err, errTaken) || errors.Is(err, gorm.ErrDuplicatedKey) ||
 			translator != nil && errors.Is(translator.Translate(err), gorm.ErrDuplicatedKey) {
 			return conflictDuplicate
 		}

@@ -1,11 +1,20 @@
-// Package gormstore keeps sessions, buckets and associations in any database
-// that GORM has a dialect for, in four tables of its own: threepid_sessions,
-// threepid_buckets, threepid_associations and threepid_schema.
+// Package gormstore keeps sessions, buckets and associations in a database that
+// GORM opens with its dialect for SQLite, PostgreSQL or MySQL (MariaDB too). It has
+// four tables of its own: threepid_sessions, threepid_buckets,
+// threepid_associations and threepid_schema.
 //
 // GORM makes the tables and writes the SQL of the database's dialect, once.
 // Running it is left to database/sql and statements prepared there: reflection
 // over rows costs more than the statements themselves, and a statement that
 // GORM's own cache prepares inside a transaction is prepared again in each one.
+//
+// # MySQL and failover
+//
+// When a primary becomes a read-only replica without closing its connections, a
+// pool keeps using them, and every write fails until the process restarts. With
+// rejectReadOnly=true in the data source name, github.com/go-sql-driver/mysql closes
+// a connection on which the server refuses a write for that reason, and the next
+// one is opened to wherever the name leads by then.
 package gormstore
 
 import (
@@ -25,8 +34,13 @@ var (
 	_ store.Accounts = (*Store)(nil)
 )
 
-// dialectSQLite is the name that all of GORM's SQLite dialects go by.
-const dialectSQLite = "sqlite"
+// The names of GORM's dialects. All of its SQLite dialects share one name, and so
+// do MySQL and MariaDB.
+const (
+	dialectSQLite     = "sqlite"
+	dialectPostgreSQL = "postgres"
+	dialectMySQL      = "mysql"
+)
 
 // Options says how a [Store] uses its database. The zero value works.
 type Options struct {
@@ -56,7 +70,8 @@ type Store struct {
 	batches *combiner
 }
 
-// New returns a Store over db, which stays the host's: its settings are not
+// New returns a Store over db, or an error when db's dialect is not one for
+// SQLite, PostgreSQL or MySQL. The database stays the host's: its settings are not
 // changed and it is not closed. Whatever logger db has, the store's statements
 // are not logged, because numbers are in them. New does not touch the database.
 func New(db *gorm.DB, o Options) (*Store, error) {
@@ -102,6 +117,10 @@ func sqlDB(db *gorm.DB) (*sql.DB, error) {
 	if _, ok := db.Statement.ConnPool.(gorm.TxCommitter); ok {
 		return nil, errors.New("gormstore: the *gorm.DB is a transaction; give the store the database itself")
 	}
+	if name := db.Name(); name != dialectSQLite && name != dialectPostgreSQL && name != dialectMySQL {
+		return nil, fmt.Errorf("gormstore: GORM's dialect %q is not supported; use %q, %q or %q (for MariaDB too)",
+			name, dialectSQLite, dialectPostgreSQL, dialectMySQL)
+	}
 	pool, err := db.DB()
 	if err != nil {
 		return nil, fmt.Errorf("gormstore: find the connections of the *gorm.DB: %w", err)
@@ -115,15 +134,11 @@ func sqlDB(db *gorm.DB) (*sql.DB, error) {
 // it spares MySQL's gap locks: with those, two units that look for the same
 // absent session and then create it are a deadlock.
 func txOptions(dialect string) (reading, writing sql.TxOptions) {
-	switch dialect {
-	case dialectSQLite: // each transaction sees one state of the database anyway
+	if dialect == dialectSQLite { // each transaction sees one state of the database anyway
 		return sql.TxOptions{ReadOnly: true}, sql.TxOptions{}
-	case "mysql", "postgres":
-		return sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-			sql.TxOptions{Isolation: sql.LevelReadCommitted}
-	default: // some drivers refuse ReadOnly
-		return sql.TxOptions{Isolation: sql.LevelRepeatableRead}, sql.TxOptions{}
 	}
+	return sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
+		sql.TxOptions{Isolation: sql.LevelReadCommitted}
 }
 
 // Close releases the prepared statements. It waits for nobody and leaves the

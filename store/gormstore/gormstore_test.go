@@ -119,6 +119,20 @@ func TestHostsDatabaseIsLeftAlone(t *testing.T) {
 	}
 }
 
+// otherDialect is db as if it were of a dialect that the statements are not
+// written for.
+func otherDialect(db *gorm.DB) *gorm.DB {
+	other := *db.Config
+	other.Dialector = sqlServer{db.Dialector}
+	own := db.Session(&gorm.Session{NewDB: true})
+	own.Config = &other
+	return own
+}
+
+type sqlServer struct{ gorm.Dialector }
+
+func (sqlServer) Name() string { return "sqlserver" }
+
 func TestNewRefuses(t *testing.T) {
 	t.Parallel()
 	if _, err := gormstore.New(nil, gormstore.Options{}); err == nil {
@@ -134,6 +148,12 @@ func TestNewRefuses(t *testing.T) {
 	})
 	if err == nil || !strings.Contains(err.Error(), "transaction") {
 		t.Errorf("a transaction: got %v", err)
+	}
+	if _, err := gormstore.New(otherDialect(db), gormstore.Options{}); err == nil || !strings.Contains(err.Error(), `"sqlserver"`) {
+		t.Errorf("another dialect: got %v", err)
+	}
+	if _, err := gormstore.New(db, gormstore.Options{Reader: otherDialect(db)}); err == nil || !strings.Contains(err.Error(), `"sqlserver"`) {
+		t.Errorf("a reader of another dialect: got %v", err)
 	}
 	broken := db.Session(&gorm.Session{})
 	_ = broken.AddError(errors.New("no connection"))

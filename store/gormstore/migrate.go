@@ -41,7 +41,7 @@ func addLimitsAndDelegation(tx *gorm.DB) error {
 }
 
 func createMissing(tx *gorm.DB, tables ...any) error {
-	if tx.Name() == "mysql" {
+	if tx.Name() == dialectMySQL {
 		// The host's default may be a character set without emoji, or a
 		// collation that takes one case for the other.
 		tx = tx.Set("gorm:table_options", "DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")

@@ -49,8 +49,18 @@ const (
 	queryCount    = upsertBuckets + bucketsAtOnce
 )
 
-// conditional tells whether a statement changes a row only if it is as it was.
-func (q query) conditional() bool { return q == updateSession || q == moveSession }
+// conditional reports whether a statement writes nothing when the row is not as
+// the unit has read it, and what that means.
+func (q query) conditional() (ok bool, otherwise error) {
+	switch q {
+	case insertSession:
+		return true, errTaken
+	case updateSession, moveSession:
+		return true, errChanged
+	default:
+		return false, nil
+	}
+}
 
 type queryTexts [queryCount]string
 
@@ -95,10 +105,12 @@ func writeQueries(db *gorm.DB) (*queryTexts, error) {
 	w.put(lockOwner, associations(w.db.Clauses(locking), "msisdn = ?"))
 	w.put(listNumbers, associations(w.db, "user_id = ?"))
 
-	w.put(insertSession, w.raw(insertInto(sessionRow{}.TableName(), sessionColumns())))
+	w.put(insertSession, w.raw(insertSessionText(w.db.Name())))
 	w.put(updateSession, w.raw(updateSessions(sessionColumns()[:unindexedColumns])))
 	w.put(moveSession, w.raw(updateSessions(sessionColumns()[:changeableColumns])))
-	w.put(insertAssociation, w.raw(insertInto(associationRow{}.TableName(), associationColumns())))
+	// A duplicate is no error: PostgreSQL writes errors to its log, with the number.
+	unlessThere := clause.OnConflict{Columns: []clause.Column{{Name: "msisdn"}}, DoNothing: true}
+	w.put(insertAssociation, w.db.Clauses(unlessThere).Create(&associationRow{}))
 	w.put(deleteAssociation, w.raw("DELETE FROM threepid_associations WHERE msisdn = ?"))
 	w.putBuckets(locking)
 	w.put(takeLock, w.raw("UPDATE threepid_schema SET version = version WHERE 0 = 1"))
@@ -145,9 +157,18 @@ func (w *queryWriter) raw(text string) *gorm.DB {
 	return w.db.Raw(text, make([]any, strings.Count(text, "?"))...)
 }
 
-func insertInto(table string, columns []string) string {
+// insertSessionText inserts nothing when there is a session with that key. A
+// duplicate would be an error that PostgreSQL logs, over the simple protocol with
+// the number. MySQL logs none, and its count of rows does not tell nothing from
+// something under every setting.
+func insertSessionText(dialect string) string {
+	columns := sessionColumns()
 	marks := strings.Repeat(", ?", len(columns))[2:]
-	return "INSERT INTO " + table + " (" + strings.Join(columns, ", ") + ") VALUES (" + marks + ")"
+	text := "INSERT INTO " + sessionRow{}.TableName() + " (" + strings.Join(columns, ", ") + ") VALUES (" + marks + ")"
+	if dialect != dialectMySQL {
+		text += " ON CONFLICT (session_key) DO NOTHING"
+	}
+	return text
 }
 
 // updateSessions addresses the row by its primary key whichever way it was

@@ -260,11 +260,12 @@ func (u *unit) run(doing string, q query, args ...any) (err error) {
 	if err != nil {
 		return u.fail(doing, err)
 	}
-	if !q.conditional() {
+	conditional, otherwise := q.conditional()
+	if !conditional {
 		return nil
 	}
 	if n, err := result.RowsAffected(); err != nil || n == 0 {
-		return u.fail(doing, errors.Join(err, errChanged))
+		return u.fail(doing, errors.Join(err, otherwise))
 	}
 	return nil
 }

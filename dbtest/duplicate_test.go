@@ -1,0 +1,122 @@
+package dbtest_test
+
+import (
+	"context"
+	"errors"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/pgconn"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+)
+
+const msisdn = "447400123456"
+
+// TestDuplicatesAreNoErrors is for PostgreSQL alone. It writes each failed
+// statement to its log: with DETAIL, which has the values of the key that is
+// duplicated, and over the simple protocol with all values. Two units that
+// create the same row are normal control flow, and put no number there.
+func TestDuplicatesAreNoErrors(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		if s.name != "PostgreSQL" {
+			return
+		}
+		t.Run("Associate", func(t *testing.T) {
+			t.Parallel()
+			expectQuietDuplicate(t, s, "threepid_associations",
+				func(st *gormstore.Store) error {
+					return st.Associate(t.Context(), store.Association{UserID: "alice", MSISDN: msisdn})
+				},
+				func(st *gormstore.Store) error {
+					err := st.Associate(t.Context(), store.Association{UserID: "bob", MSISDN: msisdn})
+					if !errors.Is(err, store.ErrInUse) {
+						return errors.Join(errors.New("want ErrInUse"), err)
+					}
+					return nil
+				})
+		})
+		t.Run("Session", func(t *testing.T) {
+			t.Parallel()
+			create := func(sid string) func(st *gormstore.Store) error {
+				return func(st *gormstore.Store) error {
+					return st.Update(t.Context(), func(tx store.Tx) error {
+						one, err := tx.SessionByKey(store.SessionKey("s", "GB", msisdn))
+						if errors.Is(err, store.ErrNotFound) {
+							one, err = store.Session{Key: store.SessionKey("s", "GB", msisdn), SID: sid, MSISDN: msisdn}, nil
+						}
+						return errors.Join(err, tx.PutSession(one))
+					})
+				}
+			}
+			expectQuietDuplicate(t, s, "threepid_sessions", create("first"), create("second"))
+		})
+	})
+}
+
+// expectQuietDuplicate runs two units that create the same row. The first one
+// commits when the second has found the row absent and begins to insert it.
+func expectQuietDuplicate(t *testing.T, s server, table string, first, second func(*gormstore.Store) error) {
+	t.Helper()
+	config, err := pgx.ParseConfig(s.newDatabase(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	trace := &tracer{insert: "INSERT INTO " + table, inserting: make(chan struct{}), resume: make(chan struct{})}
+	other := migrated(t, newStore(t, connect(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), connections), gormstore.Options{}))
+	config.Tracer = trace
+	st := newStore(t, connect(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), connections), gormstore.Options{})
+
+	done := make(chan error, 1)
+	go func() { done <- second(st) }()
+	<-trace.inserting
+	if err := first(other); err != nil {
+		t.Error(err)
+	}
+	close(trace.resume)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	trace.mu.Lock()
+	defer trace.mu.Unlock()
+	for _, failure := range trace.failures {
+		t.Errorf("the server logs %s (%s): %s", failure.Message, failure.Code, failure.Detail)
+	}
+}
+
+// tracer holds the first insert back, and notes what the server refuses.
+type tracer struct {
+	insert            string
+	inserting, resume chan struct{}
+	once              sync.Once
+
+	mu       sync.Mutex
+	failures []*pgconn.PgError
+}
+
+func (tr *tracer) TraceQueryStart(ctx context.Context, _ *pgx.Conn, data pgx.TraceQueryStartData) context.Context {
+	if strings.HasPrefix(strings.ReplaceAll(data.SQL, `"`, ""), tr.insert) {
+		tr.once.Do(func() {
+			close(tr.inserting)
+			<-tr.resume
+		})
+	}
+	return ctx
+}
+
+func (tr *tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQueryEndData) {
+	var failure *pgconn.PgError
+	if errors.As(data.Err, &failure) {
+		tr.mu.Lock()
+		defer tr.mu.Unlock()
+		tr.failures = append(tr.failures, failure)
+	}
+}
+
