@@ -119,4 +119,3 @@ func (tr *tracer) TraceQueryEnd(_ context.Context, _ *pgx.Conn, data pgx.TraceQu
 		tr.failures = append(tr.failures, failure)
 	}
 }
-

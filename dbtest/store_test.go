@@ -85,7 +85,7 @@ func TestAccounts(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
 		t.Helper()
-		storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return s.open(tb) })
+		storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return s.open(tb) }, storetest.AccountsOptions{})
 	})
 }
 
@@ -109,7 +109,7 @@ func TestAccountsOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
 		t.Helper()
-		storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return s.openNodes(tb) })
+		storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return s.openNodes(tb) }, storetest.AccountsOptions{})
 	})
 }
 

@@ -27,6 +27,10 @@ var (
 	// ErrInUse means that the number is associated with another account.
 	ErrInUse = errors.New("store: number is associated with another account")
 
+	// ErrOneNumber means that the user has another number, and that the host
+	// allows one only.
+	ErrOneNumber = errors.New("store: the user has another number, and can have one only")
+
 	// ErrNewerSchema means that a newer release of threepid has written the
 	// database, and that this one would misread it.
 	ErrNewerSchema = errors.New("store: the database has a newer schema than this program knows")
@@ -206,6 +210,11 @@ type Accounts interface {
 	// Associate records that the number belongs to the user. It returns
 	// ErrInUse when it belongs to another, and never reassigns; of many at
 	// once one wins. The same user again is no error and changes nothing.
+	//
+	// When the host allows one number for each user, and the user has another,
+	// Associate returns ErrOneNumber and changes nothing: the old number is not
+	// replaced, because whoever leaves it behind must also void what was
+	// validated with it, as Dissociate's caller does. An unknown user is an error.
 	Associate(ctx context.Context, a Association) error
 
 	// Dissociate ends an association, or returns ErrNotFound when that user

@@ -19,6 +19,7 @@ func accountFailureTests() []test {
 	return []test{
 		{"AccountStoreFails", testAccountStoreFails},
 		{"AccountAddCutOffGoesOn", testAccountAddCutOffGoesOn},
+		{"AccountWithOneNumber", testAccountWithOneNumber},
 		{"AccountClosed", testAccountClosed},
 	}
 }
@@ -122,6 +123,18 @@ func testAccountAddCutOffGoesOn(t *testing.T, open opener) {
 			})
 		}
 	}
+}
+
+// testAccountWithOneNumber has a host refuse a second number. The validation is
+// good for another request when the first number is gone.
+func testAccountWithOneNumber(t *testing.T, open opener) {
+	accounts := &failingAccounts{Accounts: open(t)}
+	n := start(t, accounts.Accounts.(Store), authenticated, func(o *threepid.Options) { o.Accounts = accounts })
+	sid := n.validatedBy(secret, addPath, 1)
+	accounts.fail(fmt.Errorf("host: %w", store.ErrOneNumber))
+	expect(t, n.add(alice, sid, secret), http.StatusForbidden, "M_THREEPID_DENIED")
+	accounts.fail(nil)
+	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
 func testAccountClosed(t *testing.T, open opener) {

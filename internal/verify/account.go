@@ -77,10 +77,12 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	err := s.Accounts.Associate(ctx, store.Association{
 		UserID: userID, MSISDN: h.sess.MSISDN, ValidatedAt: h.sess.ValidatedAt, AddedAt: s.now(),
 	})
-	if errors.Is(err, store.ErrInUse) {
+	switch {
+	case errors.Is(err, store.ErrInUse):
 		return errInUse()
-	}
-	if err != nil {
+	case errors.Is(err, store.ErrOneNumber):
+		return Errorf(Denied, "Your account has another phone number, and can have one only. Remove that number first.")
+	case err != nil:
 		return fmt.Errorf("threepid: add the number to the account: %w", err)
 	}
 	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", Mask(h.sess.MSISDN))

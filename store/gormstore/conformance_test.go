@@ -26,7 +26,7 @@ func TestAccountsOverHostsDatabase(t *testing.T) {
 	storetest.RunAccounts(t, func(tb testing.TB) store.Accounts {
 		tb.Helper()
 		return newStore(tb, openHost(tb, nil), gormstore.Options{})
-	})
+	}, storetest.AccountsOptions{})
 }
 
 func TestStoreWithoutPreparedStatements(t *testing.T) {
@@ -83,7 +83,7 @@ func TestAccountsOverTwoProcesses(t *testing.T) {
 	storetest.RunAccounts(t, func(tb testing.TB) store.Accounts {
 		tb.Helper()
 		return openTwice(tb)
-	})
+	}, storetest.AccountsOptions{})
 }
 
 // Two hosts with pools and write queues of their own over one file with deferred

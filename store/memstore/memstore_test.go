@@ -16,7 +16,7 @@ func TestStore(t *testing.T) {
 
 func TestAccounts(t *testing.T) {
 	t.Parallel()
-	storetest.RunAccounts(t, func(testing.TB) store.Accounts { return memstore.New() })
+	storetest.RunAccounts(t, func(testing.TB) store.Accounts { return memstore.New() }, storetest.AccountsOptions{})
 }
 
 func TestUpdateFailsWhenAFailedPutIsDisregarded(t *testing.T) {

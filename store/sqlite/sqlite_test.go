@@ -45,7 +45,7 @@ func TestAccounts(t *testing.T) {
 	storetest.RunAccounts(t, func(tb testing.TB) store.Accounts {
 		tb.Helper()
 		return openNew(tb)
-	})
+	}, storetest.AccountsOptions{})
 }
 
 func put(n int) func(store.Tx) error {

@@ -10,17 +10,67 @@ import (
 	"example.com/threepid/store"
 )
 
-func accountsChecks() []accountsCheck {
-	return []accountsCheck{
+// AccountsOptions describes an implementation of [store.Accounts] over a host's
+// own table. The zero value is for one that accepts any user ID, and any number of
+// phone numbers for a user.
+type AccountsOptions struct {
+	// CreateUser creates a user before the checks use them, and returns their
+	// ID. The names differ from each other, some only in case; one has 255 bytes.
+	// It is called from many goroutines. Defaults to using the name as the ID.
+	CreateUser func(ctx context.Context, a store.Accounts, name string) (userID string, err error)
+
+	// OneNumber is set when a user can have one phone number only, for example
+	// because it is a column of the table of users. Defaults to false.
+	OneNumber bool
+}
+
+// accounts is an implementation under test.
+type accounts struct {
+	store.Accounts
+	options AccountsOptions
+}
+
+// user creates the user with that name, and returns their ID.
+func (a accounts) user(ctx context.Context, name string) (string, error) {
+	if a.options.CreateUser == nil {
+		return name, nil
+	}
+	id, err := a.options.CreateUser(ctx, a.Accounts, name)
+	if err != nil {
+		return "", fmt.Errorf("AccountsOptions.CreateUser(%.40q): %w", name, err)
+	}
+	return id, nil
+}
+
+// two creates two users.
+func (a accounts) two(ctx context.Context, first, second string) (firstID, secondID string, err error) {
+	firstID, err = a.user(ctx, first)
+	if err == nil {
+		secondID, err = a.user(ctx, second)
+	}
+	return firstID, secondID, err
+}
+
+func accountsChecks(o AccountsOptions) []accountsCheck {
+	checks := []accountsCheck{
 		{"RoundTrip", checkAssociationRoundTrip},
 		{"NotFound", checkNobody},
 		{"SameUserAgain", checkAgain},
 		{"NeverReassigned", checkReassign},
 		{"Dissociate", checkDissociate},
-		{"ListIsOldestFirst", checkList},
 		{"UsersAreComparedByteByByte", checkUserBytes},
 		{"ConcurrentAssociation", checkConcurrentAssociation},
 	}
+	if o.CreateUser != nil {
+		checks = append(checks, accountsCheck{"UnknownUser", checkUnknownUser})
+	}
+	if o.OneNumber {
+		return append(checks,
+			accountsCheck{"OneNumber", checkOneNumber},
+			accountsCheck{"ConcurrentNumbers", checkConcurrentNumbers},
+		)
+	}
+	return append(checks, accountsCheck{"ListIsOldestFirst", checkList})
 }
 
 const number = "447400123456"
@@ -49,12 +99,15 @@ func expectList(ctx context.Context, a store.Accounts, userID string, want ...st
 	return nil
 }
 
-func checkAssociationRoundTrip(ctx context.Context, a store.Accounts) error {
-	longest := store.Association{
-		UserID: strings.Repeat("u", 255), MSISDN: strings.Repeat("9", 20), ValidatedAt: 1_700_000_000_001, AddedAt: 1_700_000_000_002,
+func checkAssociationRoundTrip(ctx context.Context, a accounts) error {
+	longest, odd, err := a.two(ctx, strings.Repeat("u", 255), "@é'中\"🙂\\%_:example.com")
+	if err != nil {
+		return err
 	}
-	odd := store.Association{UserID: "@é'中\"🙂\\%_:example.com", MSISDN: "1", ValidatedAt: 3, AddedAt: 4}
-	for _, one := range []store.Association{longest, odd} {
+	for _, one := range []store.Association{
+		{UserID: longest, MSISDN: strings.Repeat("9", 20), ValidatedAt: 1_700_000_000_001, AddedAt: 1_700_000_000_002},
+		{UserID: odd, MSISDN: "1", ValidatedAt: 3, AddedAt: 4},
+	} {
 		if err := a.Associate(ctx, one); err != nil {
 			return fmt.Errorf("from Associate: %w", err)
 		}
@@ -65,17 +118,25 @@ func checkAssociationRoundTrip(ctx context.Context, a store.Accounts) error {
 	return nil
 }
 
-func checkNobody(ctx context.Context, a store.Accounts) error {
-	_, err := a.Owner(ctx, number)
+func checkNobody(ctx context.Context, a accounts) error {
+	alice, err := a.user(ctx, "alice")
+	if err != nil {
+		return err
+	}
+	_, err = a.Owner(ctx, number)
 	return errors.Join(
 		expectNotFound("Owner", err),
-		expectNotFound("Dissociate", a.Dissociate(ctx, "alice", number)),
-		expectList(ctx, a, "alice"),
+		expectNotFound("Dissociate", a.Dissociate(ctx, alice, number)),
+		expectList(ctx, a, alice),
 	)
 }
 
-func checkAgain(ctx context.Context, a store.Accounts) error {
-	first := store.Association{UserID: "alice", MSISDN: number, ValidatedAt: 1, AddedAt: 2}
+func checkAgain(ctx context.Context, a accounts) error {
+	alice, err := a.user(ctx, "alice")
+	if err != nil {
+		return err
+	}
+	first := store.Association{UserID: alice, MSISDN: number, ValidatedAt: 1, AddedAt: 2}
 	again := first
 	again.ValidatedAt, again.AddedAt = 3, 4
 	if err := a.Associate(ctx, first); err != nil {
@@ -84,87 +145,110 @@ func checkAgain(ctx context.Context, a store.Accounts) error {
 	if err := a.Associate(ctx, again); err != nil {
 		return fmt.Errorf("from Associate, the same user again: %w", err)
 	}
-	return expectList(ctx, a, "alice", first)
+	return expectList(ctx, a, alice, first)
 }
 
-func checkReassign(ctx context.Context, a store.Accounts) error {
-	first := store.Association{UserID: "alice", MSISDN: number, ValidatedAt: 1, AddedAt: 2}
+func checkReassign(ctx context.Context, a accounts) error {
+	alice, bob, err := a.two(ctx, "alice", "bob")
+	if err != nil {
+		return err
+	}
+	first := store.Association{UserID: alice, MSISDN: number, ValidatedAt: 1, AddedAt: 2}
 	if err := a.Associate(ctx, first); err != nil {
 		return fmt.Errorf("from Associate: %w", err)
 	}
-	err := a.Associate(ctx, store.Association{UserID: "bob", MSISDN: number, ValidatedAt: 3, AddedAt: 4})
+	err = a.Associate(ctx, store.Association{UserID: bob, MSISDN: number, ValidatedAt: 3, AddedAt: 4})
 	if !errors.Is(err, store.ErrInUse) {
 		return fmt.Errorf("from Associate of another's number: got %w, want ErrInUse", orNone(err))
 	}
 	return errors.Join(
-		expectOwner(ctx, a, number, "alice"),
-		expectList(ctx, a, "alice", first),
-		expectList(ctx, a, "bob"),
+		expectOwner(ctx, a, number, alice),
+		expectList(ctx, a, alice, first),
+		expectList(ctx, a, bob),
 	)
 }
 
-func checkDissociate(ctx context.Context, a store.Accounts) error {
-	keeps := store.Association{UserID: "alice", MSISDN: "1", AddedAt: 1}
-	goes := store.Association{UserID: "alice", MSISDN: number, AddedAt: 2}
-	if err := errors.Join(a.Associate(ctx, keeps), a.Associate(ctx, goes)); err != nil {
-		return fmt.Errorf("from Associate: %w", err)
-	}
-	if err := expectNotFound("Dissociate by another user", a.Dissociate(ctx, "bob", number)); err != nil {
+func checkDissociate(ctx context.Context, a accounts) error {
+	alice, bob, err := a.two(ctx, "alice", "bob")
+	if err != nil {
 		return err
 	}
-	if err := expectOwner(ctx, a, number, "alice"); err != nil {
+	var kept []store.Association
+	if !a.options.OneNumber {
+		kept = append(kept, store.Association{UserID: alice, MSISDN: "1", AddedAt: 1})
+	}
+	for _, one := range append(kept, store.Association{UserID: alice, MSISDN: number, AddedAt: 2}) {
+		if err := a.Associate(ctx, one); err != nil {
+			return fmt.Errorf("from Associate: %w", err)
+		}
+	}
+	if err := expectNotFound("Dissociate by another user", a.Dissociate(ctx, bob, number)); err != nil {
+		return err
+	}
+	if err := expectOwner(ctx, a, number, alice); err != nil {
 		return fmt.Errorf("after another tried to dissociate: %w", err)
 	}
-	if err := a.Dissociate(ctx, "alice", number); err != nil {
+	if err := a.Dissociate(ctx, alice, number); err != nil {
 		return fmt.Errorf("from Dissociate: %w", err)
 	}
-	_, err := a.Owner(ctx, number)
-	if err := errors.Join(expectNotFound("Owner", err), expectList(ctx, a, "alice", keeps)); err != nil {
+	_, err = a.Owner(ctx, number)
+	if err := errors.Join(expectNotFound("Owner", err), expectList(ctx, a, alice, kept...)); err != nil {
 		return err
 	}
-	if err := a.Associate(ctx, store.Association{UserID: "bob", MSISDN: number}); err != nil {
+	if err := a.Associate(ctx, store.Association{UserID: bob, MSISDN: number}); err != nil {
 		return fmt.Errorf("from Associate of a number that is free again: %w", err)
 	}
-	return expectOwner(ctx, a, number, "bob")
+	return expectOwner(ctx, a, number, bob)
 }
 
-func checkList(ctx context.Context, a store.Accounts) error {
+func checkList(ctx context.Context, a accounts) error {
+	alice, bob, err := a.two(ctx, "alice", "bob")
+	if err != nil {
+		return err
+	}
 	// Neither the order of the numbers nor that of the calls is the order wanted.
-	newest := store.Association{UserID: "alice", MSISDN: "2", ValidatedAt: 1, AddedAt: 30}
-	oldest := store.Association{UserID: "alice", MSISDN: "3", ValidatedAt: 3, AddedAt: 10}
-	middle := store.Association{UserID: "alice", MSISDN: "1", ValidatedAt: 2, AddedAt: 20}
-	other := store.Association{UserID: "bob", MSISDN: "4", AddedAt: 15}
+	newest := store.Association{UserID: alice, MSISDN: "2", ValidatedAt: 1, AddedAt: 30}
+	oldest := store.Association{UserID: alice, MSISDN: "3", ValidatedAt: 3, AddedAt: 10}
+	middle := store.Association{UserID: alice, MSISDN: "1", ValidatedAt: 2, AddedAt: 20}
+	other := store.Association{UserID: bob, MSISDN: "4", AddedAt: 15}
 	for _, one := range []store.Association{newest, oldest, middle, other} {
 		if err := a.Associate(ctx, one); err != nil {
 			return fmt.Errorf("from Associate: %w", err)
 		}
 	}
-	return expectList(ctx, a, "alice", oldest, middle, newest)
+	return expectList(ctx, a, alice, oldest, middle, newest)
 }
 
-func checkUserBytes(ctx context.Context, a store.Accounts) error {
-	lower := store.Association{UserID: "alice", MSISDN: number, AddedAt: 1}
+func checkUserBytes(ctx context.Context, a accounts) error {
+	alice, capital, err := a.two(ctx, "alice", "Alice")
+	if err != nil {
+		return err
+	}
+	lower := store.Association{UserID: alice, MSISDN: number, AddedAt: 1}
 	if err := a.Associate(ctx, lower); err != nil {
 		return fmt.Errorf("from Associate: %w", err)
 	}
-	err := a.Associate(ctx, store.Association{UserID: "Alice", MSISDN: number, AddedAt: 2})
+	err = a.Associate(ctx, store.Association{UserID: capital, MSISDN: number, AddedAt: 2})
 	if !errors.Is(err, store.ErrInUse) {
-		return fmt.Errorf("from Associate by a user whose ID differs in case: got %w, want ErrInUse", orNone(err))
+		return fmt.Errorf("from Associate by a user whose name differs in case: got %w, want ErrInUse", orNone(err))
 	}
 	return errors.Join(
-		expectNotFound("Dissociate by a user whose ID differs in case", a.Dissociate(ctx, "Alice", number)),
-		expectList(ctx, a, "Alice"),
-		expectList(ctx, a, "alice", lower),
+		expectNotFound("Dissociate by a user whose name differs in case", a.Dissociate(ctx, capital, number)),
+		expectList(ctx, a, capital),
+		expectList(ctx, a, alice, lower),
 	)
 }
 
-func checkConcurrentAssociation(ctx context.Context, a store.Accounts) error {
+func checkConcurrentAssociation(ctx context.Context, a accounts) error {
 	const users = 50
 	var winners atomic.Int64
 	var winner atomic.Value
 	err := together(users, func(i int) error {
-		user := fmt.Sprintf("user%d", i)
-		err := a.Associate(ctx, store.Association{UserID: user, MSISDN: number, AddedAt: int64(i)})
+		user, err := a.user(ctx, fmt.Sprintf("user%d", i))
+		if err != nil {
+			return err
+		}
+		err = a.Associate(ctx, store.Association{UserID: user, MSISDN: number, AddedAt: int64(i)})
 		if errors.Is(err, store.ErrInUse) {
 			return nil
 		}
@@ -182,4 +266,69 @@ func checkConcurrentAssociation(ctx context.Context, a store.Accounts) error {
 	}
 	name, _ := winner.Load().(string)
 	return expectOwner(ctx, a, number, name)
+}
+
+func checkUnknownUser(ctx context.Context, a accounts) error {
+	if err := a.Associate(ctx, store.Association{UserID: "nobody", MSISDN: number}); err == nil {
+		return errors.New("from Associate for a user that does not exist: got no error")
+	}
+	_, err := a.Owner(ctx, number)
+	return expectNotFound("Owner", err)
+}
+
+func checkOneNumber(ctx context.Context, a accounts) error {
+	alice, err := a.user(ctx, "alice")
+	if err != nil {
+		return err
+	}
+	first := store.Association{UserID: alice, MSISDN: "1", ValidatedAt: 1, AddedAt: 2}
+	second := store.Association{UserID: alice, MSISDN: number, ValidatedAt: 3, AddedAt: 4}
+	if err := a.Associate(ctx, first); err != nil {
+		return fmt.Errorf("from Associate: %w", err)
+	}
+	if err := a.Associate(ctx, second); !errors.Is(err, store.ErrOneNumber) {
+		return fmt.Errorf("from Associate of a second number: got %w, want ErrOneNumber", orNone(err))
+	}
+	_, err = a.Owner(ctx, number)
+	if err := errors.Join(expectNotFound("Owner", err), expectList(ctx, a, alice, first)); err != nil {
+		return fmt.Errorf("after the second number was refused: %w", err)
+	}
+	if err := a.Dissociate(ctx, alice, first.MSISDN); err != nil {
+		return fmt.Errorf("from Dissociate: %w", err)
+	}
+	if err := a.Associate(ctx, second); err != nil {
+		return fmt.Errorf("from Associate, after the first number was removed: %w", err)
+	}
+	return expectList(ctx, a, alice, second)
+}
+
+// checkConcurrentNumbers associates many numbers with one user at once.
+func checkConcurrentNumbers(ctx context.Context, a accounts) error {
+	const numbers = 20
+	alice, err := a.user(ctx, "alice")
+	if err != nil {
+		return err
+	}
+	var won [numbers]bool
+	err = together(numbers, func(i int) error {
+		err := a.Associate(ctx, store.Association{UserID: alice, MSISDN: fmt.Sprint(number, i), AddedAt: int64(i)})
+		won[i] = err == nil
+		if errors.Is(err, store.ErrOneNumber) {
+			return nil
+		}
+		return err
+	})
+	if err != nil {
+		return fmt.Errorf("from Associate of %d numbers at once: %w", numbers, err)
+	}
+	var want []store.Association
+	for i := range won {
+		if won[i] {
+			want = append(want, store.Association{UserID: alice, MSISDN: fmt.Sprint(number, i), AddedAt: int64(i)})
+		}
+	}
+	if len(want) != 1 {
+		return fmt.Errorf("%d of %d numbers were associated with one user at once; want 1", len(want), numbers)
+	}
+	return expectList(ctx, a, alice, want...)
 }

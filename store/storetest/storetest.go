@@ -80,16 +80,16 @@ type AccountsCheck struct {
 	Run func(ctx context.Context, open func() (store.Accounts, error)) error
 }
 
-// AccountsChecks returns all checks of a [store.Accounts].
-func AccountsChecks() []AccountsCheck {
+// AccountsChecks returns all checks of a [store.Accounts] as o describes it.
+func AccountsChecks(o AccountsOptions) []AccountsCheck {
 	var checks []AccountsCheck
-	for _, c := range accountsChecks() {
+	for _, c := range accountsChecks(o) {
 		checks = append(checks, AccountsCheck{Name: c.name, Run: func(ctx context.Context, open func() (store.Accounts, error)) error {
 			a, err := open()
 			if err != nil {
 				return err
 			}
-			return c.run(ctx, a)
+			return c.run(ctx, accounts{Accounts: a, options: o})
 		}})
 	}
 	return checks
@@ -98,14 +98,14 @@ func AccountsChecks() []AccountsCheck {
 // accountsCheck is an AccountsCheck that opens one implementation.
 type accountsCheck struct {
 	name string
-	run  func(context.Context, store.Accounts) error
+	run  func(context.Context, accounts) error
 }
 
 // RunAccounts runs all AccountsChecks as parallel subtests of t. open returns a
-// new, empty implementation, and closes it in a Cleanup if need be.
-func RunAccounts(t *testing.T, open func(testing.TB) store.Accounts) {
+// new, empty implementation, and closes it in a Cleanup if need be. o describes it.
+func RunAccounts(t *testing.T, open func(testing.TB) store.Accounts, o AccountsOptions) {
 	t.Helper()
-	for _, c := range AccountsChecks() {
+	for _, c := range AccountsChecks(o) {
 		t.Run(c.Name, func(t *testing.T) {
 			t.Parallel()
 			ctx, cancel := context.WithTimeout(t.Context(), checkTimeout)

@@ -148,7 +148,7 @@ func TestChecksPassTheOpenersErrorOn(t *testing.T) {
 			t.Errorf("%s: got %v", c.Name, err)
 		}
 	}
-	for _, c := range storetest.AccountsChecks() {
+	for _, c := range storetest.AccountsChecks(storetest.AccountsOptions{}) {
 		err := c.Run(t.Context(), func() (store.Accounts, error) { return nil, refused })
 		if !errors.Is(err, refused) {
 			t.Errorf("%s: got %v", c.Name, err)
@@ -234,7 +234,7 @@ func brokenAccountsSpoilers() map[string]struct {
 func TestEachAccountsCheckFailsOnSomeBrokenAccounts(t *testing.T) {
 	t.Parallel()
 	checks := make(map[string]storetest.AccountsCheck)
-	for _, c := range storetest.AccountsChecks() {
+	for _, c := range storetest.AccountsChecks(storetest.AccountsOptions{}) {
 		checks[c.Name] = c
 	}
 	shown := make(map[string]bool)
