@@ -40,14 +40,23 @@ func (a answer) String() string {
 	return fmt.Sprintf("status %d %s after %v, error %v", a.status, a.errcode, a.took.Round(time.Millisecond), a.err)
 }
 
-func call(url string, fields map[string]any) (a answer) {
+// call posts a JSON object, as if it came from an address unless that is empty.
+func call(url, from string, fields map[string]any) (a answer) {
 	begin := time.Now()
 	defer func() { a.took = time.Since(begin) }()
 	body, err := json.Marshal(fields)
 	if err != nil {
 		return answer{err: err}
 	}
-	res, err := web.Post(url, "application/json", bytes.NewReader(body))
+	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return answer{err: err}
+	}
+	req.Header.Set("Content-Type", "application/json")
+	if from != "" {
+		req.Header.Set("X-Forwarded-For", from)
+	}
+	res, err := web.Do(req)
 	if err != nil {
 		return answer{err: err}
 	}
@@ -60,7 +69,10 @@ func call(url string, fields map[string]any) (a answer) {
 }
 
 // person has a number and a client_secret of their own.
-type person struct{ digits, secret string }
+type person struct {
+	digits, secret string
+	from           string // the address, where a server is told to believe it; may be empty
+}
 
 var persons atomic.Int64
 
@@ -69,16 +81,26 @@ func newPerson() person {
 	return person{digits: fmt.Sprintf("7400%06d", 100_000+n), secret: fmt.Sprint(secretPrefix, n)}
 }
 
+// newStranger returns a person with an address of their own and a number far from
+// everybody else's, as the default limits expect of honest people.
+func newStranger() person {
+	n := persons.Add(1)
+	return person{
+		digits: fmt.Sprintf("7%09d", 400_000_000+n*10_007%600_000_000), secret: fmt.Sprint(secretPrefix, n),
+		from: fmt.Sprintf("10.%d.%d.1", n>>8&0xff, n&0xff),
+	}
+}
+
 func (p person) number() string { return "+44" + p.digits }
 
 func (p person) request(url string, attempt int64) answer {
-	return call(url+requestPath, map[string]any{
+	return call(url+requestPath, p.from, map[string]any{
 		"client_secret": p.secret, "country": "GB", "phone_number": "0" + p.digits, "send_attempt": attempt,
 	})
 }
 
 func (p person) submit(url, sid, code string) answer {
-	return call(url+submitPath, map[string]any{"client_secret": p.secret, "sid": sid, "token": code})
+	return call(url+submitPath, p.from, map[string]any{"client_secret": p.secret, "sid": sid, "token": code})
 }
 
 // ledger has all that callers asked for and were told, to be held against what

@@ -1,0 +1,133 @@
+package main_test
+
+import (
+	"bytes"
+	"net"
+	"os"
+	"os/exec"
+	"os/user"
+	"strconv"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// freePorts returns loopback ports that nothing listens on at the moment.
+func freePorts(t *testing.T, n int) []string {
+	t.Helper()
+	ports := make([]string, n)
+	for i := range ports {
+		l, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = l.Close() }()
+		_, ports[i], _ = net.SplitHostPort(l.Addr().String())
+	}
+	return ports
+}
+
+// owner is the user that a database server runs as: they refuse to be root.
+type owner struct {
+	t   *testing.T
+	ids *syscall.Credential // nil: the user of this test
+}
+
+// newOwner returns the named user if this test runs as root, else its own.
+func newOwner(t *testing.T, name string) owner {
+	t.Helper()
+	if os.Getuid() != 0 {
+		return owner{t: t}
+	}
+	u, err := user.Lookup(name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	uid, err := strconv.ParseUint(u.Uid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	gid, err := strconv.ParseUint(u.Gid, 10, 32)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return owner{t: t, ids: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
+}
+
+// dir makes a directory that belongs to the owner. It is not below t.TempDir,
+// which other users may not enter.
+func (o owner) dir() string {
+	o.t.Helper()
+	dir, err := os.MkdirTemp("", "threepid-server")
+	if err != nil {
+		o.t.Fatal(err)
+	}
+	o.t.Cleanup(func() { _ = os.RemoveAll(dir) })
+	if o.ids != nil {
+		if err := os.Chown(dir, int(o.ids.Uid), int(o.ids.Gid)); err != nil {
+			o.t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+func (o owner) command(name string, args ...string) *exec.Cmd {
+	cmd := exec.Command(name, args...)
+	cmd.Dir = os.TempDir()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: o.ids}
+	return cmd
+}
+
+// run runs a program to its end.
+func (o owner) run(name string, args ...string) {
+	o.t.Helper()
+	if output, err := o.command(name, args...).CombinedOutput(); err != nil {
+		o.t.Fatalf("%s: %v\n%s", name, err, output)
+	}
+}
+
+// start runs a server until the test ends, which ends it with the signal.
+func (o owner) start(end os.Signal, name string, args ...string) *exec.Cmd {
+	o.t.Helper()
+	cmd := o.command(name, args...)
+	var output bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &output, &output
+	if err := cmd.Start(); err != nil {
+		o.t.Fatal(err)
+	}
+	gone := make(chan struct{})
+	go func() {
+		defer close(gone)
+		_ = cmd.Wait()
+	}()
+	o.t.Cleanup(func() {
+		_ = cmd.Process.Signal(end)
+		select {
+		case <-gone:
+		case <-time.After(10 * time.Second):
+			_ = cmd.Process.Kill()
+			<-gone
+		}
+		if o.t.Failed() {
+			o.t.Logf("%s said at the end:\n%s", name, tail(output.Bytes()))
+		}
+	})
+	return cmd
+}
+
+func tail(output []byte) []byte {
+	const most = 2000
+	return output[max(0, len(output)-most):]
+}
+
+// eventually waits until a condition holds.
+func eventually(t *testing.T, what string, holds func() bool) {
+	t.Helper()
+	const most = 60 * time.Second
+	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+		if holds() {
+			return
+		}
+	}
+	t.Fatalf("not within %v: %s", most, what)
+}
