@@ -45,13 +45,13 @@ func humanly(d time.Duration) string {
 	case d <= time.Second:
 		return "a second"
 	case d <= time.Minute:
-		return plural(up(time.Second), "second")
+		return plural(up(time.Second), "second", "seconds")
 	case d <= 2*time.Hour:
-		return plural(up(time.Minute), "minute")
+		return plural(up(time.Minute), "minute", "minutes")
 	case d <= 48*time.Hour:
-		return plural(up(time.Hour), "hour")
+		return plural(up(time.Hour), "hour", "hours")
 	default:
-		return plural(up(24*time.Hour), "day")
+		return plural(up(24*time.Hour), "day", "days")
 	}
 }
 

@@ -72,14 +72,10 @@ var (
 	ErrClosed = errors.New("threepid: closed")
 )
 
-// plural is a number of things: "1 try", "2 tries".
-func plural(n int, one string) string {
-	switch {
-	case n == 1:
+// plural returns n with the name of the things: "1 try", "2 tries".
+func plural(n int, one, many string) string {
+	if n == 1 {
 		return "1 " + one
-	case one[len(one)-1] == 'y':
-		return fmt.Sprintf("%d %sies", n, one[:len(one)-1])
-	default:
-		return fmt.Sprintf("%d %ss", n, one)
 	}
+	return fmt.Sprintf("%d %s", n, many)
 }

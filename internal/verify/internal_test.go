@@ -204,6 +204,13 @@ func TestRecentNumbers(t *testing.T) {
 	if _, ok := recent.find(spelling{"07700900001", "GB"}); !ok {
 		t.Error("it does not remember")
 	}
+	young := len(recent.young)
+	if n, err := recent.parse("\u202a07700 900001\u202c", "GB"); err != nil || n.MSISDN != "447700900001" {
+		t.Errorf("a copied number: %q, %v", n.MSISDN, err)
+	}
+	if n, err := recent.parse("\u2068\u00a007700900001\t", "GB"); err != nil || n.MSISDN != "447700900001" || len(recent.young) != young+1 {
+		t.Errorf("another copy of the same spelling: %q, %v, %d more remembered", n.MSISDN, err, len(recent.young)-young)
+	}
 	if _, ok := recent.find(spelling{"0770", "GB"}); ok {
 		t.Error("it remembers what is no number")
 	}
@@ -212,5 +219,17 @@ func TestRecentNumbers(t *testing.T) {
 	}
 	if n := len(recent.young) + len(recent.old); n > 2*recentNumbersHalf {
 		t.Errorf("it remembers %d numbers", n)
+	}
+}
+
+func TestHumanly(t *testing.T) {
+	t.Parallel()
+	for d, want := range map[time.Duration]string{
+		time.Millisecond: "a second", 2 * time.Second: "2 seconds", 61 * time.Second: "2 minutes",
+		time.Minute: "60 seconds", 2 * time.Hour: "120 minutes", 3 * time.Hour: "3 hours", 49 * time.Hour: "3 days", 13 * 24 * time.Hour: "13 days",
+	} {
+		if got := humanly(d); got != want {
+			t.Errorf("%v: %q, want %q", d, got, want)
+		}
 	}
 }

@@ -46,6 +46,7 @@ func ParseNumber(phoneNumber, country string, requireValid bool) (Number, error)
 		return Number{}, Errorf(InvalidParam,
 			"country must be two uppercase letters that stand for a country, such as GB")
 	}
+	phoneNumber = unformatted(phoneNumber)
 	if err := checkSpelling(phoneNumber); err != nil {
 		return Number{}, err
 	}
@@ -109,6 +110,26 @@ func KnownRegion(country string) bool {
 	return len(country) == 2 && phonenumbers.GetCountryCodeForRegion(country) != 0
 }
 
+// unformatted returns phoneNumber without what comes along when a number is copied:
+// Unicode format characters, such as the marks that a contact list puts around it,
+// and white space at the ends. White space inside becomes a plain space and not
+// nothing: the parser takes digits between a space and a '#' for an extension.
+// A text that is too long stays as it is.
+func unformatted(phoneNumber string) string {
+	if utf8.RuneCountInString(phoneNumber) > maxPhoneLength {
+		return phoneNumber
+	}
+	return strings.TrimSpace(strings.Map(func(r rune) rune {
+		switch {
+		case unicode.Is(unicode.Cf, r):
+			return -1
+		case unicode.IsSpace(r):
+			return ' '
+		}
+		return r
+	}, phoneNumber))
+}
+
 // checkSpelling refuses what the parser would read more into than was meant:
 // vanity letters, "tel:" URIs, and texts far too long.
 func checkSpelling(phoneNumber string) error {
@@ -116,8 +137,11 @@ func checkSpelling(phoneNumber string) error {
 		return Errorf(InvalidParam, "phone_number must have at most %d characters", maxPhoneLength)
 	}
 	for _, r := range phoneNumber {
-		if unicode.IsLetter(r) || unicode.IsControl(r) {
+		switch {
+		case unicode.IsLetter(r):
 			return Errorf(InvalidParam, "phone_number must not contain letters")
+		case unicode.IsControl(r):
+			return Errorf(InvalidParam, "phone_number must not contain control characters")
 		}
 	}
 	return nil

@@ -5,6 +5,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"unicode/utf8"
 
 	"github.com/nyaruka/phonenumbers"
 
@@ -30,6 +31,8 @@ func FuzzParseNumber(f *testing.F) {
 		{"12", "ZZ"},
 		{"+54 9 11 2345 6789", "AR"},
 		{"8 (912) 345-67-89", "RU"},
+		{"\u202a+44 7400 123464\u202c", ""},
+		{"\t07700\u00a0900\u2060001", "GB"},
 	} {
 		f.Add(seed[0], seed[1])
 	}
@@ -48,7 +51,11 @@ func FuzzParseNumber(f *testing.F) {
 		if !digits.MatchString(n.MSISDN) {
 			t.Fatalf("MSISDN %q of %q in %q", n.MSISDN, phoneNumber, country)
 		}
-		for _, spelling := range []string{"+" + n.MSISDN, n.International} {
+		spellings := []string{"+" + n.MSISDN, n.International}
+		if utf8.RuneCountInString(phoneNumber) < 60 { // room for what copying adds
+			spellings = append(spellings, "\u202a"+phoneNumber+"\u202c", "\t"+phoneNumber+"\u00a0")
+		}
+		for _, spelling := range spellings {
 			again, err := verify.ParseNumber(spelling, country, false)
 			if err != nil || again.MSISDN != n.MSISDN {
 				t.Errorf("%q in %q is %s, but spelled %q it is %s, %v", phoneNumber, country, n.MSISDN, spelling, again.MSISDN, err)
@@ -58,6 +65,38 @@ func FuzzParseNumber(f *testing.F) {
 			t.Errorf("masked %s", masked)
 		}
 	})
+}
+
+// TestCopiedNumbers reads numbers with the invisible characters that contact lists,
+// web pages and office programs add.
+func TestCopiedNumbers(t *testing.T) {
+	t.Parallel()
+	for _, row := range []struct{ phoneNumber, country, want string }{
+		{"\u202a+44 7400 123464\u202c", "", "447400123464"}, // iOS contacts
+		{"\u2068+44 7400 123464\u2069", "GB", "447400123464"},
+		{"\u200e07400 123464\u200f", "GB", "447400123464"},
+		{"\ufeff+44\u00a07400\u202f123464", "", "447400123464"},
+		{"\t07400 123464\r\n", "GB", "447400123464"},
+		{"07400\u2003123464", "GB", "447400123464"},
+		{"074\u00ad00123464", "GB", "447400123464"}, // a soft hyphen
+	} {
+		n, err := verify.ParseNumber(row.phoneNumber, row.country, true)
+		if err != nil || n.MSISDN != row.want {
+			t.Errorf("%q: %q, %v, want %s", row.phoneNumber, n.MSISDN, err, row.want)
+		}
+	}
+	for phoneNumber, says := range map[string]string{
+		"07400\x00123464":            "control characters",
+		"0740\x1b0123464":            "control characters",
+		"0740O123464":                "letters",
+		"\u202a\u202c \t":            "not a phone number",
+		"07400 123464 \u00a012#":     "extension",
+		strings.Repeat("\u200e", 65): "characters",
+	} {
+		if _, err := verify.ParseNumber(phoneNumber, "GB", false); err == nil || !strings.Contains(err.Error(), says) {
+			t.Errorf("%q: %v, want an error that says %q", phoneNumber, err, says)
+		}
+	}
 }
 
 func TestMask(t *testing.T) {

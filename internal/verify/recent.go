@@ -14,12 +14,12 @@ type recentNumbers struct {
 	young, old map[spelling]Number // when the young are enough, they replace the old
 }
 
-// spelling is a number as a client writes it.
+// spelling is a number as a client writes it, unformatted.
 type spelling struct{ phoneNumber, country string }
 
 // parse is ParseNumber, of numbers in any range.
 func (r *recentNumbers) parse(phoneNumber, country string) (Number, error) {
-	key := spelling{phoneNumber, country}
+	key := spelling{unformatted(phoneNumber), country}
 	if n, ok := r.find(key); ok {
 		return n, nil
 	}

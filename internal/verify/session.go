@@ -200,7 +200,7 @@ func errTokenIncorrect(s store.Session) error {
 	if left <= 0 {
 		return Errorf(TokenIncorrect, "That code is not right, and that was the last try. Ask for a new code.")
 	}
-	e := Errorf(TokenIncorrect, "That code is not right. Check the text message. %s left.", plural(left, "try"))
+	e := Errorf(TokenIncorrect, "That code is not right. Check the text message. %s left.", plural(left, "try", "tries"))
 	e.TriesLeft = left
 	return e
 }
