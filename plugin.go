@@ -73,6 +73,9 @@ type Plugin struct {
 	texts   *texts.Catalog
 
 	forwarded sync.Once // for the warning about a proxy that is not trusted
+
+	mu      sync.Mutex
+	mounted []*handler // one for each base path
 }
 
 // Register mounts the endpoints on router, which may be a *gin.Engine or one of
@@ -135,7 +138,35 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 	}
 	basePath = strings.TrimRight(basePath, "/") // "/" alone mounts at the root
 	h := &handler{service: p.service, opts: p.opts, page: p.page, texts: p.texts, path: prefix + basePath, forwarded: &p.forwarded}
-	return h.mount(router, basePath)
+	if err := h.mount(router, basePath); err != nil {
+		return err
+	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.mounted = append(p.mounted, h)
+	return nil
+}
+
+// NotFound is a handler for [gin.Engine.NoRoute]. It answers requests for paths
+// below the base paths that the router does not serve, as the Matrix specification
+// requires: 404 M_UNRECOGNIZED in JSON, with the CORS headers without which a
+// browser reports a network error, and 204 for a preflight. Requests for other paths
+// pass on to the next handler.
+//
+//	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers
+//	router.NoRoute(plugin.NotFound)
+func (p *Plugin) NotFound(c *gin.Context) {
+	p.mu.Lock()
+	mounted := p.mounted
+	p.mu.Unlock()
+	for _, h := range mounted {
+		if path := c.Request.URL.Path; path == h.path || strings.HasPrefix(path, h.path+"/") {
+			h.headers(c)
+			h.notFound(c)
+			c.Abort()
+			return
+		}
+	}
 }
 
 // Validation is a number whose holder has proved to hold it.

@@ -194,6 +194,31 @@ func ExampleRegister_authenticate() {
 	// 200 {}
 }
 
+// ExamplePlugin_NotFound answers paths that nothing serves as Matrix clients expect.
+func ExamplePlugin_NotFound() {
+	router := gin.New()
+	plugin, err := threepid.Register(router, memstore.New(), smstest.New(), threepid.Options{
+		BasePath: "/_matrix/client/v3", PublicURL: "https://example.org", Logger: slogDiscard(),
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = plugin.Close() }()
+	router.RedirectTrailingSlash = false
+	router.NoRoute(plugin.NotFound, func(c *gin.Context) { c.String(http.StatusNotFound, "Your own page") })
+
+	for _, path := range []string{"/_matrix/client/v3/account/3pid/bind", "/_matrix/client/v3/register/msisdn/requestToken/", "/shop"} {
+		w := httptest.NewRecorder()
+		router.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, http.NoBody))
+		fmt.Println(w.Code, w.Body)
+	}
+	// Output:
+	// 404 {"errcode":"M_UNRECOGNIZED","error":"This server does not serve this path"}
+	// 404 {"errcode":"M_UNRECOGNIZED","error":"This server does not serve this path"}
+	// 404 Your own page
+}
+
 // ExampleRegister_sender texts through a provider that this module does not know.
 func ExampleRegister_sender() {
 	text := func(_ context.Context, to, body, _ string) error { // your provider's library

@@ -155,3 +155,13 @@ func notAllowed(allow string) gin.HandlerFunc {
 		writeJSON(c, http.StatusMethodNotAllowed, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This path answers to " + allow})
 	}
 }
+
+// notFound answers a path that nothing serves. A preflight succeeds, so that the
+// browser sends the request and its script sees the 404.
+func (h *handler) notFound(c *gin.Context) {
+	if c.Request.Method == http.MethodOptions {
+		c.Status(http.StatusNoContent)
+		return
+	}
+	writeJSON(c, http.StatusNotFound, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This server does not serve this path"})
+}

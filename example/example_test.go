@@ -435,3 +435,43 @@ func TestBadStart(t *testing.T) {
 		})
 	}
 }
+
+// TestUnservedPaths asks for paths of the Matrix specification that the plugin does
+// not serve, and misspells one that it does, as a browser on another site would.
+func TestUnservedPaths(t *testing.T) {
+	t.Parallel()
+	s := start(t, "-base-path", "/_matrix/client/v3,/_matrix/client/r0")
+	for _, path := range []string{
+		"/_matrix/client/v3/account/3pid/bind",
+		"/_matrix/client/r0/account/3pid/msisdn/requestToken/",
+		"/_matrix/client/v3/register/email/requestToken",
+	} {
+		for method, status := range map[string]int{http.MethodPost: http.StatusNotFound, http.MethodGet: http.StatusNotFound, http.MethodOptions: http.StatusNoContent} {
+			req, err := http.NewRequestWithContext(t.Context(), method, s.url+path, http.NoBody)
+			if err != nil {
+				t.Fatal(err)
+			}
+			res, err := http.DefaultClient.Do(req)
+			if err != nil {
+				t.Fatal(err)
+			}
+			var body struct{ ErrCode string }
+			_ = json.NewDecoder(res.Body).Decode(&body)
+			_ = res.Body.Close()
+			if res.StatusCode != status || res.Header.Get("Access-Control-Allow-Origin") != "*" {
+				t.Errorf("%s %s: %d, CORS %q", method, path, res.StatusCode, res.Header.Get("Access-Control-Allow-Origin"))
+			}
+			if status == http.StatusNotFound && (body.ErrCode != "M_UNRECOGNIZED" || res.Header.Get("Content-Type") != "application/json") {
+				t.Errorf("%s %s: errcode %q, Content-Type %q", method, path, body.ErrCode, res.Header.Get("Content-Type"))
+			}
+		}
+	}
+	res, err := http.Get(s.url + "/nothing-here")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusNotFound || got != "text/plain" {
+		t.Errorf("a page that is not there: %d %s", res.StatusCode, got)
+	}
+}

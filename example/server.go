@@ -29,7 +29,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	defer func() { _ = listener.Close() }() // the server has closed it unless we failed before
 	gin.SetMode(gin.ReleaseMode)
 	router := gin.New()
-	router.RedirectTrailingSlash = false // an API has one path for one thing
+	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers: a browser would report a network error
 	if err := router.SetTrustedProxies(cfg.trustedProxies); err != nil {
 		return fmt.Errorf("-trusted-proxies: %w", err)
 	}
@@ -54,6 +54,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	if err := site.Mount(router); err != nil {
 		return err
 	}
+	router.NoRoute(plugin.NotFound)
 
 	server := &http.Server{
 		Handler:           router,

@@ -25,6 +25,8 @@ func httpTests() []test {
 		{"CORSOfTheHost", testCORSOfTheHost},
 		{"OptionsRunsNoEndpoint", testOptionsRunsNoEndpoint},
 		{"WrongMethod", testWrongMethod},
+		{"NotFound", testNotFound},
+		{"NotFoundWithoutCORS", testNotFoundWithoutCORS},
 		{"BodyLimit", testBodyLimit},
 		{"BodyLimitReadsNoFurther", testBodyLimitReadsNoFurther},
 		{"SlowBodiesAreCutOff", testSlowBodiesAreCutOff},
@@ -113,6 +115,54 @@ func testWrongMethod(t *testing.T, open opener) {
 				expect(t, a, http.StatusMethodNotAllowed, "M_UNRECOGNIZED")
 			}
 		}
+	}
+}
+
+// testNotFound asks for what nothing serves: below a base path, beside one, and a path
+// that only begins like one.
+func testNotFound(t *testing.T, open opener) {
+	router := gin.New()
+	router.RedirectTrailingSlash = false
+	n := startOn(t, router, open(t), smstest.New(), &logs{})
+	router.NoRoute(n.plugin.NotFound, teapot)
+	if err := n.plugin.Mount(router, "/_matrix/client/r0"); err != nil {
+		t.Fatal(err)
+	}
+	router.GET(base+"/hosts/own", teapot)
+	for _, path := range []string{
+		base, base + "/", base + "/account/3pid/bind", addPath + "/", addPath + "/more", base + "/hosts/own/", "/_matrix/client/r0/account/3pid/unbind",
+	} {
+		for _, method := range []string{http.MethodGet, http.MethodPost, http.MethodDelete} {
+			a := n.do(method, path, "", request(nil))
+			expect(t, a, http.StatusNotFound, "M_UNRECOGNIZED")
+			for name, want := range corsHeaders {
+				if got := a.header.Values(name); len(got) != 1 || got[0] != want {
+					t.Errorf("%s %s: %s is %q", method, path, name, got)
+				}
+			}
+		}
+		if a := n.do(http.MethodOptions, path, "", ""); a.status != http.StatusNoContent || a.header.Get("Access-Control-Allow-Origin") != "*" {
+			t.Errorf("OPTIONS %s: %d %v", path, a.status, a.header)
+		}
+	}
+	for _, path := range []string{"/", base + "x/account", "/_matrix/client/v1/x", "/account/3pid/bind"} {
+		if a := n.do(http.MethodGet, path, "", ""); a.header.Get("Access-Control-Allow-Origin") != "" || a.body != "the host's own" {
+			t.Errorf("%s is the host's: %d %v %s", path, a.status, a.header, a.body)
+		}
+	}
+	if a := n.do(http.MethodGet, base+"/hosts/own", "", ""); a.status != http.StatusTeapot {
+		t.Errorf("the host's own path: %d", a.status)
+	}
+	n.mustRequest(addPath, request(nil))
+}
+
+func testNotFoundWithoutCORS(t *testing.T, open opener) {
+	n := start(t, open(t), func(o *threepid.Options) { o.DisableCORS = true })
+	n.router.NoRoute(n.plugin.NotFound)
+	a := n.post(base+"/account/3pid/bind", "{}")
+	expect(t, a, http.StatusNotFound, "M_UNRECOGNIZED")
+	if a.header.Get("Access-Control-Allow-Origin") != "" {
+		t.Errorf("headers %v", a.header)
 	}
 }
 
