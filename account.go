@@ -119,6 +119,21 @@ func (h *handler) addNumber(ctx context.Context, userID string, body []byte) (an
 	return struct{}{}, h.service.Add(ctx, userID, addition)
 }
 
+// addNumberLegacy serves the deprecated POST /account/3pid, whose specification has
+// another status for a validation that does not count.
+func (h *handler) addNumberLegacy(ctx context.Context, userID string, body []byte) (any, error) {
+	addition, err := wire.LegacyAddition(body)
+	if err != nil {
+		return nil, err
+	}
+	err = h.service.Add(ctx, userID, addition)
+	var refusal *verify.Error
+	if errors.As(err, &refusal) && refusal.Code == verify.AuthFailed {
+		err = &verify.Error{Code: verify.AuthFailedLegacy, Message: refusal.Message}
+	}
+	return struct{}{}, err
+}
+
 // deleteNumber serves POST /account/3pid/delete. No identity server is told:
 // the number was never bound to one.
 func (h *handler) deleteNumber(ctx context.Context, userID string, body []byte) (any, error) {

@@ -284,6 +284,8 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusUnauthorized, "M_UNKNOWN_TOKEN"
 	case verify.AuthFailed:
 		return http.StatusBadRequest, "M_THREEPID_AUTH_FAILED"
+	case verify.AuthFailedLegacy:
+		return http.StatusForbidden, "M_THREEPID_AUTH_FAILED"
 	}
 	return http.StatusInternalServerError, "M_UNKNOWN"
 }

@@ -159,10 +159,12 @@ type Options struct {
 	// in no range that is assigned. Default: possible is enough.
 	RequireValidNumbers bool
 
-	// AllowLegacyClients accepts id_server without id_access_token, as clients
-	// of the Matrix client-server API r0.5 and older send it. The token is never
-	// used, and id_server only by a Delegate that is an identity server: it must
-	// name that one. Default: id_server requires id_access_token.
+	// AllowLegacyClients accepts clients of the Matrix client-server API r0.5 and
+	// older: id_server without id_access_token, and the deprecated POST /account/3pid,
+	// which is mounted where EndpointAccountAdd is. The token is never used, and id_server
+	// only by a Delegate that is an identity server: it must name that one.
+	// Default: id_server requires id_access_token, and POST /account/3pid is refused
+	// with 405.
 	AllowLegacyClients bool
 
 	// NextLinkHosts are the host names, without port, that a next_link may

@@ -52,6 +52,9 @@ func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 	}
 	if h.opts.Authenticate != nil {
 		serves[EndpointAccount] = map[string]gin.HandlerFunc{http.MethodGet: h.forUser(h.listNumbers)}
+		if h.opts.AllowLegacyClients && !slices.Contains(h.opts.Omit, EndpointAccountAdd) {
+			serves[EndpointAccount][http.MethodPost] = h.forUser(h.addNumberLegacy)
+		}
 		serves[EndpointAccountAdd] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.addNumber)}
 		serves[EndpointAccountDelete] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.deleteNumber)}
 	}

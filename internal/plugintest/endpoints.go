@@ -70,6 +70,13 @@ func (op operation) expectAnswer(t *testing.T, a answer, status int, errcode str
 	}
 }
 
+// withDeadlinePassed ends the request's context, as the host's own deadline does.
+func withDeadlinePassed(c *gin.Context) {
+	ctx, cancel := context.WithCancel(c.Request.Context())
+	cancel()
+	c.Request = c.Request.WithContext(ctx)
+}
+
 func testEachEndpointFailsAlike(t *testing.T, open opener) {
 	var down, late atomic.Bool
 	failure := func(string) error {
@@ -82,10 +89,8 @@ func testEachEndpointFailsAlike(t *testing.T, open opener) {
 	accounts := &failingAccounts{Accounts: inner}
 	router := gin.New()
 	router.Use(func(c *gin.Context) {
-		if late.Load() { // the host's own deadline has passed
-			ctx, cancel := context.WithCancel(c.Request.Context())
-			cancel()
-			c.Request = c.Request.WithContext(ctx)
+		if late.Load() {
+			withDeadlinePassed(c)
 		}
 	})
 	n := startOn(t, router, both{storetest.Failing(inner, failure), inner}, smstest.New(), &logs{}, authenticated,

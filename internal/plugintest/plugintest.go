@@ -33,7 +33,7 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
-		accountTests(), accountHostTests(), accountFailureTests(),
+		accountTests(), accountHostTests(), accountFailureTests(), accountLegacyTests(),
 		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
 		limitTests(), policyTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), warningTests(),
 	) {

@@ -30,6 +30,7 @@ const (
 	MissingToken                        // nobody is logged in
 	UnknownToken                        // whoever was is no longer
 	AuthFailed                          // no validation allows to add the number
+	AuthFailedLegacy                    // AuthFailed, on the deprecated endpoint
 )
 
 // Error is what a request is refused with. Message is a sentence for a person

@@ -114,6 +114,25 @@ func Addition(body []byte) (a verify.Addition, err error) {
 	return a, err
 }
 
+// LegacyAddition reads the body of the deprecated POST /account/3pid, as clients of the
+// client-server API r0.5 and older send it: Addition within three_pid_creds. The
+// identity server that they name is not used, as on requestToken, and "bind" neither:
+// no number is bound to an identity server here.
+func LegacyAddition(body []byte) (a verify.Addition, err error) {
+	o, err := parseObject(body)
+	if err != nil {
+		return a, err
+	}
+	const field = "three_pid_creds"
+	if err := o.require(field); err != nil {
+		return a, err
+	}
+	if _, err := parseObject(o[field]); err != nil {
+		return a, verify.Errorf(verify.InvalidParam, field+" must be an object that has no field twice")
+	}
+	return Addition(o[field])
+}
+
 // Removal reads the body of POST /account/3pid/delete. id_server is not used: no
 // number is bound to an identity server here.
 func Removal(body []byte) (r verify.Removal, err error) {
