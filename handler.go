@@ -203,8 +203,8 @@ type errorBody struct {
 }
 
 // writeJSON sends a JSON response with the media type alone: Gin would add a
-// charset, and libQuotient, which compares the whole header, would not read the
-// errcode and retry a 429 at once, for ever.
+// charset, and libQuotient, which compares the whole header, would read neither errcode
+// nor retry_after_ms. Its version 0.9 then repeats a request that got 429 at once, for ever.
 func writeJSON(c *gin.Context, status int, body any) {
 	c.Header("Content-Type", "application/json")
 	c.JSON(status, body)
