@@ -51,8 +51,14 @@ type Options struct {
 	Reader *gorm.DB
 
 	// NoPrepare sends each statement as text. It is for a connection pooler
-	// that does not keep prepared statements, such as PgBouncer before 1.21 in
-	// transaction mode. Default: statements are prepared once a connection.
+	// that does not keep prepared statements, such as PgBouncer in transaction
+	// mode, before 1.21 or without max_prepared_statements. The driver must not
+	// prepare them either: pgx, which is GORM's driver for PostgreSQL, does so by
+	// default, and needs default_query_exec_mode=exec in the data source name.
+	// Migrate returns an error when the driver prepares statements. (With
+	// simple_protocol, and with GORM's PreferSimpleProtocol, it does not, but then
+	// values are part of the statement, and PostgreSQL logs them when a statement
+	// fails.) Defaults to preparing statements once for each connection.
 	NoPrepare bool
 }
 
@@ -61,6 +67,9 @@ type Options struct {
 type Store struct {
 	db     *gorm.DB // a session of the host's, for migrations and for SQL text
 	sqlite bool
+
+	expectUnprepared bool // whether Migrate looks for statements that the driver prepares
+
 	writer *pool
 	reader *pool
 
@@ -95,7 +104,7 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &Store{db: own, sqlite: db.Name() == dialectSQLite}
+	s := &Store{db: own, sqlite: db.Name() == dialectSQLite, expectUnprepared: o.NoPrepare && db.Name() == dialectPostgreSQL}
 	reading, writing := txOptions(db.Name())
 	classify := conflictsOf(db.Dialector)
 	s.writer = &pool{db: writerDB, options: writing, texts: texts, uses: writerQueries(s.sqlite), classify: classify, noPrepare: o.NoPrepare}

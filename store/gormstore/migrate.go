@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -61,10 +62,16 @@ func createMissing(tx *gorm.DB, tables ...any) error {
 // knows; when they are there already, it changes nothing. It may run in many
 // processes at once. When the database is from a newer release it returns an
 // error that wraps [store.ErrNewerSchema]; when a table or a column that should
-// be there is not, one that names it.
+// be there is not, one that names it; when the driver prepares statements in spite
+// of Options.NoPrepare, one that says how to turn that off.
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
+	}
+	if s.expectUnprepared {
+		if err := s.checkUnprepared(ctx); err != nil {
+			return err
+		}
 	}
 	for try := 1; ; try++ {
 		err := s.db.Session(&gorm.Session{NewDB: true, Context: s.within(ctx)}).Transaction(migrate)
@@ -80,6 +87,25 @@ func (s *Store) Migrate(ctx context.Context) error {
 			return err
 		}
 	}
+}
+
+// checkUnprepared asks PostgreSQL in a statement whether that very statement is
+// prepared. Otherwise a pooler that keeps no prepared statements would fail some
+// request, when two clients meet on one of its connections.
+func (s *Store) checkUnprepared(ctx context.Context) error {
+	mark := fmt.Sprintf("threepid %016x", rand.Uint64()) //nolint:gosec // it is no secret
+	var prepared bool
+	err := s.db.WithContext(s.within(ctx)).
+		Raw("SELECT EXISTS (SELECT 1 FROM pg_prepared_statements WHERE statement LIKE '%"+mark+"%' AND statement <> ?)", "").
+		Scan(&prepared).Error
+	if err != nil {
+		return fmt.Errorf("gormstore: look for prepared statements: %w", err)
+	}
+	if prepared {
+		return errors.New("gormstore: Options.NoPrepare is set, and the driver prepares statements itself; " +
+			"add default_query_exec_mode=exec to pgx's data source name")
+	}
+	return nil
 }
 
 func migrate(tx *gorm.DB) error {
