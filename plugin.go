@@ -215,9 +215,15 @@ func (p *Plugin) Pardon(ctx context.Context, number string) error {
 
 // Release takes a number, in E.164, from whichever account has it, so that it can
 // be added or registered again: for the operator who learns that a carrier gave
-// the number to somebody else. It returns ErrNoAccount when no account has it, and
-// an error that wraps store.ErrUnsupported when Options.Accounts only looks up; any
-// other is as in Pardon.
+// the number to somebody else.
+//
+// Whatever was proved with an SMS sent before the call is void from then on, for
+// every purpose: its code is refused, and Validated, Redeem and the account
+// endpoints do not accept its session. That holds also when Release returns
+// ErrNoAccount, because no account has the number, or an error that wraps
+// store.ErrUnsupported, because Options.Accounts only looks up: such a host takes
+// the number from its own account first and then calls Release. Any other error is
+// as in Pardon.
 func (p *Plugin) Release(ctx context.Context, number string) error {
 	return p.service.Release(ctx, number)
 }

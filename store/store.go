@@ -168,6 +168,14 @@ type Session struct {
 	TokenExpiresAt int64
 	WrongTries     int // with this nonce
 
+	// Epoch is the number's epoch when the nonce was drawn: once the number has
+	// another one, the session is void. It may be empty.
+	Epoch string // at most 64 bytes
+
+	// KeyID names the server key that the token was made with; it does not tell
+	// the key. Empty: with none.
+	KeyID string // at most 64 bytes
+
 	// Decoy says that the session only looks like one: its number is not to be
 	// validated, the text said so, and no token is right.
 	Decoy bool

@@ -6,7 +6,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"example.com/threepid/store"
@@ -85,8 +84,25 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	case err != nil:
 		return fmt.Errorf("threepid: add the number to the account: %w", err)
 	}
+	if err := s.spend(ctx, userID, h); err != nil {
+		return s.takeBack(ctx, userID, h, err)
+	}
 	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", Mask(h.sess.MSISDN))
-	return s.spend(ctx, userID, h)
+	return nil
+}
+
+// takeBack takes a number from the account again when it was released after the
+// validation was taken: the release may have found it on no account yet. spendErr
+// is why the hold was not spent.
+func (s *Service) takeBack(ctx context.Context, userID string, h hold, spendErr error) error {
+	if !errors.Is(spendErr, ErrNotValidated) {
+		return spendErr
+	}
+	err := s.Accounts.Dissociate(ctx, userID, h.sess.MSISDN)
+	if err != nil && !errors.Is(err, store.ErrNotFound) {
+		return fmt.Errorf("threepid: remove a number that was released while it was added: %w", err)
+	}
+	return errNotProved()
 }
 
 // claimOn is what a user has of a validation.
@@ -100,51 +116,25 @@ const (
 
 // hold is a session and who took its validation for an account.
 type hold struct {
-	sess    store.Session
-	bucket  store.Bucket
-	freedAt int64 // when the number left an account last; 0: not lately
+	sess   store.Session
+	bucket store.Bucket
+	epoch  store.Bucket // of the number
 }
 
-// loadHold loads the session with that sid and secret, its hold, and when its number
-// was freed. The nonce tells one validation of a session from the next: each has
+// loadHold loads the session with that sid and secret, its hold, and its number's
+// epoch. The nonce tells one validation of a session from the next: each has
 // a hold of its own.
 func (s *Service) loadHold(tx store.Tx, a Addition) (h hold, err error) {
 	if h.sess, err = s.find(tx, a.SID, a.ClientSecret); err != nil {
 		return h, err
 	}
 	key := store.BucketKey("adder", h.sess.SID, hex.EncodeToString(h.sess.Nonce))
-	buckets, err := tx.Buckets([]store.Key{key, freedKey(h.sess.MSISDN)})
+	buckets, err := tx.Buckets([]store.Key{key, epochKey(h.sess.MSISDN)})
 	if err != nil {
 		return h, err
 	}
-	h.bucket = buckets[0]
-	if freed := buckets[1].State; freed != "" {
-		if h.freedAt, err = strconv.ParseInt(freed, 10, 64); err != nil {
-			return h, fmt.Errorf("threepid: when a number was freed cannot be read: %w", err)
-		}
-	}
+	h.bucket, h.epoch = buckets[0], buckets[1]
 	return h, nil
-}
-
-func freedKey(msisdn string) store.Key { return store.BucketKey("freed", msisdn) }
-
-// free takes a number from the account that has it, or returns store.ErrNotFound. First
-// it voids the number's validations: who has had the telephone before is not to get
-// the number with one that he has kept.
-func (s *Service) free(ctx context.Context, owner, msisdn string) error {
-	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		buckets, err := tx.Buckets([]store.Key{freedKey(msisdn)})
-		if err != nil {
-			return err
-		}
-		now := s.now()
-		buckets[0].State, buckets[0].ExpiresAt = strconv.FormatInt(now, 10), now+s.lifetimes.session.Milliseconds()
-		return tx.PutBuckets(buckets)
-	})
-	if err != nil {
-		return err
-	}
-	return s.Accounts.Dissociate(ctx, owner, msisdn)
 }
 
 // claim is what the user has of the validation, or why he has nothing.
@@ -152,7 +142,7 @@ func (h hold) claim(userID string, now int64) (claimOn, error) {
 	switch state := h.bucket.State; {
 	case expired(h.sess, now):
 		return 0, ErrExpired
-	case h.sess.ValidatedAt != 0 && h.sess.ValidatedAt <= h.freedAt && state != holder(spent, userID):
+	case h.sess.Epoch != h.epoch.State && state != holder(spent, userID):
 		return 0, ErrNotValidated
 	case state == holder(held, userID):
 		return held, nil
@@ -161,7 +151,7 @@ func (h hold) claim(userID string, now int64) (claimOn, error) {
 	case state != "":
 		return 0, errInUse() // another account is being given it, or was
 	}
-	if err := validity(h.sess, now); err != nil {
+	if err := validity(h.sess, h.epoch.State, now); err != nil {
 		return 0, err
 	}
 	if h.sess.Purpose != store.PurposeAdd {
@@ -195,20 +185,24 @@ func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, 
 		}
 		h.sess.RedeemedAt = s.now()
 		h.bucket.State, h.bucket.ExpiresAt = holder(held, userID), h.sess.ExpiresAt
-		return errors.Join(tx.PutSession(h.sess), tx.PutBuckets([]store.Bucket{h.bucket}))
+		return errors.Join(tx.PutSession(h.sess), tx.PutBuckets([]store.Bucket{h.bucket}), pinEpoch(tx, h.epoch, h.sess))
 	})
 	return h, c, err
 }
 
-// spend records that the number of a hold is on the account.
+// spend records that the number of a hold is on the account. It returns
+// ErrNotValidated when the number was released since the validation was taken.
 func (s *Service) spend(ctx context.Context, userID string, h hold) error {
 	return s.Store.Update(ctx, func(tx store.Tx) error {
-		buckets, err := tx.Buckets([]store.Key{h.bucket.Key})
+		buckets, err := tx.Buckets([]store.Key{h.bucket.Key, h.epoch.Key})
 		if err != nil {
 			return err
 		}
+		if buckets[1].State != h.sess.Epoch {
+			return ErrNotValidated
+		}
 		buckets[0].State, buckets[0].ExpiresAt = holder(spent, userID), h.sess.ExpiresAt
-		return tx.PutBuckets(buckets)
+		return tx.PutBuckets(buckets[:1])
 	})
 }
 
@@ -275,8 +269,18 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	return nil
 }
 
-// Release takes a number, in E.164, from whichever account has it, or returns
-// ErrNoAccount.
+// free voids the number's proofs and takes it from the account, or returns
+// store.ErrNotFound. In this order, a proof that is used at the same time is
+// either refused or taken back.
+func (s *Service) free(ctx context.Context, userID, msisdn string) error {
+	if err := s.voidProofs(ctx, msisdn); err != nil {
+		return err
+	}
+	return s.Accounts.Dissociate(ctx, userID, msisdn)
+}
+
+// Release voids the proofs of a number, in E.164, and takes it from whichever
+// account has it, or returns ErrNoAccount.
 func (s *Service) Release(ctx context.Context, number string) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -289,16 +293,12 @@ func (s *Service) Release(ctx context.Context, number string) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	for range releaseTries {
-		owner, err := s.Accounts.Owner(ctx, n.MSISDN)
-		if errors.Is(err, store.ErrNotFound) {
-			return ErrNoAccount
-		}
-		if err == nil {
-			err = s.free(ctx, owner, n.MSISDN)
-		}
+		err = s.releaseOnce(ctx, n.MSISDN)
 		switch {
+		case errors.Is(err, ErrNoAccount):
+			return err
 		case errors.Is(err, store.ErrNotFound):
-			continue // it went elsewhere meanwhile
+			continue // it went to another account meanwhile
 		case err != nil:
 			return fmt.Errorf("threepid: release a number: %w", err)
 		}
@@ -306,6 +306,23 @@ func (s *Service) Release(ctx context.Context, number string) error {
 		return nil
 	}
 	return errors.New("threepid: release a number: its account keeps changing")
+}
+
+// releaseOnce voids the number's proofs before it looks for an account: an Add that
+// still relies on an old proof has either put the number on one by then, or takes
+// it back.
+func (s *Service) releaseOnce(ctx context.Context, msisdn string) error {
+	if err := s.voidProofs(ctx, msisdn); err != nil {
+		return err
+	}
+	owner, err := s.Accounts.Owner(ctx, msisdn)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return ErrNoAccount
+	case err != nil:
+		return err
+	}
+	return s.Accounts.Dissociate(ctx, owner, msisdn)
 }
 
 // isMSISDN tells whether s could be a number as it is stored. That it be a

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"errors"
 
 	"example.com/threepid/store"
 )
@@ -98,6 +99,10 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 	if err := c.tally.put(tx); err != nil {
 		return c, err
 	}
-	c.sess = claimed(sess, d.Request, d.decoy, fresh, s.lifetimes, c.at)
-	return c, tx.PutSession(c.sess)
+	epoch, err := loadEpoch(tx, sess.MSISDN)
+	if err != nil {
+		return c, err
+	}
+	c.sess = claimed(sess, d.Request, d.decoy, epoch.State, fresh, s.lifetimes, c.at)
+	return c, errors.Join(keepEpoch(tx, epoch, c.sess), tx.PutSession(c.sess))
 }

@@ -37,7 +37,7 @@ func TestClaimedTurns(t *testing.T) {
 		s, request := row.s, Request{Attempt: 2, Purpose: store.PurposeAdd}
 		for i, decoy := range []bool{true, false, true} {
 			old := s.Nonce
-			s = claimed(s, request, decoy, fresh(byte(10+i)), spans, 3*minute)
+			s = claimed(s, request, decoy, "", fresh(byte(10+i)), spans, 3*minute)
 			if bytes.Equal(s.Nonce, old) || s.ValidatedAt != 0 || s.RedeemedAt != 0 || s.Decoy != decoy || s.WrongTries != row.tries {
 				t.Errorf("%s, decoy %v: %+v", row.name, decoy, s)
 			}
@@ -45,7 +45,7 @@ func TestClaimedTurns(t *testing.T) {
 				t.Errorf("%s, decoy %v: until %d, the token until %d", row.name, decoy, s.ExpiresAt, s.TokenExpiresAt)
 			}
 		}
-		same := claimed(s, request, true, fresh(99), spans, 4*minute)
+		same := claimed(s, request, true, "", fresh(99), spans, 4*minute)
 		if !bytes.Equal(same.Nonce, s.Nonce) {
 			t.Errorf("%s: a decoy that stays one has another nonce", row.name)
 		}

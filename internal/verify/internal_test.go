@@ -22,7 +22,7 @@ func fresh(n byte) secrets {
 // claimedSession is a new session whose attempt 1 was claimed at time 0.
 func claimedSession() store.Session {
 	s := newSession(store.Key{1}, "447700900001", "GB", fresh(1), 0)
-	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(1), spans, 0)
+	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(1), spans, 0)
 }
 
 func TestStanding(t *testing.T) {
@@ -57,7 +57,7 @@ func TestStanding(t *testing.T) {
 func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
-	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, minute)
+	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(2), spans, minute)
 	if got := settled(second, first, store.OutcomeFailed, ""); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
 		t.Error("a late failure ended another's claim")
 	}
@@ -76,7 +76,7 @@ func TestHandleOfALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
 	again := Request{Attempt: 2, Purpose: store.PurposeAdd}
-	second := claimed(first, again, false, fresh(2), spans, minute)
+	second := claimed(first, again, false, "", fresh(2), spans, minute)
 	answered := settled(second, second, store.OutcomeAccepted, "newer")
 	again.Purpose = store.PurposePassword
 	for _, row := range []struct {
@@ -87,7 +87,7 @@ func TestHandleOfALateOwner(t *testing.T) {
 		{"nobody else's came", second, "older"},
 		{"another's failed", settled(second, second, store.OutcomeFailed, ""), "older"},
 		{"another's came", answered, "newer"},
-		{"of a token that is no longer", claimed(first, again, false, fresh(2), spans, minute), ""},
+		{"of a token that is no longer", claimed(first, again, false, "", fresh(2), spans, minute), ""},
 	} {
 		if got := settled(row.now, first, store.OutcomeAccepted, "older").Handle; got != row.want {
 			t.Errorf("%s: the handle is %q, want %q", row.name, got, row.want)
@@ -146,14 +146,14 @@ func TestTokensAreEven(t *testing.T) {
 func TestMessageID(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()
-	again := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, minute)
+	again := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(2), spans, minute)
 	if messageID(s, 1) != messageID(again, 1) {
 		t.Error("another try of one attempt is another message")
 	}
 	if messageID(s, 1) == messageID(s, 2) {
 		t.Error("two attempts are one message")
 	}
-	later := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, fresh(2), spans, 11*minute)
+	later := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(2), spans, 11*minute)
 	if messageID(s, 1) == messageID(later, 1) {
 		t.Error("a text with a new token would be dropped as a duplicate")
 	}

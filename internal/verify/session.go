@@ -60,7 +60,10 @@ func newSession(key store.Key, msisdn, country string, fresh secrets, now int64)
 // texts either works; each text gives it its whole lifetime again, since who
 // asks for another text must not be sent one that is about to die. That widens
 // nothing: the wrong tries are counted for all that time together.
-func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes, now int64) store.Session {
+//
+// epoch is the number's. When it is another than the session's, the number may
+// have another holder since.
+func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets, l lifetimes, now int64) store.Session {
 	if s.RedeemedAt != 0 || s.ValidatedAt != 0 && s.Purpose != r.Purpose {
 		// The host has taken that validation, or it was for something else: this
 		// is a new one.
@@ -71,12 +74,13 @@ func claimed(s store.Session, r Request, decoy bool, fresh secrets, l lifetimes,
 	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries || s.Purpose != "" && s.Purpose != r.Purpose {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
-	if s.Decoy != decoy {
-		// The number has got or lost an account: nothing of before counts. But
-		// the wrong tries do, or who counts them would learn of it.
+	if s.Decoy != decoy || s.Epoch != epoch {
+		// The number was added to an account, removed or released: nothing of
+		// before counts. The wrong tries still do, since a client that sees them
+		// reset would learn of it.
 		s.Nonce, s.ValidatedAt = fresh.nonce, 0
 	}
-	s.Purpose, s.Decoy = r.Purpose, decoy
+	s.Purpose, s.Decoy, s.Epoch = r.Purpose, decoy, epoch
 	if !bytes.Equal(s.Nonce, before) {
 		s.Handle, s.Proof = "", "" // of a token that is no longer
 	}
@@ -143,12 +147,12 @@ func owns(s store.Session, clientSecret string) bool {
 }
 
 // compared is s before a token is compared: a try fewer. No error means that the
-// token may be compared.
-func compared(s store.Session, now int64) (store.Session, error) {
+// token may be compared. epoch is the number's.
+func compared(s store.Session, epoch string, now int64) (store.Session, error) {
 	switch {
 	case s.RedeemedAt != 0:
 		return s, errUnknownSession()
-	case expired(s, now), s.WrongTries >= maxTries, now >= s.TokenExpiresAt:
+	case s.Epoch != epoch, expired(s, now), s.WrongTries >= maxTries, now >= s.TokenExpiresAt:
 		return s, errSessionExpired()
 	}
 	s.WrongTries++
@@ -174,14 +178,15 @@ func validated(s store.Session, l lifetimes, now int64) store.Session {
 	return s
 }
 
-// validity tells why a session does not count as validated, or nil.
-func validity(s store.Session, now int64) error {
+// validity tells why a session does not count as validated, or nil. epoch is the
+// number's.
+func validity(s store.Session, epoch string, now int64) error {
 	switch {
 	case s.RedeemedAt != 0:
 		return ErrNoSession
 	case expired(s, now):
 		return ErrExpired
-	case s.ValidatedAt == 0:
+	case s.ValidatedAt == 0, s.Epoch != epoch:
 		return ErrNotValidated
 	default:
 		return nil

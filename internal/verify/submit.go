@@ -78,18 +78,28 @@ func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, 
 func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, done bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	var refused error
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		sess, err = s.find(tx, sub.SID, sub.ClientSecret)
-		return err
+		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
+			return err
+		}
+		now, epoch := s.now(), sess.Epoch
+		done = sess.ValidatedAt != 0 && sess.Texts == 0 && !expired(sess, now) && s.right(sess, sub)
+		if done {
+			number, err := loadEpoch(tx, sess.MSISDN)
+			if err != nil {
+				return err
+			}
+			epoch = number.State
+		}
+		done = done && epoch == sess.Epoch
+		_, refused = compared(sess, epoch, now)
+		return nil
 	})
-	switch {
-	case err != nil:
-		return sess, false, err
-	case sess.ValidatedAt != 0 && sess.Texts == 0 && !expired(sess, s.now()) && s.right(sess, sub):
-		return sess, true, nil
+	if err != nil || done {
+		return sess, done, err
 	}
-	_, err = compared(sess, s.now())
-	return sess, false, err
+	return sess, false, refused
 }
 
 // right compares, in constant time. What a decoy texted was no token. Of a token
@@ -129,8 +139,12 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (se
 		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
 			return err
 		}
+		epoch, err := loadEpoch(tx, sess.MSISDN)
+		if err != nil {
+			return err
+		}
 		var after store.Session
-		after, verdict = compared(sess, s.now())
+		after, verdict = compared(sess, epoch.State, s.now())
 		if verdict == nil {
 			verdict = s.refused(t.takeTry(), who)
 		}
@@ -165,7 +179,11 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		if before, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
 			return err
 		}
-		if before.RedeemedAt != 0 || expired(before, s.now()) || !bytes.Equal(before.Nonce, tried.Nonce) {
+		epoch, err := loadEpoch(tx, before.MSISDN)
+		if err != nil {
+			return err
+		}
+		if before.RedeemedAt != 0 || expired(before, s.now()) || !bytes.Equal(before.Nonce, tried.Nonce) || before.Epoch != epoch.State {
 			verdict = errSessionExpired() // overtaken by another request
 			return nil
 		}
@@ -184,7 +202,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 				return err
 			}
 		}
-		return tx.PutSession(after)
+		return errors.Join(keepEpoch(tx, epoch, after), tx.PutSession(after))
 	})
 	if err == nil && verdict == nil && before.ValidatedAt == 0 {
 		s.Logger.Info("threepid: number validated", "sid", after.SID, "number", Mask(after.MSISDN))
@@ -217,23 +235,23 @@ func (s *Service) confirming(tx store.Tx, sess store.Session, who subject) ([]*t
 // Validated looks a validated session up. The error is ErrNoSession,
 // ErrNotValidated or ErrExpired, or says that the store failed.
 func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
-	return s.validated(ctx, s.Store.View, sid, clientSecret, func(store.Tx, store.Session) error { return nil })
+	return s.validated(ctx, s.Store.View, sid, clientSecret, func(store.Tx, store.Session, store.Bucket) error { return nil })
 }
 
 // Redeem is Validated that succeeds once: of many calls at once, on one node or
 // on several, one gets the validation and the others ErrNoSession.
 func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
-	return s.validated(ctx, s.Store.Update, sid, clientSecret, func(tx store.Tx, sess store.Session) error {
+	return s.validated(ctx, s.Store.Update, sid, clientSecret, func(tx store.Tx, sess store.Session, epoch store.Bucket) error {
 		sess.RedeemedAt = s.now()
-		return tx.PutSession(sess)
+		return errors.Join(tx.PutSession(sess), pinEpoch(tx, epoch, sess))
 	})
 }
 
 // validated finds a validated session in a unit of work, and does more with it
-// in the same.
+// and its number's epoch in the same.
 func (s *Service) validated(
 	ctx context.Context, unit func(context.Context, func(store.Tx) error) error, sid, clientSecret string,
-	more func(store.Tx, store.Session) error,
+	more func(store.Tx, store.Session, store.Bucket) error,
 ) (Validation, error) {
 	if err := s.enter(); err != nil {
 		return Validation{}, err
@@ -247,11 +265,15 @@ func (s *Service) validated(
 		if err != nil {
 			return err
 		}
-		if err := validity(sess, s.now()); err != nil {
+		epoch, err := loadEpoch(tx, sess.MSISDN)
+		if err != nil {
+			return err
+		}
+		if err := validity(sess, epoch.State, s.now()); err != nil {
 			return err
 		}
 		v = validation(sess)
-		return more(tx, sess)
+		return more(tx, sess, epoch)
 	})
 	if err != nil {
 		return Validation{}, err

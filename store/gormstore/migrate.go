@@ -20,7 +20,7 @@ type migration func(*gorm.DB) error
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables, addLimitsAndDelegation}
+	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys}
 }
 
 func createTables(tx *gorm.DB) error {
@@ -30,7 +30,19 @@ func createTables(tx *gorm.DB) error {
 // addLimitsAndDelegation makes room for limits, a table and what a session has
 // taken, and for a service that checks tokens.
 func addLimitsAndDelegation(tx *gorm.DB) error {
-	for _, column := range []string{"Decoy", "Texts", "Client", "ClientTexts", "Handle", "Proof"} {
+	if err := addMissing(tx, "Decoy", "Texts", "Client", "ClientTexts", "Handle", "Proof"); err != nil {
+		return err
+	}
+	return createMissing(tx, &bucketRow{})
+}
+
+// addEpochsAndKeys makes room for the epoch of a session's number, and the
+// name of the server key that its token was made with.
+func addEpochsAndKeys(tx *gorm.DB) error { return addMissing(tx, "Epoch", "KeyID") }
+
+// addMissing adds columns to the sessions.
+func addMissing(tx *gorm.DB, columns ...string) error {
+	for _, column := range columns {
 		if tx.Migrator().HasColumn(&sessionRow{}, column) {
 			continue
 		}
@@ -38,7 +50,7 @@ func addLimitsAndDelegation(tx *gorm.DB) error {
 			return err
 		}
 	}
-	return createMissing(tx, &bucketRow{})
+	return nil
 }
 
 func createMissing(tx *gorm.DB, tables ...any) error {

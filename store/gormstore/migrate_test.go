@@ -36,7 +36,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.Migrate(t.Context())
-	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 2") {
+	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 3") {
 		t.Errorf("over a newer schema: got %v, want ErrNewerSchema with both versions", err)
 	}
 }
@@ -56,6 +56,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN handle", "ALTER TABLE threepid_sessions DROP COLUMN proof",
+			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id",
 			"DROP TABLE threepid_buckets", "UPDATE threepid_schema SET version = 1", cut,
 		} {
 			if err := db.Exec(statement).Error; statement != "" && err != nil {
@@ -68,7 +69,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 		}
 		err := s.Update(t.Context(), func(tx store.Tx) error {
 			old, err := tx.SessionBySID(want.SID)
-			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "") {
+			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "" || old.Epoch != "" || old.KeyID != "") {
 				t.Errorf("an old session has %+v", old)
 			}
 			old.Texts = 3

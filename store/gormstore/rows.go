@@ -22,6 +22,8 @@ type sessionRow struct {
 	ClientTexts int64  `gorm:"column:client_texts;not null;default:0"`
 	Handle      string `gorm:"column:handle;size:255;not null;default:''"`
 	Proof       string `gorm:"column:proof;size:64;not null;default:''"`
+	Epoch       string `gorm:"column:epoch;size:64;not null;default:''"`
+	KeyID       string `gorm:"column:key_id;size:64;not null;default:''"`
 }
 
 // firstSessionRow is the table as it was at first. sid comes first and is time
@@ -89,8 +91,8 @@ func (schemaRow) TableName() string { return "threepid_schema" }
 
 // How many of sessionColumns no index has, and how many may change.
 const (
-	unindexedColumns  = 22
-	changeableColumns = 24
+	unindexedColumns  = 24
+	changeableColumns = 26
 )
 
 // sessionColumns lists the columns in the order of sessionValues and
@@ -102,7 +104,7 @@ func sessionColumns() []string {
 	return []string{
 		"version", "msisdn", "country", "purpose", "next_link", "attempt", "claim_id", "claim_attempt", "lease_until", "outcome",
 		"nonce", "token_expires_at", "wrong_tries", "validated_at", "redeemed_at", "created_at",
-		"decoy", "texts", "client", "client_texts", "handle", "proof",
+		"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id",
 		"sid", "expires_at", "session_key",
 	}
 }
@@ -115,7 +117,7 @@ func sessionValues(s *store.Session, version int64) []any {
 	return []any{
 		version, s.MSISDN, s.Country, string(s.Purpose), s.NextLink, s.Attempt, s.ClaimID, s.ClaimAttempt, s.LeaseUntil,
 		string(s.Outcome), s.Nonce, s.TokenExpiresAt, int64(s.WrongTries), s.ValidatedAt, s.RedeemedAt, s.CreatedAt,
-		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts), s.Handle, s.Proof,
+		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts), s.Handle, s.Proof, s.Epoch, s.KeyID,
 		s.SID, s.ExpiresAt, s.Key[:],
 	}
 }
@@ -126,7 +128,7 @@ func scanSession(row scanner) (s store.Session, version int64, err error) {
 	err = row.Scan(
 		&version, &s.MSISDN, &s.Country, &s.Purpose, &s.NextLink, &s.Attempt, &s.ClaimID, &s.ClaimAttempt, &s.LeaseUntil,
 		&s.Outcome, &s.Nonce, &s.TokenExpiresAt, &s.WrongTries, &s.ValidatedAt, &s.RedeemedAt, &s.CreatedAt,
-		&decoy, &s.Texts, &s.Client, &s.ClientTexts, &s.Handle, &s.Proof,
+		&decoy, &s.Texts, &s.Client, &s.ClientTexts, &s.Handle, &s.Proof, &s.Epoch, &s.KeyID,
 		&s.SID, &s.ExpiresAt, &key,
 	)
 	if err != nil {

@@ -29,6 +29,7 @@ func sample(n int) store.Session {
 		Attempt: 7, ClaimID: fmt.Sprintf("claim%d", n), ClaimAttempt: 8, LeaseUntil: base + 1, Outcome: store.OutcomeFailed,
 		Nonce: bytes.Repeat(fmt.Appendf(nil, "\x00\xff'%05d", n), 4), TokenExpiresAt: base + 2, WrongTries: 3,
 		Decoy: true, Texts: 4, Client: fmt.Sprintf("client%d", n), ClientTexts: 2, Handle: fmt.Sprintf("VE%d", n), Proof: strings.Repeat("5", 63) + strconv.Itoa(n%10),
+		Epoch: strings.Repeat("e", 63) + strconv.Itoa(n%10), KeyID: strings.Repeat("k", 63) + strconv.Itoa(n%10),
 		ValidatedAt: base + 4, RedeemedAt: base + 5, CreatedAt: base + 6, ExpiresAt: base + 7,
 	}
 }
@@ -113,6 +114,8 @@ func compare(method string, got, want store.Session) error {
 	field("ClientTexts", got.ClientTexts, want.ClientTexts)
 	field("Handle", got.Handle, want.Handle)
 	field("Proof", got.Proof, want.Proof)
+	field("Epoch", got.Epoch, want.Epoch)
+	field("KeyID", got.KeyID, want.KeyID)
 	field("ValidatedAt", got.ValidatedAt, want.ValidatedAt)
 	field("RedeemedAt", got.RedeemedAt, want.RedeemedAt)
 	field("CreatedAt", got.CreatedAt, want.CreatedAt)

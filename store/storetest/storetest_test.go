@@ -30,6 +30,8 @@ func brokenStores() map[string]struct {
 		"loses texts":        {alters(func(s *store.Session) { s.ClientTexts = 0 }), []string{"RoundTrip"}},
 		"loses the handle":   {alters(func(s *store.Session) { s.Handle = "" }), []string{"RoundTrip"}},
 		"loses the proof":    {alters(func(s *store.Session) { s.Proof = "" }), []string{"RoundTrip"}},
+		"loses the epoch":    {alters(func(s *store.Session) { s.Epoch = "" }), []string{"RoundTrip"}},
+		"loses the key":      {alters(func(s *store.Session) { s.KeyID = "" }), []string{"RoundTrip"}},
 		"loses the redeemed": {alters(func(s *store.Session) { s.RedeemedAt = 0 }), []string{"RoundTrip"}},
 		"truncates": {
 			alters(func(s *store.Session) { s.NextLink = s.NextLink[:min(len(s.NextLink), 255)] }),
