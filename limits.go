@@ -38,6 +38,13 @@ type Limits struct {
 	// and then one an hour that count although they validated.
 	Number []Limit
 
+	// Reserve limits the texts to one number beyond those limits of Number that let one
+	// through in an hour or less often. A client that took none from the reserve for a
+	// week gets one when they refuse it, so that a few clients that never give up do
+	// not keep the number's owner from receiving a code.
+	// Default: 12, then one in 12 hours. Empty: none.
+	Reserve []Limit
+
 	// NumberClient limits those that one client asks for. It must be tighter
 	// than Number, or one client can use a victim's number up.
 	// Default: 4, then one in 10 minutes, of which 6 and then one in 8 hours.
@@ -71,6 +78,11 @@ type Limits struct {
 	// are for; the right one clears them. Default: 40, then one in 30 minutes.
 	WrongCodes []Limit
 
+	// ReserveCodes limits the codes for one number that are compared although
+	// WrongCodes or MostWrongCodes refuse them, each the first that is typed for a code
+	// that was sent. Default: 24, then one in 4 hours. Empty: none.
+	ReserveCodes []Limit
+
 	// WrongCodesClient limits those that one client submits for one number. It
 	// must be tighter than WrongCodes and MostWrongCodes, or one client can
 	// lock a victim's number. Default: 15, then one in 12 hours.
@@ -97,6 +109,8 @@ func (l Limits) withDefaults() Limits {
 		otherwise []Limit
 	}{
 		{&l.Number, []Limit{{Burst: 6, Per: 10 * minute}, {Burst: 8, Per: 6 * hour}, {Burst: 24, Per: hour, Final: true}}},
+		{&l.Reserve, []Limit{{Burst: 12, Per: 12 * hour}}},
+		{&l.ReserveCodes, []Limit{{Burst: 24, Per: 4 * hour}}},
 		{&l.NumberClient, []Limit{{Burst: 4, Per: 10 * minute}, {Burst: 6, Per: 8 * hour}}},
 		{&l.Client, []Limit{{Burst: 20, Per: minute}, {Burst: 50, Per: 20 * minute}}},
 		{&l.BlockClient, []Limit{{Burst: 10, Per: 10 * minute}}},
@@ -128,7 +142,7 @@ const (
 func (l Limits) check() error {
 	var errs []error
 	for name, limits := range map[string][]Limit{
-		"Number": l.Number, "NumberClient": l.NumberClient, "Client": l.Client, "BlockClient": l.BlockClient, "Block": l.Block,
+		"Number": l.Number, "Reserve": l.Reserve, "ReserveCodes": l.ReserveCodes, "NumberClient": l.NumberClient, "Client": l.Client, "BlockClient": l.BlockClient, "Block": l.Block,
 		"Country": l.Country, "All": l.All, "Failed": l.Failed, "WrongCodes": l.WrongCodes, "WrongCodesClient": l.WrongCodesClient, "Submits": l.Submits,
 	} {
 		if len(limits) > mostLimits {
@@ -158,7 +172,7 @@ func (l Limits) rules() verify.Limits {
 		return rules
 	}
 	return verify.Limits{
-		Number: scope(l.Number), NumberClient: scope(l.NumberClient), Client: scope(l.Client),
+		Number: scope(l.Number), Reserve: scope(l.Reserve), ReserveCodes: scope(l.ReserveCodes), NumberClient: scope(l.NumberClient), Client: scope(l.Client),
 		BlockClient: scope(l.BlockClient), Block: scope(l.Block), Country: scope(l.Country), All: scope(l.All), Failed: scope(l.Failed),
 		Wrong: scope(l.WrongCodes), WrongClient: scope(l.WrongCodesClient), Submit: scope(l.Submits), WrongMost: l.MostWrongCodes,
 	}

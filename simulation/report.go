@@ -113,7 +113,10 @@ func run(out io.Writer, s size) error {
 	if err := reportDays(out, s); err != nil {
 		return err
 	}
-	return reportGuessing(out, s)
+	if err := reportGuessing(out, s); err != nil {
+		return err
+	}
+	return reportSieges(out)
 }
 
 func reportDays(out io.Writer, s size) error {

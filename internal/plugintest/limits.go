@@ -22,6 +22,9 @@ import (
 func limitTests() []test {
 	return []test{
 		{"LimitOfANumber", testLimitOfANumber},
+		{"ReserveOfANumber", testReserveOfANumber},
+		{"ReserveComesBack", testReserveComesBack},
+		{"ReserveTakesAnIPv6NetworkForOneClient", testReserveTakesAnIPv6NetworkForOneClient},
 		{"LimitOfAClientOnANumber", testLimitOfAClientOnANumber},
 		{"LimitOfAClient", testLimitOfAClient},
 		{"LimitOfABlock", testLimitOfABlock},
@@ -100,7 +103,7 @@ func expectLimited(t *testing.T, a answer, wait time.Duration) {
 }
 
 func testLimitOfANumber(t *testing.T, open opener) {
-	n := start(t, open(t), limited)
+	n := start(t, open(t), limited, withoutReserve)
 	let, refused := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
 	if let != 6 {
 		t.Errorf("%d texts at once", let)
@@ -125,6 +128,73 @@ func testLimitOfANumber(t *testing.T, open opener) {
 		t.Errorf("%d texts in a day", day)
 	}
 	n.expectTexts(t, day)
+}
+
+// withoutReserve leaves clients nothing beyond the limits that all of them share.
+func withoutReserve(o *threepid.Options) {
+	o.Limits.Reserve, o.Limits.ReserveCodes = []threepid.Limit{}, []threepid.Limit{}
+}
+
+// slowNumber has the number refuse everybody for days after one SMS, but for a
+// reserve of three.
+func slowNumber(o *threepid.Options) {
+	limited(o)
+	const long = 100 * 24 * time.Hour
+	o.Limits.Number = []threepid.Limit{{Burst: 1, Per: long}}
+	o.Limits.Reserve = []threepid.Limit{{Burst: 3, Per: long}}
+}
+
+// testReserveOfANumber has a client use a number up. It gets one SMS from the reserve, as
+// do others while there is one.
+func testReserveOfANumber(t *testing.T, open opener) {
+	n := start(t, open(t), slowNumber)
+	expect(t, n.asks("one", spoken), http.StatusOK, "")
+	for _, client := range []string{"one", "two", "three"} {
+		expect(t, n.asks(client, spoken), http.StatusOK, "")
+		expect(t, n.asks(client, spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
+	expect(t, n.asks("four", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	expect(t, n.asks("one", mobile(1, 1)), http.StatusOK, "")
+	n.expectTexts(t, 5)
+	fast := start(t, open(t), limited)
+	let, refused := until(t, func(i int) answer { return fast.asks(fmt.Sprint("client", i), spoken) })
+	if let != 6 {
+		t.Errorf("%d SMS at once: the reserve passes a fast limit", let)
+	}
+	expectLimited(t, refused, 10*time.Minute)
+}
+
+// testReserveComesBack has an SMS from the reserve fail, and others validate: the
+// client that asked has the reserve again, and the number as much as before.
+func testReserveComesBack(t *testing.T, open opener) {
+	n := start(t, open(t), slowNumber)
+	expect(t, n.asks("attacker", spoken), http.StatusOK, "")
+	expect(t, n.asks("attacker", spoken), http.StatusOK, "")
+	for range 3 {
+		n.sms.Fail(sms.ErrRejected)
+		expect(t, n.asks("owner", spoken), http.StatusBadRequest, "M_DESTINATION_REJECTED")
+		expect(t, n.asks("attacker", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+		own := newSecret()
+		a := n.as("owner", addPath, request(map[string]any{"client_secret": own}))
+		expect(t, a, http.StatusOK, "")
+		expect(t, n.guess("owner", a.text("sid"), own, n.token()), http.StatusOK, "")
+		expect(t, n.asks("attacker", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	}
+	for _, client := range []string{"two", "three"} {
+		expect(t, n.asks(client, spoken), http.StatusOK, "")
+	}
+	expect(t, n.asks("four", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+}
+
+func testReserveTakesAnIPv6NetworkForOneClient(t *testing.T, open opener) {
+	n := start(t, open(t), slowNumber)
+	for i, status := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
+		if a := n.asks(fmt.Sprintf("2001:db8:77:%x::1", i), spoken); a.status != status {
+			t.Errorf("request %d: answered %d %s", i, a.status, a.body)
+		}
+	}
+	expect(t, n.asks("2001:db8:78::1", spoken), http.StatusOK, "")
+	n.expectTexts(t, 3)
 }
 
 func testLimitOfAClientOnANumber(t *testing.T, open opener) {
@@ -195,7 +265,7 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 // not refused again.
 func testLongestLimitIsTold(t *testing.T, open opener) {
 	for _, row := range []struct{ number, client time.Duration }{{time.Hour, time.Minute}, {time.Minute, time.Hour}} {
-		n := start(t, open(t), limited, func(o *threepid.Options) {
+		n := start(t, open(t), limited, withoutReserve, func(o *threepid.Options) {
 			o.Limits.Number = []threepid.Limit{{Burst: 1, Per: row.number}}
 			o.Limits.Client = []threepid.Limit{{Burst: 1, Per: row.client}}
 		})

@@ -18,6 +18,7 @@ func tryTests() []test {
 		{"GuessesAtOnceOnAllNodesGetFiveComparisons", testGuessesAtOnce},
 		{"NewTokenDoesNotForgetWrongTries", testNewTokenDoesNotForgetWrongTries},
 		{"HundredWrongTriesLockANumber", testHundredWrongTriesLockANumber},
+		{"FirstCodeIsComparedOnALockedNumber", testFirstCodeIsComparedOnALockedNumber},
 		{"AnotherPurposeHasItsOwnTries", testAnotherPurposeHasItsOwnTries},
 		{"RightTokenForgetsWrongTries", testRightTokenForgetsWrongTries},
 		{"WrongCodesOfAClientForANumberAreLimited", testWrongCodesOfAClientForANumberAreLimited},
@@ -112,7 +113,7 @@ func manyTexts(o *threepid.Options) {
 }
 
 func testNewTokenDoesNotForgetWrongTries(t *testing.T, open opener) {
-	n := start(t, open(t), manyTexts)
+	n := start(t, open(t), manyTexts, withoutReserve)
 	total := 0
 	for range 12 {
 		compared, _ := n.burn(t)
@@ -130,7 +131,7 @@ func testNewTokenDoesNotForgetWrongTries(t *testing.T, open opener) {
 }
 
 func testHundredWrongTriesLockANumber(t *testing.T, open opener) {
-	n := start(t, open(t), manyTexts, func(o *threepid.Options) { o.SessionLifetime = 100 * 24 * time.Hour })
+	n := start(t, open(t), manyTexts, withoutReserve, func(o *threepid.Options) { o.SessionLifetime = 100 * 24 * time.Hour })
 	total := 0
 	for range 14 * 6 {
 		compared, _ := n.burn(t)
@@ -145,6 +146,34 @@ func testHundredWrongTriesLockANumber(t *testing.T, open opener) {
 	n.clock.advance(30 * 24 * time.Hour)
 	if compared, _ := n.burn(t); compared != 5 {
 		t.Errorf("a month later %d guesses are compared", compared)
+	}
+}
+
+// testFirstCodeIsComparedOnALockedNumber has guesses use all limits of a number up. Each
+// code that is sent can be typed once all the same, until the reserve is used up.
+func testFirstCodeIsComparedOnALockedNumber(t *testing.T, open opener) {
+	n := start(t, open(t), manyTexts, func(o *threepid.Options) {
+		o.Limits.MostWrongCodes = 5
+		o.Limits.ReserveCodes = []threepid.Limit{{Burst: 3, Per: time.Hour}}
+	})
+	for _, want := range []int{5, 1, 1} {
+		compared, last := n.burn(t)
+		if compared != want {
+			t.Errorf("%d guesses were compared, want %d", compared, want)
+		}
+		if compared == 1 {
+			expectLimited(t, last, 30*24*time.Hour)
+		}
+	}
+	own := newSecret()
+	a := n.as("owner", addPath, request(map[string]any{"client_secret": own}))
+	expect(t, n.guess("owner", a.text("sid"), own, n.token()), http.StatusOK, "")
+	compared, _ := n.burn(t)
+	if compared != 5 {
+		t.Errorf("after a right code %d guesses are compared, want 5", compared)
+	}
+	if compared, _ = n.burn(t); compared != 0 {
+		t.Errorf("%d guesses were compared beyond the reserve", compared)
 	}
 }
 

@@ -86,14 +86,28 @@ func (t *tally) take(of func(*entry) (limits []Limit, levels *[]int64, closed in
 
 // takeText takes one text from every bucket, or from none.
 func (t *tally) takeText() refusal {
+	reserve := t.needsReserve()
 	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
-		texts, _ := t.service.Limits.of(e.scope)
-		return texts, &e.state.Texts, max(t.closedFor(e), t.failedFor(e))
+		return t.textLimits(e.scope, reserve), &e.state.Texts, max(t.closedFor(e), t.failedFor(e))
 	})
-	if met.wait == 0 {
-		t.rememberAsked()
+	if met.wait > 0 {
+		return met
 	}
+	if reserve {
+		t.takeReserve()
+	}
+	t.rememberAsked()
 	return met
+}
+
+// textLimits are the limits that a text takes from in a scope. What it takes from the
+// number's reserve, it does not take from the limits that all clients share.
+func (t *tally) textLimits(of scope, reserve bool) []Limit {
+	texts, _ := t.service.Limits.of(of)
+	if of == scopeNumber && reserve {
+		return withoutSlow(texts)
+	}
+	return texts
 }
 
 // rememberAsked keeps the number as the one that its client asked for. It takes
@@ -181,8 +195,8 @@ func (t *tally) forgetAsked() {
 func (t *tally) returnText(counted bool, at int64) {
 	for i := range t.entries {
 		e := &t.entries[i]
-		texts, _ := t.service.Limits.of(e.scope)
-		e.state.Texts, e.changed = giveBackAll(texts, e.state.Texts, 1, true, t.now), true
+		reserve := e.scope == scopeNumber && t.returnReserve(&e.state, at)
+		e.state.Texts, e.changed = giveBackAll(t.textLimits(e.scope, reserve), e.state.Texts, 1, true, t.now), true
 	}
 	if client := t.find(scopeClient); client != nil && client.state.AskedAt == at {
 		t.forgetAsked()
@@ -210,7 +224,12 @@ func (t *tally) confirm(texts, clientTexts int) {
 		switch e.scope {
 		case scopeClient, scopeNumberClient, scopeBlockClient:
 			n = clientTexts
-		case scopeNumber, scopeBlock, scopeCountry, scopeAll, scopeNetwork:
+		case scopeNumber:
+			if n > 0 && t.returnReserve(&e.state, 0) {
+				n--
+				e.changed = true
+			}
+		case scopeBlock, scopeCountry, scopeAll, scopeNetwork:
 		}
 		limits, _ := t.service.Limits.of(e.scope)
 		e.state.Texts = giveBackAll(limits, e.state.Texts, n, false, t.now)

@@ -156,7 +156,7 @@ func TestWrongCountLastsFromTheLatest(t *testing.T) {
 	tally := tallied(scopeNumber)
 	number := tally.find(scopeNumber)
 	for n := 1; n <= 40; n++ {
-		if met := tally.takeTry(); met.wait > 0 || number.state.WrongCount != n {
+		if met := tally.takeTry(false); met.wait > 0 || number.state.WrongCount != n {
 			t.Fatalf("after %d tries it counts %d, to wait %d", n, number.state.WrongCount, met.wait)
 		}
 		tally.now += 24 * 60 * minute

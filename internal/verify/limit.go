@@ -26,6 +26,11 @@ type Limits struct {
 	Country      []Limit // texts to one country
 	All          []Limit // all texts
 
+	// Reserve is what clients may take from a number beyond Number, one text each
+	// in reserveMemory; ReserveCodes is how many codes of a number are compared
+	// beyond Wrong and WrongMost, each the first for its token. Empty: none.
+	Reserve, ReserveCodes []Limit
+
 	// Texts that one client asked for and that did not leave; and further tries of
 	// texts that may have left, by one client and to one number. They cost nothing
 	// in the scopes above; but each is a call to the provider, which may text it
@@ -80,8 +85,12 @@ func (l Limit) within(level, now int64) int64 {
 func takeAll(limits []Limit, levels []int64, now int64) (next []int64, wait int64) {
 	next = make([]int64, len(limits))
 	for i, l := range limits {
+		next[i] = levelAt(levels, i)
+		if l.Burst == 0 {
+			continue // see withoutSlow
+		}
 		var w int64
-		next[i], w = l.take(levelAt(levels, i), now)
+		next[i], w = l.take(next[i], now)
 		wait = max(wait, w)
 	}
 	if wait > 0 {
@@ -95,7 +104,11 @@ func takeAll(limits []Limit, levels []int64, now int64) (next []int64, wait int6
 func giveBackAll(limits []Limit, levels []int64, n int, alsoFinal bool, now int64) []int64 {
 	next := make([]int64, len(limits))
 	for i, l := range limits {
-		next[i] = l.within(levelAt(levels, i), now)
+		next[i] = levelAt(levels, i)
+		if l.Burst == 0 {
+			continue
+		}
+		next[i] = l.within(next[i], now)
 		for range n {
 			if !l.Final || alsoFinal {
 				next[i] = l.giveBack(next[i], now)
@@ -103,6 +116,18 @@ func giveBackAll(limits []Limit, levels []int64, n int, alsoFinal bool, now int6
 		}
 	}
 	return next
+}
+
+// withoutSlow leaves out the limits that the reserve passes. Each of the others
+// keeps its place, and thus its level.
+func withoutSlow(limits []Limit) []Limit {
+	fast := make([]Limit, len(limits))
+	for i, l := range limits {
+		if l.Final || l.Per < reservePasses {
+			fast[i] = l
+		}
+	}
+	return fast
 }
 
 // levelAt is the level of the ith limit; there may be more limits than when the

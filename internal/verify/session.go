@@ -159,6 +159,10 @@ func compared(s store.Session, epoch string, now int64) (store.Session, error) {
 	return s, nil
 }
 
+// firstTry reports whether no code has been compared with the token of an SMS that
+// the provider accepted.
+func firstTry(s store.Session) bool { return s.WrongTries == 0 && s.Outcome == store.OutcomeAccepted }
+
 // validated is s after the right token. The tries are forgiven: the one that it
 // was counted as, and those of submits that were cut off before they came to this.
 func validated(s store.Session, l lifetimes, now int64) store.Session {

@@ -56,7 +56,8 @@ func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, 
 	if err != nil {
 		return "", err
 	}
-	if err := s.ask(ctx, who, wrongScopes(), (*tally).takeTry); err != nil {
+	take := func(t *tally) refusal { return t.takeTry(firstTry(sess)) }
+	if err := s.ask(ctx, who, wrongScopes(), take); err != nil {
 		return "", err
 	}
 	if sess, err = s.countTry(ctx, sub, who); err != nil {
@@ -146,7 +147,7 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (se
 		var after store.Session
 		after, verdict = compared(sess, epoch.State, s.now())
 		if verdict == nil {
-			verdict = s.refused(t.takeTry(), who)
+			verdict = s.refused(t.takeTry(firstTry(sess)), who)
 		}
 		if verdict != nil {
 			return errRefused

@@ -5,7 +5,9 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"net/netip"
+	"slices"
 	"strings"
 	"time"
 
@@ -87,8 +89,10 @@ func (s *Service) subject(n Number, client string) subject {
 
 // network stands for the client's network; it is empty for clients without one.
 func (s subject) network() string {
-	_, network, _ := strings.Cut(s.client, ".")
-	return network
+	if i := strings.IndexAny(s.client, ipv4Mark+ipv6Mark); i >= 0 {
+		return s.client[i+1:]
+	}
+	return ""
 }
 
 func (s subject) block() string { return s.msisdn[:max(0, len(s.msisdn)-blockDigits)] }
@@ -132,7 +136,7 @@ func (s subject) key(of scope) store.Key {
 // clientName stands for a client in rows: a digest, since no row need tell an
 // address. Who has one IPv6 address has all of its /64.
 //
-// A digest of the client's network follows after a dot, and prefix is that
+// A digest of the client's network follows after a mark, and prefix is that
 // network: a /24, or of IPv6 addresses a /48, which is 65,536 clients and given to
 // single customers. A client that is no address has none.
 func clientName(client string) (name, prefix string) {
@@ -144,13 +148,19 @@ func clientName(client string) (name, prefix string) {
 		return digest("client", client), ""
 	}
 	addr = addr.Unmap().WithZone("")
-	subnet, network := 64, 48
+	subnet, network, mark := 64, 48, ipv6Mark
 	if addr.Is4() {
-		subnet, network = 32, 24
+		subnet, network, mark = 32, 24, ipv4Mark
 	}
 	prefix = masked(addr, network)
-	return digest("client", masked(addr, subnet)) + "." + digest("network", prefix)[:16], prefix
+	return digest("client", masked(addr, subnet)) + mark + digest("network", prefix)[:16], prefix
 }
+
+// What precedes the digest of a client's network.
+const (
+	ipv4Mark = "."
+	ipv6Mark = ":"
+)
 
 func masked(addr netip.Addr, bits int) string { return netip.PrefixFrom(addr, bits).Masked().String() }
 
@@ -172,18 +182,23 @@ func (g Guard) watches(n Number) bool {
 // bucketState is what a bucket remembers. Levels stand in the order of their
 // limits; names are short because rows are many.
 type bucketState struct {
-	Texts      []int64    `json:"t,omitempty"` // levels of the limits on texts
-	Wrong      []int64    `json:"w,omitempty"` // levels of the limits on wrong tokens
-	WrongCount int        `json:"c,omitempty"` // numbers: wrong tokens since the last right one
-	WrongAt    int64      `json:"a,omitempty"` // and when the latest came
-	Share      []int64    `json:"s,omitempty"` // clients: level of guardShare
-	Failed     []int64    `json:"f,omitempty"` // clients, numbers: levels of the limits on texts that did not leave
-	Asked      string     `json:"k,omitempty"` // clients: the number that they asked for last, if it has not validated
-	AskedIn    string     `json:"i,omitempty"` // and its country
-	AskedAt    int64      `json:"l,omitempty"` // and when that was first
-	Counted    int64      `json:"n,omitempty"` // numbers: when the guards counted it last
-	Confirmed  bool       `json:"v,omitempty"` // and whether it has validated since
-	Guard      guardState `json:"g,omitzero"`  // blocks and countries
+	Texts      []int64 `json:"t,omitempty"` // levels of the limits on texts
+	Wrong      []int64 `json:"w,omitempty"` // levels of the limits on wrong tokens
+	WrongCount int     `json:"c,omitempty"` // numbers: wrong tokens since the last right one
+	WrongAt    int64   `json:"a,omitempty"` // and when the latest came
+	Share      []int64 `json:"s,omitempty"` // clients: level of guardShare
+
+	Reserve      []int64          `json:"r,omitempty"` // numbers: levels of the reserve of texts
+	Reserved     map[string]int64 `json:"m,omitempty"` // numbers: clients that took from it, and until when that is remembered
+	ReserveCodes []int64          `json:"d,omitempty"` // numbers: levels of the reserve of codes
+
+	Failed    []int64    `json:"f,omitempty"` // clients, numbers: levels of the limits on texts that did not leave
+	Asked     string     `json:"k,omitempty"` // clients: the number that they asked for last, if it has not validated
+	AskedIn   string     `json:"i,omitempty"` // and its country
+	AskedAt   int64      `json:"l,omitempty"` // and when that was first
+	Counted   int64      `json:"n,omitempty"` // numbers: when the guards counted it last
+	Confirmed bool       `json:"v,omitempty"` // and whether it has validated since
+	Guard     guardState `json:"g,omitzero"`  // blocks and countries
 }
 
 // entry is one bucket of a tally.
@@ -282,7 +297,7 @@ func (t *tally) put(tx store.Tx) error {
 func (t *tally) expires(e *entry) int64 {
 	s := e.state
 	at := t.now
-	for _, levels := range [][]int64{s.Texts, s.Wrong, s.Share, s.Failed} {
+	for _, levels := range [][]int64{s.Texts, s.Wrong, s.Share, s.Failed, s.Reserve, s.ReserveCodes, slices.Collect(maps.Values(s.Reserved))} {
 		for _, level := range levels {
 			at = max(at, level)
 		}

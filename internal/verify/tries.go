@@ -4,16 +4,24 @@ import "slices"
 
 // What tokens do to buckets.
 
-// takeTry counts a token that is going to be compared as a wrong one, or says
-// that no more may be.
-func (t *tally) takeTry() refusal {
+// takeTry counts a token that is going to be compared as a wrong one, or returns
+// the limit that refuses it. first reports whether it is the first for a token
+// that was sent.
+func (t *tally) takeTry(first bool) refusal {
 	met := t.take(func(e *entry) ([]Limit, *[]int64, int64) {
 		_, wrong := t.service.Limits.of(e.scope)
-		return wrong, &e.state.Wrong, max(t.wrongMost(e), t.uncheckedFor(e))
+		closed := max(t.wrongMost(e), t.uncheckedFor(e))
+		if first && e.scope == scopeNumber {
+			_, wait := takeAll(wrong, e.state.Wrong, t.now)
+			if max(wait, t.wrongMost(e)) > 0 && t.takeReserveCode(&e.state) {
+				return nil, nil, 0
+			}
+		}
+		return wrong, &e.state.Wrong, closed
 	})
 	if number := t.find(scopeNumber); number != nil && met.wait == 0 {
 		number.state.WrongCount++
-		number.state.WrongAt = t.now
+		number.state.WrongAt, number.changed = t.now, true
 	}
 	return met
 }
