@@ -10,10 +10,8 @@ import (
 	"io"
 	"net"
 	"net/http"
-	"net/http/httptrace"
 	"net/url"
 	"strings"
-	"sync/atomic"
 	"time"
 
 	"example.com/threepid/sms"
@@ -91,45 +89,6 @@ func Client(c *http.Client) *http.Client {
 	}
 	client.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
 	return &client
-}
-
-// unsent is a failure to get a request out at all.
-type unsent struct{ cause error }
-
-func (u unsent) Error() string { return u.cause.Error() }
-
-// Unwrap keeps to itself that time ran out: whoever sees that thinks of a text
-// that may have left.
-func (u unsent) Unwrap() error {
-	if errors.Is(u.cause, context.DeadlineExceeded) {
-		return nil
-	}
-	return u.cause
-}
-
-// RoundTrip carries a request out. Its errors may be logged; they wrap
-// sms.ErrUncertain unless nothing of the request can have arrived.
-func RoundTrip(client *http.Client, req *http.Request) (*http.Response, error) {
-	if err := req.Context().Err(); err != nil {
-		return nil, unsent{err}
-	}
-	// A transport of the host's that says nothing may have sent everything.
-	var traced, written atomic.Bool
-	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
-		GetConn: func(string) { traced.Store(true) },
-		// Not WroteHeaders: over HTTP/2 that comes when the write has returned, for which
-		// nobody waits when time is over.
-		WroteHeaderField: func(string, []string) { written.Store(true) },
-	})
-	res, err := client.Do(req.WithContext(ctx)) //nolint:gosec // the URL is the operator's, never a request's
-	switch {
-	case err == nil:
-		return res, nil
-	case written.Load() || !traced.Load():
-		return nil, fmt.Errorf("%w: %w", printable(err), sms.ErrUncertain)
-	default:
-		return nil, unsent{printable(err)}
-	}
 }
 
 // Answer is what a provider said.

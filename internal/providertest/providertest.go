@@ -11,6 +11,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -185,6 +186,21 @@ func Network(t *testing.T, open Open) {
 		t.Parallel()
 		expect(t, open(t, serve(t, func(http.ResponseWriter, *http.Request) { panic(http.ErrAbortHandler) })).
 			Send(t.Context(), Message()), "uncertain")
+	})
+	t.Run("hangs up on a used connection", func(t *testing.T) {
+		t.Parallel()
+		var requests atomic.Int32
+		sender := open(t, serve(t, func(w http.ResponseWriter, _ *http.Request) {
+			if requests.Add(1) > 1 {
+				panic(http.ErrAbortHandler)
+			}
+			w.WriteHeader(http.StatusServiceUnavailable)
+		}))
+		expect(t, sender.Send(t.Context(), Message()), "temporary")
+		expect(t, sender.Send(t.Context(), Message()), "uncertain")
+		if got := requests.Load(); got != 2 {
+			t.Errorf("2 calls made %d requests", got)
+		}
 	})
 	t.Run("hangs", func(t *testing.T) {
 		t.Parallel()

@@ -151,12 +151,7 @@ func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, err
 	req.Header = s.header.Clone()
 	req.Header.Set("Content-Type", "application/json")
 	req.Header.Set("User-Agent", "threepid-webhook/1")
-	// net/http takes a request with an Idempotency-Key for one that it may send
-	// again by itself, on every connection that it finds dead; a gateway that
-	// does not know the header would text each time. Spelled like this it is
-	// the same header, and not seen: then a request is sent again only if
-	// nothing of it had been written.
-	req.Header["idempotency-key"] = []string{m.ID}
+	req.Header.Set("Idempotency-Key", m.ID)
 	if s.secret != nil {
 		timestamp := strconv.FormatInt(s.now().Unix(), 10)
 		req.Header.Set("Webhook-Id", m.ID)
