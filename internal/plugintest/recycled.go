@@ -21,6 +21,7 @@ func recycledTests() []test {
 		{"RecycledNumberVoidsValidations", testRecycledNumberVoidsValidations},
 		{"RecycledNumberVoidsCodes", testRecycledNumberVoidsCodes},
 		{"RecycledNumberBringsANewCode", testRecycledNumberBringsANewCode},
+		{"RecycledNumberIsProvedAgain", testRecycledNumberIsProvedAgain},
 		{"RecycledNumberWithoutAnAccount", testRecycledNumberWithoutAnAccount},
 		{"RecycledNumberOfClocksThatDiffer", testRecycledNumberOfClocksThatDiffer},
 		{"RecycledNumberIsRememberedAsLongAsSessions", testRecycledNumberIsRememberedAsLongAsSessions},
@@ -213,6 +214,19 @@ func testRecycledNumberIsPardoned(t *testing.T, open opener) {
 		t.Fatal(err)
 	}
 	n.expectVoid(t, sid, secret)
+}
+
+// testRecycledNumberIsProvedAgain has another session add and delete the number
+// while one is validated: a new SMS and its code are a proof in that one too.
+func testRecycledNumberIsProvedAgain(t *testing.T, open opener) {
+	n := start(t, open(t), authenticated)
+	sid := n.validatedBy(secret, addPath, 1)
+	expectDone(t, n.add(alice, n.validatedBy("other", addPath, 1), "other"), `{}`)
+	expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)
+	if again := n.validatedBy(secret, addPath, 2); again != sid {
+		t.Errorf("another session: %s, %s", again, sid)
+	}
+	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
 // overtakenTx calls read after its unit has read buckets.

@@ -138,9 +138,9 @@ func (s *Service) loadHold(tx store.Tx, a Addition) (h hold, err error) {
 }
 
 // claim is what the user has of the validation, or why he has nothing.
-func (h hold) claim(userID string, now int64) (claimOn, error) {
+func (h hold) claim(userID string, l lifetimes, now int64) (claimOn, error) {
 	switch state := h.bucket.State; {
-	case expired(h.sess, now):
+	case expired(h.sess, now), lapsed(h.sess, l, now):
 		return 0, ErrExpired
 	case h.sess.Epoch != h.epoch.State && state != holder(spent, userID):
 		return 0, ErrNotValidated
@@ -151,7 +151,7 @@ func (h hold) claim(userID string, now int64) (claimOn, error) {
 	case state != "":
 		return 0, errInUse() // another account is being given it, or was
 	}
-	if err := validity(h.sess, h.epoch.State, now); err != nil {
+	if err := validity(h.sess, h.epoch.State, l, now); err != nil {
 		return 0, err
 	}
 	if h.sess.Purpose != store.PurposeAdd {
@@ -172,7 +172,7 @@ func holder(c claimOn, userID string) string {
 func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, c claimOn, err error) {
 	look := func(tx store.Tx) error {
 		if h, err = s.loadHold(tx, a); err == nil {
-			c, err = h.claim(userID, s.now())
+			c, err = h.claim(userID, s.lifetimes, s.now())
 		}
 		return err
 	}

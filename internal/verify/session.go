@@ -42,6 +42,12 @@ func standingOf(s store.Session, attempt, now int64) standing {
 
 func expired(s store.Session, now int64) bool { return now >= s.ExpiresAt }
 
+// lapsed reports whether a session was validated too long ago. It may live on,
+// because its client has asked for another code since.
+func lapsed(s store.Session, l lifetimes, now int64) bool {
+	return s.ValidatedAt != 0 && now >= s.ValidatedAt+l.session.Milliseconds()
+}
+
 // lifetimes are the spans that transitions work with.
 type lifetimes struct {
 	token, session, lease time.Duration
@@ -84,9 +90,7 @@ func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets
 	if !bytes.Equal(s.Nonce, before) {
 		s.Handle, s.Proof = "", "" // of a token that is no longer
 	}
-	if s.ValidatedAt == 0 {
-		s.ExpiresAt = now + l.session.Milliseconds()
-	}
+	s.ExpiresAt = now + l.session.Milliseconds()
 	s.NextLink = r.NextLink
 	s.TokenExpiresAt = now + l.token.Milliseconds()
 	s.ClaimID, s.ClaimAttempt, s.Outcome = fresh.claimID, r.Attempt, store.OutcomePending
@@ -163,14 +167,12 @@ func compared(s store.Session, epoch string, now int64) (store.Session, error) {
 // the provider accepted.
 func firstTry(s store.Session) bool { return s.WrongTries == 0 && s.Outcome == store.OutcomeAccepted }
 
-// validated is s after the right token. The tries are forgiven: the one that it
+// validated is s after the right token, which proves the number now, also when the
+// session was validated before. The tries are forgiven: the one that it
 // was counted as, and those of submits that were cut off before they came to this.
 func validated(s store.Session, l lifetimes, now int64) store.Session {
 	s.WrongTries = 0
 	s.Texts, s.ClientTexts = 0, 0
-	if s.ValidatedAt != 0 {
-		return s
-	}
 	if s.Attempt < 0 && (s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown) {
 		// Whoever has the token has the text, though its sender did not live to
 		// record it, or its provider to say so. Unless there was a text before:
@@ -184,11 +186,11 @@ func validated(s store.Session, l lifetimes, now int64) store.Session {
 
 // validity tells why a session does not count as validated, or nil. epoch is the
 // number's.
-func validity(s store.Session, epoch string, now int64) error {
+func validity(s store.Session, epoch string, l lifetimes, now int64) error {
 	switch {
 	case s.RedeemedAt != 0:
 		return ErrNoSession
-	case expired(s, now):
+	case expired(s, now), lapsed(s, l, now):
 		return ErrExpired
 	case s.ValidatedAt == 0, s.Epoch != epoch:
 		return ErrNotValidated

@@ -48,10 +48,18 @@ func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, 
 
 // submit is Submit, but answers ErrNoSession when there is none.
 func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, err error) {
-	sess, done, err := s.preview(ctx, sub)
-	if err != nil || done {
-		return sess.NextLink, err
+	sess, again, err := s.preview(ctx, sub)
+	if err == nil {
+		nextLink, err = s.prove(ctx, sess, sub)
 	}
+	if _, refused := errors.AsType[*Error](err); refused && again {
+		return sess.NextLink, nil // it proves nothing new, but it was right and still is
+	}
+	return nextLink, err
+}
+
+// prove counts a token, compares it, and records that it was right.
+func (s *Service) prove(ctx context.Context, sess store.Session, sub Submission) (nextLink string, err error) {
 	who, err := s.submitter(sess, sub)
 	if err != nil {
 		return "", err
@@ -72,35 +80,33 @@ func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, 
 	return sess.NextLink, nil
 }
 
-// preview answers what needs no write: a session that is not there or no longer
-// open, so that guesses at sids never take the write lock, and the right token
-// said again, which tells nobody anything new: also after the host has taken the
-// validation, since a person may open the link once more.
-func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, done bool, err error) {
+// preview refuses what needs no write: a session that is not there or no longer
+// open, so that guesses at sids never take the write lock. again reports, also with
+// a refusal, that the session is validated and the token is right: to accept it once
+// more tells the client nothing new, and a person may open the link again after the
+// host has taken the validation.
+func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, again bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	var refused error
 	err = s.Store.View(ctx, func(tx store.Tx) error {
-		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
+		again = false
+		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil || !s.provedBy(sess, sub) {
 			return err
 		}
-		now, epoch := s.now(), sess.Epoch
-		done = sess.ValidatedAt != 0 && sess.Texts == 0 && !expired(sess, now) && s.right(sess, sub)
-		if done {
-			number, err := loadEpoch(tx, sess.MSISDN)
-			if err != nil {
-				return err
-			}
-			epoch = number.State
-		}
-		done = done && epoch == sess.Epoch
-		_, refused = compared(sess, epoch, now)
-		return nil
+		epoch, err := loadEpoch(tx, sess.MSISDN)
+		again = err == nil && epoch.State == sess.Epoch
+		return err
 	})
-	if err != nil || done {
-		return sess, done, err
+	if err == nil {
+		_, err = compared(sess, sess.Epoch, s.now()) // the epoch is checked where the try is counted
 	}
-	return sess, false, refused
+	return sess, again, err
+}
+
+// provedBy reports whether the session is validated and the token is still right.
+func (s *Service) provedBy(sess store.Session, sub Submission) bool {
+	now := s.now()
+	return sess.ValidatedAt != 0 && !expired(sess, now) && !lapsed(sess, s.lifetimes, now) && s.right(sess, sub)
 }
 
 // right compares, in constant time. What a decoy texted was no token. Of a token
@@ -270,7 +276,7 @@ func (s *Service) validated(
 		if err != nil {
 			return err
 		}
-		if err := validity(sess, epoch.State, s.now()); err != nil {
+		if err := validity(sess, epoch.State, s.lifetimes, s.now()); err != nil {
 			return err
 		}
 		v = validation(sess)
