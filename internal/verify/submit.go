@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/subtle"
 	"errors"
@@ -137,8 +138,9 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (se
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	var verdict error
+	var met refusal
 	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		verdict = nil
+		verdict, met = nil, refusal{}
 		t, err := s.tally(tx, who, wrongScopes()...)
 		if err != nil {
 			return err
@@ -153,16 +155,16 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (se
 		var after store.Session
 		after, verdict = compared(sess, epoch.State, s.now())
 		if verdict == nil {
-			verdict = s.refused(t.takeTry(firstTry(sess)), who)
+			met = t.takeTry(firstTry(sess))
 		}
-		if verdict != nil {
+		if verdict != nil || met.wait > 0 {
 			return errRefused
 		}
 		sess = after
 		return errors.Join(t.put(tx), tx.PutSession(sess))
 	})
 	if errors.Is(err, errRefused) {
-		return sess, verdict
+		return sess, cmp.Or(verdict, s.refused(met, who)) // which logs: not inside the unit
 	}
 	return sess, err
 }
