@@ -28,6 +28,7 @@ func submitTokenTests() []test {
 		{"SubmitForm", testSubmitForm},
 		{"SubmitAsCurlSendsIt", testSubmitAsCurlSendsIt},
 		{"SubmitTakesATokenAsPeopleTypeIt", testSubmitTakesATokenAsPeopleTypeIt},
+		{"SubmitBoundsATokenBeforeReadingIt", testSubmitBoundsATokenBeforeReadingIt},
 		{"NextLink", testNextLink},
 		{"TokenDigits", testTokenDigits},
 	}
@@ -280,6 +281,18 @@ func testSubmitTakesATokenAsPeopleTypeIt(t *testing.T, open opener) {
 
 func mapDigits(s string, zero rune) string {
 	return strings.Map(func(r rune) rune { return r - '0' + zero }, s)
+}
+
+// testSubmitBoundsATokenBeforeReadingIt has what is no code by its length alone be
+// taken for a wrong one, also when the code is in it: reading 64 KB of it would take
+// milliseconds, which are not counted in a session that is validated.
+func testSubmitBoundsATokenBeforeReadingIt(t *testing.T, open opener) {
+	n := start(t, open(t))
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	padded := func(bytes int) string { return strings.Repeat(" ", bytes-len(n.token())) + n.token() }
+	expectSubmit(t, n.submit(sid, secret, padded(256)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	expectSubmit(t, n.submit(sid, secret, padded(255)), http.StatusOK, "")
+	expectSubmit(t, n.submit(sid, secret, padded(256)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 }
 
 func testNextLink(t *testing.T, open opener) {

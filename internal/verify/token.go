@@ -20,6 +20,9 @@ import (
 const (
 	nonceSize = 32 // bytes
 	sidRandom = 18 // random bytes of a sid, beyond its time: 144 bits
+
+	// maxTypedToken is in bytes. It leaves room for what a clipboard adds to a code.
+	maxTypedToken = 255
 )
 
 // token derives the code of a session: the first decimal digits of
@@ -60,8 +63,12 @@ func sameToken(typed, want string) bool {
 
 // normalizeToken undoes what keyboards, clipboards and typesetting do to a
 // code: spaces, hyphens and invisible marks go, and any script's decimal digits
-// become ASCII.
+// become ASCII. What is too long for a code is not read, and becomes empty, which
+// no code is.
 func normalizeToken(typed string) string {
+	if len(typed) > maxTypedToken {
+		return ""
+	}
 	return strings.Map(func(r rune) rune {
 		switch {
 		case '0' <= r && r <= '9':
