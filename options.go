@@ -191,7 +191,8 @@ type Options struct {
 	SessionLifetime time.Duration
 
 	// SendTimeout is how long the sender may take for one text, and the Delegate
-	// for one call: a millisecond to a minute. It also bounds how long Close waits.
+	// for one call: a millisecond to a minute. It also bounds how long
+	// Plugin.Close waits.
 	// Default 10 seconds.
 	SendTimeout time.Duration
 

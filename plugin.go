@@ -228,9 +228,11 @@ func (p *Plugin) Release(ctx context.Context, number string) error {
 	return p.service.Release(ctx, number)
 }
 
-// Close refuses further requests with 503, and returns when those under way
-// are answered: no SMS is cut off. That takes little longer than
-// Options.SendTimeout at the most. Call it after the HTTP server's Shutdown and
+// Close refuses further requests with 503, also those that wait for another one or
+// have not called the provider yet, and returns when the others have ended: no SMS is
+// cut off. That takes Options.SendTimeout and a moment at most, and up to 15 seconds
+// longer with a store that does not respond. It also tries for the last time to record
+// an SMS that the store failed to record. Call it after the HTTP server's Shutdown and
 // before the store is closed. It returns nil, and may be called again.
 func (p *Plugin) Close() error {
 	p.service.Close()

@@ -48,10 +48,15 @@ type Policy struct {
 	// forwarded at a price: +44 70 for one. Default: refused.
 	AllowServiceNumbers bool
 
-	// Approve is asked last before each request goes on, also for retries, for a
-	// CAPTCHA or a list of the host's own. nil lets the request go on; an error
+	// Approve is asked about each new attempt, after the limits and before the SMS,
+	// for a CAPTCHA or a list of the host's own. nil lets the request go on; an error
 	// that wraps ErrDenied refuses it; any other fails it with 500 and is logged.
-	// The context ends after ten seconds. Default: approved.
+	//
+	// It is asked once for each attempt, so that a CAPTCHA's token may be good for one
+	// use: not for a retry of an attempt that was sent, nor for another try of one that
+	// was approved and failed, and once for identical requests that arrive together at
+	// one node. The context ends after ten seconds, with the caller, or when the plugin
+	// is closed. Defaults to approving of all.
 	Approve func(context.Context, Inquiry) error
 }
 

@@ -129,9 +129,9 @@ func TestDatabaseFrozen(t *testing.T) {
 			p.freeze()
 			s.accept()
 			people := s.expectRefused(8, storeTimeout+quick)
-			// Its text has left, so this one is told so.
-			if got := <-s.answer; got.status != http.StatusOK || got.took > storeTimeout+quick {
-				t.Errorf("texted before the database was gone: %v", got)
+			// Its SMS was sent, but no other node would know.
+			if got := <-s.answer; got.status != http.StatusInternalServerError || got.took > storeTimeout+quick {
+				t.Errorf("sent before the database was gone: %v", got)
 			}
 			p.restore()
 			s.expectServed(people)

@@ -7,6 +7,7 @@ import (
 	"io"
 	"net/http"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -23,7 +24,9 @@ import (
 func approveTests() []test {
 	return []test{
 		{"ApproveIsToldAll", testApproveIsToldAll},
-		{"ApproveIsAskedEachTime", testApproveIsAskedEachTime},
+		{"ApproveIsAskedOncePerAttempt", testApproveIsAskedOncePerAttempt},
+		{"ApproveIsAskedOnceByIdenticalRequests", testApproveIsAskedOnceByIdenticalRequests},
+		{"ApproveComesAfterTheLimits", testApproveComesAfterTheLimits},
 		{"ApproveIsAskedLast", testApproveIsAskedLast},
 		{"ApproveRefusesOrFails", testApproveRefusesOrFails},
 		{"ApproveThatPanics", testApproveThatPanics},
@@ -82,22 +85,105 @@ func testApproveIsToldAll(t *testing.T, open opener) {
 	}
 }
 
-func testApproveIsAskedEachTime(t *testing.T, open opener) {
-	var asked atomic.Int64
-	n := start(t, open(t), approve(func(context.Context, threepid.Inquiry) error {
-		if asked.Add(1) == 3 {
-			return threepid.ErrDenied
-		}
-		return nil
-	}))
-	sid := n.mustRequest(addPath, attempt(1)).text("sid")
-	n.mustRequest(addPath, attempt(1))
-	expectDenied(t, n.post(addPath, attempt(1))) // although it was seen
-	n.expectTexts(t, 1)
-	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "") // tokens are no business of the hook
-	if asked.Load() != 3 {
-		t.Errorf("asked %d times", asked.Load())
+// singleUse is a CAPTCHA whose tokens are good for one check each, as the hosts'
+// services have it. It reads them from X-Captcha.
+type singleUse struct {
+	mu    sync.Mutex
+	used  map[string]bool
+	asked int
+	delay time.Duration
+}
+
+func (s *singleUse) check(_ context.Context, i threepid.Inquiry) error {
+	time.Sleep(s.delay)
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.asked++
+	token := i.Header.Get("X-Captcha")
+	if token == "" || s.used[token] {
+		return threepid.ErrDenied
 	}
+	if s.used == nil {
+		s.used = make(map[string]bool)
+	}
+	s.used[token] = true
+	return nil
+}
+
+func (s *singleUse) count() int {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.asked
+}
+
+// postSolved is post with a CAPTCHA's token.
+func (n *node) postSolved(path, body, token string) answer {
+	n.tb.Helper()
+	req, err := http.NewRequestWithContext(n.tb.Context(), http.MethodPost, n.url+path, strings.NewReader(body))
+	if err != nil {
+		n.tb.Fatal(err)
+	}
+	req.Header.Set("X-Captcha", token)
+	return n.send(req)
+}
+
+// testApproveIsAskedOncePerAttempt has a single-use token solve an attempt: also
+// when it is tried again after a failure, on another node, or was sent already.
+func testApproveIsAskedOncePerAttempt(t *testing.T, open opener) {
+	var captcha singleUse
+	st := open(t)
+	n := start(t, st, approve(captcha.check))
+	other := start(t, st, approve(captcha.check))
+	n.sms.Fail(errors.New("no route"))
+	expect(t, n.postSolved(addPath, attempt(1), "first"), http.StatusBadGateway, "M_SEND_ERROR")
+	for _, node := range []*node{other, other, n} { // once to be sent, then because it was
+		expect(t, node.postSolved(addPath, attempt(1), "first"), http.StatusOK, "")
+	}
+	expect(t, n.postSolved(addPath, attempt(0), ""), http.StatusOK, "") // seen, with a later one
+	if captcha.count() != 1 {
+		t.Errorf("the hook was asked %d times about one attempt", captcha.count())
+	}
+	expectDenied(t, n.postSolved(addPath, attempt(2), "first")) // a new attempt needs a new approval
+	expectDenied(t, n.postSolved(addPath, attempt(2), ""))      // which a refusal is not
+	expect(t, n.postSolved(addPath, attempt(2), "second"), http.StatusOK, "")
+	if got := n.sms.Count() + other.sms.Count(); got != 2 {
+		t.Errorf("%d SMS were sent, want 2", got)
+	}
+
+	// For another purpose it is another request, with an approval of its own.
+	n.sms.Fail(errors.New("no route"))
+	expect(t, n.postSolved(addPath, attempt(3), "third"), http.StatusBadGateway, "M_SEND_ERROR")
+	expectDenied(t, n.postSolved(regPath, attempt(3), "third"))
+}
+
+func testApproveIsAskedOnceByIdenticalRequests(t *testing.T, open opener) {
+	captcha := singleUse{delay: 200 * time.Millisecond}
+	n := start(t, open(t), approve(captcha.check))
+	together(20, func(int) { expect(t, n.postSolved(addPath, attempt(1), "once"), http.StatusOK, "") })
+	n.expectTexts(t, 1)
+	together(20, func(int) { expectDenied(t, n.postSolved(addPath, attempt(2), "once")) })
+	n.expectTexts(t, 1)
+	if got := captcha.count(); got < 2 || got > 12 {
+		t.Errorf("asked %d times", got)
+	}
+	expect(t, n.postSolved(addPath, attempt(2), "twice"), http.StatusOK, "")
+}
+
+// testApproveComesAfterTheLimits has a request that they refuse use up nothing.
+func testApproveComesAfterTheLimits(t *testing.T, open opener) {
+	var captcha singleUse
+	n := start(t, open(t), approve(captcha.check), func(o *threepid.Options) {
+		o.Limits = threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}}
+	})
+	n.associate(t, "@alice:example.org", inFrance[1:])
+	expect(t, n.postSolved(addPath, dial(inFrance), "kept"), http.StatusBadRequest, "M_THREEPID_IN_USE")
+	expect(t, n.postSolved(addPath, attempt(1), "first"), http.StatusOK, "")
+	expect(t, n.postSolved(addPath, attempt(2), "kept"), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	if captcha.count() != 1 {
+		t.Errorf("the hook was asked %d times, want 1", captcha.count())
+	}
+	n.clock.advance(time.Hour)
+	expect(t, n.postSolved(addPath, attempt(2), "kept"), http.StatusOK, "")
 }
 
 // testApproveIsAskedLast has it asked of no request that is malformed or that

@@ -6,16 +6,13 @@ import (
 	"fmt"
 	"net/http"
 	"strings"
-	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
-
-	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
-	"example.com/threepid/store"
 )
 
 // concurrencyTests are about requests at once, on one node and on several, and about nodes that die.
@@ -83,23 +80,24 @@ func testWaitersHearHowTheSendEnded(t *testing.T, open opener) {
 		for _, nodes := range []int{1, 2} {
 			t.Run(fmt.Sprintf("%s, %d nodes", row.name, nodes), func(t *testing.T) {
 				t.Parallel()
-				st := &lookers{Store: open(t), who: map[any]bool{}}
-				st.sms.FailAlways(row.err)
-				release := st.sms.Hold()
+				st := &lookers{Store: open(t)}
+				recorder := smstest.New()
+				recorder.FailAlways(row.err)
+				release := recorder.Hold()
 				all := make([]*node, nodes)
 				for i := range all {
-					router := gin.New()
-					router.Use(introduce)
-					all[i] = startOn(t, router, st, &st.sms, &logs{})
+					all[i] = startWith(t, st, recorder, &logs{})
 				}
 				answers := make(chan []answer, 1)
 				go func() { answers <- identical(callers, all) }()
-				waitUntil(t, "all but the one that sends have seen the claim", func() bool { return st.count() == callers-1 })
+				waitUntil(t, "all have come so far as to look the account up", func() bool { return st.owners.Load() == callers })
+				waitUntil(t, "the provider is called", func() bool { return len(recorder.Calls()) == 1 })
+				time.Sleep(500 * time.Millisecond) // and now they wait: on another node, they know of the claim
 				release()
 				for _, a := range <-answers {
 					expect(t, a, row.status, row.errcode)
 				}
-				if calls := st.sms.Calls(); len(calls) != 1 {
+				if calls := recorder.Calls(); len(calls) != 1 {
 					t.Errorf("the provider was called %d times", len(calls))
 				}
 			})
@@ -114,39 +112,16 @@ func identical(n int, nodes []*node) []answer {
 	return answers
 }
 
-// lookers is a store that remembers which requests have read it since the
-// provider was asked: those know of the claim.
+// lookers is a store that counts look-ups of accounts, which each request begins with.
 type lookers struct {
 	Store
-	sms smstest.Recorder
-	mu  sync.Mutex
-	who map[any]bool
+	owners atomic.Int64
 }
 
-// requestID is the key, in a request's context, of what tells it from others.
-type requestID struct{}
-
-// introduce lets lookers tell requests apart.
-func introduce(c *gin.Context) {
-	c.Request = c.Request.WithContext(context.WithValue(c.Request.Context(), requestID{}, new(byte)))
-}
-
-// View implements [store.Store].
-func (l *lookers) View(ctx context.Context, fn func(store.Tx) error) error {
-	claimed := len(l.sms.Calls()) > 0
-	if err := l.Store.View(ctx, fn); err != nil || !claimed {
-		return err
-	}
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	l.who[ctx.Value(requestID{})] = true
-	return nil
-}
-
-func (l *lookers) count() int {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	return len(l.who)
+// Owner implements [store.Accounts].
+func (l *lookers) Owner(ctx context.Context, msisdn string) (string, error) {
+	defer l.owners.Add(1)
+	return l.Store.Owner(ctx, msisdn)
 }
 
 // testAttemptsAtOnce has different attempts of one session arrive together: each

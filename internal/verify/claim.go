@@ -3,12 +3,22 @@ package verify
 import (
 	"context"
 	"errors"
+	"time"
 
 	"example.com/threepid/store"
 )
 
-// How often a claim is tried when the store fails.
-const claimTries = 2
+const (
+	// claimTries is how often a claim is tried when the store fails.
+	claimTries = 2
+
+	// maxRenewals is how often a lease is renewed that does not last for a call.
+	maxRenewals = 3
+)
+
+// errStoreTooSlow means that each renewal of the lease took longer than the lease
+// has to spare.
+var errStoreTooSlow = errors.New("threepid: the store takes so long to claim an attempt that another node may send it too")
 
 // claim is the right to send, or what was found in its place.
 type claim struct {
@@ -38,13 +48,6 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 
-	s.flights.open(fresh.claimID)
-	ours := false
-	defer func() {
-		if !ours {
-			s.flights.land(fresh.claimID, errAbandoned)
-		}
-	}()
 	var c claim
 	for range claimTries {
 		err = s.Store.Update(ctx, func(tx store.Tx) error {
@@ -58,7 +61,6 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	if err == nil {
 		err = s.refused(c.refused, d.who)
 	}
-	ours = err == nil && c.standing == free
 	return c, err
 }
 
@@ -80,7 +82,7 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 	case sess.ClaimID == fresh.claimID:
 		return before, nil // it is kept already
 	}
-	if c.standing = s.standing(sess, d); c.standing != free {
+	if c.standing = standingOf(sess, d.Attempt, s.now()); c.standing != free {
 		c.sess = sess
 		return c, nil
 	}
@@ -103,6 +105,58 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 	if err != nil {
 		return c, err
 	}
-	c.sess = claimed(sess, d.Request, d.decoy, epoch.State, fresh, s.lifetimes, c.at)
+	// The lease begins when all rows are locked, however long that took.
+	c.sess = claimed(sess, d.Request, d.decoy, epoch.State, fresh, s.lifetimes, s.now())
 	return c, errors.Join(keepEpoch(tx, epoch, c.sess), tx.PutSession(c.sess))
+}
+
+// errOvertaken ends a send whose claim another node has taken over, because its
+// lease was over.
+var errOvertaken = errors.New("threepid: another node has claimed the attempt")
+
+// holdLease returns until when the provider may be called for a claim that is ours.
+// It looks at the lease immediately before the call, since anything may have taken
+// long in the meantime: waiting for a lock, the COMMIT, this process. If the lease
+// does not last for a whole call it is renewed first, unless another node has
+// claimed by then.
+//
+// The process's own clock is read first: a pause after that shortens the call.
+func (s *Service) holdLease(ctx context.Context, c *claim) (deadline time.Time, err error) {
+	for try := 0; ; try++ {
+		begin := time.Now() //nolint:forbidigo // a context's deadline is on this clock
+		left := time.Duration(c.sess.LeaseUntil-s.now()) * time.Millisecond
+		// More than a whole lease is left if the clock was set back.
+		if left >= s.SendTimeout+sendGrace && left <= s.lifetimes.lease {
+			return begin.Add(s.SendTimeout), nil
+		}
+		if try == maxRenewals {
+			return begin, errStoreTooSlow
+		}
+		if err := s.renew(ctx, c); err != nil {
+			return begin, err
+		}
+	}
+}
+
+// renew gives a claim that is still ours a new lease.
+func (s *Service) renew(ctx context.Context, c *claim) error {
+	ctx, cancel := detached(ctx, storeTimeout)
+	defer cancel()
+	var renewed store.Session
+	err := s.Store.Update(ctx, func(tx store.Tx) error {
+		sess, found, err := s.live(tx, c.sess.Key)
+		if err != nil {
+			return err
+		}
+		if !found || sess.ClaimID != c.sess.ClaimID || sess.Outcome != store.OutcomePending {
+			return errOvertaken
+		}
+		sess.LeaseUntil = s.now() + s.lifetimes.lease.Milliseconds()
+		renewed = sess
+		return tx.PutSession(sess)
+	})
+	if err == nil {
+		c.sess = renewed
+	}
+	return err
 }

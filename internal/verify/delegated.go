@@ -46,14 +46,14 @@ func (s *Service) checkIDServer(r Request) error {
 	return nil
 }
 
-// start has the service text a token.
-func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message) error {
+// start has the service send a code, by the deadline.
+func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message, deadline time.Time) error {
 	v := delegate.Verification{
 		ID: m.ID, Secret: delegateSecret(c.sess, d.ClientSecret),
 		To: m.To, Country: m.Country, Purpose: d.Purpose, Attempt: d.Attempt,
 	}
 	handles := make(chan string, 1)
-	err := s.hand(ctx, func(ctx context.Context) error {
+	err := s.callUntil(ctx, deadline, func(ctx context.Context) error {
 		handle, err := s.Delegate.Start(ctx, v)
 		handles <- handle
 		return err
@@ -91,7 +91,7 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	case !s.delegated(sess.MSISDN), sess.Decoy, typed == "", len(typed) > mostTypedToken:
 		return errTokenIncorrect(sess)
 	}
-	err := s.hand(ctx, func(ctx context.Context) error {
+	err := s.callWithTimeout(ctx, func(ctx context.Context) error {
 		return s.Delegate.Check(ctx, delegate.Check{
 			Handle: sess.Handle, Secret: delegateSecret(sess, sub.ClientSecret),
 			To: "+" + sess.MSISDN, Purpose: sess.Purpose, Token: typed,

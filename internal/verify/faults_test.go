@@ -91,11 +91,11 @@ func request(attempt int64) verify.Request {
 	}
 }
 
-// A fresh request takes these steps: the account, a look at the session and one
-// at the limits, the claim, the send, the record.
+// A fresh request takes these steps: the account, a view of the session and the
+// limits, the claim, the send, the record.
 const (
-	requestSteps = 6
-	claimStep    = 4
+	requestSteps = 5
+	claimStep    = 3
 )
 
 // TestFaultAtEachStep has one step of a request fail, before it does anything
@@ -288,11 +288,10 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 }
 
 // TestRefusedByItsOwnTwin has an attempt come twice, and the one use the last
-// text up after the other has looked for it and before that asks the limits.
+// text up after the other has found room in the limits and before that claims.
 func TestRefusedByItsOwnTwin(t *testing.T) {
 	t.Parallel()
-	const peekStep = 3 // after the account and the look
-	_, texts, late := overtakenAt(t, peekStep, request(1))
+	_, texts, late := overtakenAt(t, claimStep, request(1))
 	if late != nil {
 		t.Errorf("refused for a text that was its own: %v", late)
 	}

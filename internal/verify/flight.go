@@ -1,85 +1,119 @@
 package verify
 
-import "sync"
+import (
+	"sync"
 
-// flights are the claims of this process whose SMS is under way, by claim ID.
-// They are only a short cut: whoever waits for a claim of this process is
-// woken when it ends and hears how, instead of asking the store again and again.
-// What is true stands in the store, but for one thing: that the provider has
-// accepted an SMS while the store could not be brought to record it. Such a
-// flight stays here until the store can.
+	"example.com/threepid/store"
+)
+
+const (
+	// maxWaiting is how many requests for one session may wait on this node for
+	// the one that is being handled, and maxWaitingInAll how many for any session.
+	maxWaiting      = 256
+	maxWaitingInAll = 4096
+)
+
+// flights are the sessions for which a request of this node is being handled, by
+// session key. The others for the same session wait for it in memory, and take its
+// outcome if they are identical to it. The store decides between nodes; flights
+// only keep the requests of one node from asking the store, the host's hook and the
+// provider for the same thing.
+//
+// They also hold the claims whose SMS was accepted while the store failed to record it.
 type flights struct {
-	mu   sync.Mutex
-	byID map[string]*flight
+	mu         sync.Mutex
+	byKey      map[store.Key]*flight
+	waiting    int
+	unrecorded map[store.Key]claim
 }
 
+// flight is one request that others may wait for.
 type flight struct {
-	landed chan struct{}
-	err    error // how the send ended; read it after landed is closed
+	attempt int64
+	purpose store.Purpose
+	waiting int
 
-	unrecorded bool
+	// done is closed when the request has ended. The outcome is valid after that,
+	// and if shared is set it is also that of every identical request.
+	done    chan struct{}
+	receipt Receipt
+	err     error
+	shared  bool
 }
 
-// open announces a claim, before anybody can read of it in the store.
-func (f *flights) open(claimID string) {
+func (f *flight) identical(d delivery) bool { return f.attempt == d.Attempt && f.purpose == d.Purpose }
+
+// join returns the flight of the delivery's session. If there is none it starts one,
+// which the caller leads and must finish.
+func (f *flights) join(d delivery) (fl *flight, leads bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if f.byID == nil {
-		f.byID = make(map[string]*flight)
+	if fl, ok := f.byKey[d.key]; ok {
+		return fl, false
 	}
-	f.byID[claimID] = &flight{landed: make(chan struct{})}
-}
-
-// find returns the flight of a claim, or nil when it is not of this process.
-func (f *flights) find(claimID string) *flight {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.byID[claimID]
-}
-
-// under tells whether a claim of this process is on its way, whatever the clock
-// says of its lease.
-func (f *flights) under(claimID string) bool {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	fl, ok := f.byID[claimID]
-	return ok && !fl.unrecorded
-}
-
-// land ends a flight and wakes all who wait for it. It does nothing when that
-// flight has ended.
-func (f *flights) land(claimID string, err error) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if fl, ok := f.byID[claimID]; ok && !fl.unrecorded {
-		fl.err = err
-		close(fl.landed)
-		delete(f.byID, claimID)
+	if f.byKey == nil {
+		f.byKey = make(map[store.Key]*flight)
 	}
+	fl = &flight{attempt: d.Attempt, purpose: d.Purpose, done: make(chan struct{})}
+	f.byKey[d.key] = fl
+	return fl, true
 }
 
-// landUnrecorded ends a flight whose SMS was accepted, and keeps it until
-// forget.
-func (f *flights) landUnrecorded(claimID string) {
+// finish ends a flight and wakes all who wait for it.
+func (f *flights) finish(key store.Key, fl *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl := f.byID[claimID]
-	fl.unrecorded = true
-	close(fl.landed)
+	delete(f.byKey, key)
+	close(fl.done)
 }
 
-// unrecorded tells whether the claim's SMS was accepted and the store does not
-// know it.
-func (f *flights) unrecorded(claimID string) bool {
+// startWaiting reports whether one more request may wait for fl. If so, the caller
+// must call stopWaiting.
+func (f *flights) startWaiting(fl *flight) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	fl, ok := f.byID[claimID]
-	return ok && fl.unrecorded
+	if fl.waiting >= maxWaiting || f.waiting >= maxWaitingInAll {
+		return false
+	}
+	fl.waiting++
+	f.waiting++
+	return true
 }
 
-// forget drops a flight.
-func (f *flights) forget(claimID string) {
+func (f *flights) stopWaiting(fl *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	delete(f.byID, claimID)
+	fl.waiting--
+	f.waiting--
+}
+
+// keepUnrecorded remembers a claim whose SMS was accepted, until forget.
+func (f *flights) keepUnrecorded(c claim) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if f.unrecorded == nil {
+		f.unrecorded = make(map[store.Key]claim)
+	}
+	f.unrecorded[c.sess.Key] = c
+}
+
+// findUnrecorded returns the claim of the session whose SMS was accepted and is not
+// recorded.
+func (f *flights) findUnrecorded(key store.Key) (c claim, ok bool) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	c, ok = f.unrecorded[key]
+	return c, ok
+}
+
+// forget drops a claim that is recorded, and reports whether it was still kept.
+func (f *flights) forget(c claim) bool {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	kept, ok := f.unrecorded[c.sess.Key]
+	if !ok || kept.sess.ClaimID != c.sess.ClaimID {
+		return false
+	}
+	delete(f.unrecorded, c.sess.Key)
+	return true
 }

@@ -19,8 +19,8 @@ type Policy struct {
 	DenyPrefixes   []string // beginnings of numbers in E.164 without the plus sign
 	RefuseKinds    []phonenumbers.PhoneNumberType
 
-	// Approve is asked last; nil approves of all. An error that wraps ErrDenied
-	// refuses the request, any other fails it.
+	// Approve is asked once for each attempt that would be sent; nil approves of
+	// all. An error that wraps ErrDenied refuses the request, any other fails it.
 	Approve func(context.Context, Inquiry) error
 }
 
@@ -68,16 +68,21 @@ func (p Policy) permitsCountry(n Number) bool {
 	return !slices.ContainsFunc(regions, func(r string) bool { return slices.Contains(p.DenyCountries, r) })
 }
 
-// checkPolicy refuses a number that the host does not text.
-func (s *Service) checkPolicy(ctx context.Context, d delivery) error {
-	if !s.Policy.permits(d.number) {
+// checkPolicy refuses a number to which the host sends no SMS.
+func (s *Service) checkPolicy(n Number) error {
+	if !s.Policy.permits(n) {
 		return errDenied()
 	}
-	if s.Policy.Approve == nil {
+	return nil
+}
+
+// approve asks the host's hook about an attempt that would be sent. It is asked
+// once for each: a claim is only made after the hook approved, so a session that
+// was claimed for this attempt and purpose carries the approval, whatever became of
+// that claim.
+func (s *Service) approve(ctx context.Context, d delivery, sess store.Session) error {
+	if s.Policy.Approve == nil || d.test || approved(sess, d) {
 		return nil
-	}
-	if !d.number.ReadsBack() {
-		return errNotANumber(d.Country) // the host is asked about phone numbers only
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -91,6 +96,11 @@ func (s *Service) checkPolicy(ctx context.Context, d delivery) error {
 		return fmt.Errorf("threepid: ask the host: %w", err)
 	}
 	return nil
+}
+
+// approved reports whether the session was claimed for the delivery's attempt.
+func approved(sess store.Session, d delivery) bool {
+	return sess.ClaimID != "" && sess.ClaimAttempt == d.Attempt && sess.Purpose == d.Purpose
 }
 
 func errDenied() error {

@@ -13,7 +13,7 @@ import (
 )
 
 // overtakenAt holds a request before one of its steps, has another one use the last
-// text to the number up, and returns how the first one ended.
+// text to the number up on another node, and returns how the first one ended.
 func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Store, texts *smstest.Recorder, late error) {
 	t.Helper()
 	inner, texts = memstore.New(), smstest.New()
@@ -31,13 +31,16 @@ func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Stor
 	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
+	c.Store, c.Accounts, c.Sender = inner, inner, texts
+	other := verify.New(c)
+	defer other.Close()
 	ended := make(chan error, 1)
 	go func() {
 		_, err := service.Request(t.Context(), r)
 		ended <- err
 	}()
 	<-arrived
-	if _, err := service.Request(t.Context(), request(1)); err != nil {
+	if _, err := other.Request(t.Context(), request(1)); err != nil {
 		t.Error(err)
 	}
 	close(release)
@@ -49,7 +52,6 @@ func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Stor
 // would have made its session, and that keeps nothing.
 func TestRefusedClaimLeavesNothing(t *testing.T) {
 	t.Parallel()
-	const claimStep = 4 // after the account, the look and the limits
 	r := request(1)
 	r.ClientSecret = "late"
 	inner, _, late := overtakenAt(t, claimStep, r)

@@ -4,17 +4,10 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"time"
 
 	"github.com/nyaruka/phonenumbers"
 
 	"example.com/threepid/store"
-)
-
-const (
-	// A waiter for another node's send asks the store at these intervals.
-	pollFirst = 20 * time.Millisecond
-	pollMost  = 320 * time.Millisecond
 )
 
 // Receipt answers a Request.
@@ -33,15 +26,27 @@ type delivery struct {
 	test   bool // a test number: nothing is texted, and nothing counted
 }
 
-// Request has a token texted, unless this attempt was texted already. It
-// returns when the provider has accepted the SMS and the store has recorded it,
-// or when it is known that none was sent.
+// Request sends a code, unless this attempt was sent already. It returns when the
+// provider has accepted the SMS and the store has recorded it, or when it is known
+// that none was sent.
 func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	if err := s.enter(); err != nil {
 		return Receipt{}, err
 	}
 	defer s.active.Done()
+	ctx, cancel := s.untilClosed(ctx)
+	defer cancel()
 
+	receipt, err := s.request(ctx, r)
+	if errors.Is(err, context.Canceled) && context.Cause(ctx) == ErrClosed { //nolint:errorlint // the very value
+		err = ErrClosed
+	}
+	return receipt, err
+}
+
+// request goes through the checks in the order of the protocol: the fields, the
+// fixed policy, the association, and what deliver does.
+func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	if err := r.check(s.NextLinkHosts); err != nil {
 		return Receipt{}, err
 	}
@@ -63,7 +68,7 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	}
 	if !test {
 		d.who = s.subject(number, r.Client)
-		err = s.checkPolicy(ctx, d)
+		err = s.checkPolicy(number)
 	}
 	if err == nil {
 		d.decoy, err = s.checkOwner(ctx, r.Purpose, number.MSISDN)
@@ -103,113 +108,141 @@ func (s *Service) checkOwner(ctx context.Context, p store.Purpose, msisdn string
 }
 
 // deliver gets the attempt seen: by finding that it is, by sending it, or by
-// waiting for whoever is sending it.
+// waiting for the request that does.
 func (s *Service) deliver(ctx context.Context, d delivery) (Receipt, error) {
-	var patience <-chan time.Time
-	awaited, poll := "", pollFirst
+	p := s.newPatience()
 	for {
-		sess, standing, err := s.look(ctx, d)
-		if err == nil && standing == free {
-			if awaited != "" && sess.ClaimID == awaited && sess.ClaimAttempt == d.Attempt && sess.Outcome != store.OutcomePending {
-				return Receipt{}, outcomeError(sess.Outcome) // another node's send of this very attempt
-			}
-			c, claimErr := s.admit(ctx, sess, d)
-			if claimErr == nil && c.standing == free {
-				receipt, err := s.send(ctx, c, d)
-				s.tell(c.tally) // the host's code, after all of ours
-				return receipt, err
-			}
-			sess, standing, err = c.sess, c.standing, claimErr
+		fl, leads := s.flights.join(d)
+		if leads {
+			return s.lead(ctx, d, fl, p)
 		}
+		if !fl.identical(d) { // it may have been seen before
+			st, err := s.loadState(ctx, d, false)
+			if err != nil {
+				return Receipt{}, err
+			}
+			if st.standing == seen {
+				return s.seenReceipt(st.sess, d)
+			}
+		}
+		if err := s.await(ctx, fl, p); err != nil {
+			return Receipt{}, err
+		}
+		if fl.shared && fl.identical(d) {
+			return fl.receipt, fl.err
+		}
+	}
+}
+
+// lead handles a request that others may wait for, and tells them the outcome.
+// They do not share that this caller has gone, nor a panic.
+func (s *Service) lead(ctx context.Context, d delivery, fl *flight, p patience) (Receipt, error) {
+	defer s.flights.finish(d.key, fl)
+	receipt, err := s.sendOnce(ctx, d, p)
+	fl.receipt, fl.err = receipt, err
+	fl.shared = err == nil || ctx.Err() == nil || !errors.Is(err, ctx.Err())
+	return receipt, err
+}
+
+// sendOnce claims the attempt and sends it, or waits for the node that has.
+func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt, error) {
+	awaited, poll := "", minPoll
+	for {
+		if err := s.recordLate(ctx, d.key); err != nil {
+			return Receipt{}, err
+		}
+		st, err := s.loadState(ctx, d, true)
 		if err != nil {
 			return Receipt{}, err
 		}
-		switch standing {
-		case seen:
-			return Receipt{SID: sess.SID, Number: d.number}, nil
-		case free, busy:
-			awaited = sess.ClaimID
+		if st.standing == free && awaited != "" && st.sess.ClaimID == awaited && ended(st.sess, d.Attempt) {
+			return Receipt{}, outcomeError(st.sess.Outcome) // another node's send of this very attempt
 		}
-		if patience == nil {
-			// Long enough for two sends, so that who waits behind another
-			// attempt of the same session still gets its turn.
-			patience = time.After(2 * s.lifetimes.lease)
+		if st.standing == free {
+			var receipt Receipt
+			if st, receipt, err = s.trySend(ctx, d, st); err != nil || st.standing == free {
+				return receipt, err
+			}
 		}
-		fl, err := s.await(ctx, sess.ClaimID, poll, patience)
-		switch {
-		case err != nil:
+		if st.standing == seen {
+			return s.seenReceipt(st.sess, d)
+		}
+		awaited = st.sess.ClaimID
+		if err := s.pause(ctx, poll, p); err != nil {
 			return Receipt{}, err
-		case fl == nil:
-			poll = min(2*poll, pollMost)
-		case sess.ClaimAttempt == d.Attempt && fl.err != nil:
-			return Receipt{}, fl.err
-		case sess.ClaimAttempt == d.Attempt:
-			return Receipt{SID: sess.SID, Number: d.number}, nil
 		}
+		poll = min(2*poll, maxPoll)
 	}
 }
 
-// look reads how the attempt stands, without writing.
-func (s *Service) look(ctx context.Context, d delivery) (store.Session, standing, error) {
-	sess, found, err := s.view(ctx, d.key)
-	if err != nil || !found {
-		return store.Session{}, free, err
-	}
-	if d.Attempt <= sess.ClaimAttempt && s.flights.unrecorded(sess.ClaimID) {
-		return sess, seen, nil
-	}
-	return sess, s.standing(sess, d), nil
+// ended reports whether the session's claim is of the attempt and has an outcome.
+func ended(sess store.Session, attempt int64) bool {
+	return sess.ClaimAttempt == attempt && sess.Outcome != store.OutcomePending
 }
 
-// admit claims, once it is known that there is a number to text and that the
-// limits seem to have room: a flood that they refuse takes no write lock.
-func (s *Service) admit(ctx context.Context, sess store.Session, d delivery) (claim, error) {
+// trySend claims and sends, after the checks that cost no write. If another node
+// has claimed in the meantime, the state returned says so.
+func (s *Service) trySend(ctx context.Context, d delivery, st state) (state, Receipt, error) {
 	if !d.number.ReadsBack() {
-		return claim{}, errNotANumber(d.Country)
+		return st, Receipt{}, errNotANumber(d.Country)
 	}
-	take := (*tally).takeText
-	if paid(sess, d.Attempt) {
-		take = (*tally).takeRetry
+	if err := s.refused(st.refused, d.who); err != nil {
+		return st, Receipt{}, err
 	}
-	refused := s.ask(ctx, d.who, textScopes(), take)
-	if refused == nil {
-		return s.claim(ctx, d)
+	if err := s.approve(ctx, d, st.sess); err != nil {
+		return st, Receipt{}, err
 	}
-	// What used the limit up may be this very attempt, come twice.
-	if sess, standing, err := s.look(ctx, d); err == nil && standing != free {
-		return claim{sess: sess, standing: standing}, nil
+	c, err := s.claim(ctx, d)
+	if err != nil || c.standing != free {
+		return state{sess: c.sess, standing: c.standing}, Receipt{}, err
 	}
-	return claim{}, refused
+	receipt, err := s.send(ctx, c, d)
+	s.tell(c.tally) // the host's code, after all of ours
+	if errors.Is(err, errOvertaken) {
+		return state{sess: c.sess, standing: busy}, Receipt{}, nil
+	}
+	return state{standing: free}, receipt, err
 }
 
-// standing is standingOf, and knows too what is under way on this node: should
-// the clock leap forward, a lease is over before its send is.
-func (s *Service) standing(sess store.Session, d delivery) standing {
-	st := standingOf(sess, d.Attempt, s.now())
-	if st == free && s.flights.under(sess.ClaimID) {
-		return busy
-	}
-	return st
+// seenReceipt is the response to an attempt that needs no SMS.
+func (s *Service) seenReceipt(sess store.Session, d delivery) (Receipt, error) {
+	return Receipt{SID: sess.SID, Number: d.number}, nil
 }
 
-// await returns when the claim has ended on this node, with its flight, or
-// after the poll interval with nil.
-func (s *Service) await(ctx context.Context, claimID string, poll time.Duration, patience <-chan time.Time) (*flight, error) {
-	var landed chan struct{}
-	fl := s.flights.find(claimID)
-	if fl != nil {
-		landed = fl.landed
-	}
-	timer := time.NewTimer(poll)
-	defer timer.Stop()
-	select {
-	case <-landed:
-		return fl, nil
-	case <-timer.C:
-		return nil, nil //nolint:nilnil // no flight and no error: look again
-	case <-patience:
-		return nil, outcomeError(store.OutcomeFailed)
-	case <-ctx.Done():
-		return nil, ctx.Err()
-	}
+// state is what the store says of an attempt.
+type state struct {
+	sess     store.Session
+	standing standing
+	refused  refusal // by a limit, if the attempt would have to be sent
+}
+
+// loadState reads the state of an attempt, and if withLimits is set, the limits
+// too: a flood of requests that they refuse takes no write lock.
+func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (st state, err error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err = s.Store.View(ctx, func(tx store.Tx) error {
+		st = state{}
+		sess, found, err := s.live(tx, d.key)
+		if err != nil {
+			return err
+		}
+		if found {
+			st = state{sess: sess, standing: standingOf(sess, d.Attempt, s.now())}
+		}
+		if st.standing != free || !withLimits || !s.limited(d.who, textScopes()) {
+			return nil
+		}
+		t, err := s.tally(tx, d.who, textScopes()...)
+		if err != nil {
+			return err
+		}
+		take := (*tally).takeText
+		if paid(sess, d.Attempt) {
+			take = (*tally).takeRetry
+		}
+		st.refused = take(t)
+		return nil
+	})
+	return st, err
 }

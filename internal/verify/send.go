@@ -12,65 +12,100 @@ import (
 )
 
 const (
-	// How often, and first after what pause, the end of a claim is written again
-	// when the store fails. The pause doubles.
-	settleTries = 6
-	settlePause = 25 * time.Millisecond
+	// The outcome of a claim is written again recordTries times when the store
+	// fails, first after recordPause, which doubles. All of it takes recordTimeout
+	// at most: as long as the lease lasts beyond the send.
+	recordTries   = 6
+	recordPause   = 25 * time.Millisecond
+	recordTimeout = leaseMargin
 
-	// When all those have failed: how long until the next such round.
-	settleLaterPause = time.Second
+	// retryRecordPause is how long until the next such round, when all those have failed.
+	retryRecordPause = time.Second
 
-	// lastWord is how long a sender whose time is over may take to say how far it came.
-	lastWord = 50 * time.Millisecond
+	// sendGrace is how long a sender whose time is over may take to say how far it came.
+	sendGrace = 50 * time.Millisecond
 )
 
-// errAbandoned is how a claim ends whose request failed or panicked half-way.
-var errAbandoned = errors.New("threepid: the request that was sending has failed")
-
-// send texts the token of a session whose claim is ours, and records how that
-// ended. It goes on when the caller hangs up.
+// send sends the code of a session whose claim is ours, and records the outcome. It
+// goes on when the caller hangs up. The error is errOvertaken if nothing was sent
+// because the claim is no longer ours.
 func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error) {
-	sess := c.sess
-	defer s.flights.land(sess.ClaimID, errAbandoned) // does nothing but when the store panics
-	code := s.code(sess, d.ClientSecret)
+	code := s.code(c.sess, d.ClientSecret)
 	m := sms.Message{
-		ID:      messageID(sess, d.Attempt),
-		To:      "+" + sess.MSISDN,
+		ID:      messageID(c.sess, d.Attempt),
+		To:      "+" + c.sess.MSISDN,
 		Country: d.destination(),
 		Attempt: d.Attempt,
 	}
-	err := s.carry(ctx, &c, d, &m, code)
+	if s.Delegate == nil && !d.test {
+		m.Text = s.Text(textFor(d, code))
+	}
+	var deadline time.Time
+	if !d.test {
+		var err error
+		if deadline, err = s.holdLease(ctx, &c); err == nil && s.closing.Err() != nil {
+			err = ErrClosed
+		}
+		if err != nil {
+			return Receipt{}, s.abandon(ctx, c, d, err)
+		}
+	}
+	err := s.dispatch(ctx, &c, d, m, deadline)
 	outcome := outcomeOf(err)
-	log := s.Logger.With("sid", sess.SID, "to", Mask(sess.MSISDN), "attempt", d.Attempt)
+	cause := ""
+	if err != nil {
+		cause = redact(err.Error(), code, m)
+	}
+	s.logOutcome(c, d, outcome, errors.Is(err, sms.ErrMisconfigured), cause)
+	return Receipt{SID: c.sess.SID, Number: d.number}, s.conclude(ctx, c, d, outcome, err)
+}
+
+// abandon gives a claim back that is not going to be sent, and returns why.
+func (s *Service) abandon(ctx context.Context, c claim, d delivery, why error) error {
+	if errors.Is(why, errOvertaken) {
+		return why
+	}
+	if err := s.recordOutcome(ctx, c, d, store.OutcomeFailed); err != nil {
+		s.Logger.Error("threepid: cannot give a claim back, so it blocks its session until the lease ends: the database fails",
+			"sid", c.sess.SID, "attempt", d.Attempt, "error", err)
+	}
+	return why
+}
+
+// conclude records the outcome, and returns what the caller is told. An accepted SMS
+// that is not recorded is no success: another node would send it again after the
+// lease, although the caller was told that the attempt is seen.
+func (s *Service) conclude(ctx context.Context, c claim, d delivery, outcome store.Outcome, sendErr error) error {
+	told := outcomeError(outcome)
+	if limit := limitOf(sendErr); limit != nil {
+		told = limit
+	}
+	err := s.recordOutcome(ctx, c, d, outcome)
+	if err == nil {
+		return told
+	}
+	s.Logger.Error("threepid: cannot record how an SMS ended: the database fails",
+		"sid", c.sess.SID, "attempt", d.Attempt, "outcome", outcome, "error", err)
+	if outcome != store.OutcomeAccepted {
+		return told // the claim runs out by itself
+	}
+	s.flights.keepUnrecorded(c)
+	s.active.Add(1)
+	go s.retryRecordOutcome(context.WithoutCancel(ctx), c)
+	return fmt.Errorf("threepid: an SMS was accepted and cannot be recorded: %w", err)
+}
+
+func (s *Service) logOutcome(c claim, d delivery, outcome store.Outcome, misconfigured bool, cause string) {
+	log := s.Logger.With("sid", c.sess.SID, "to", Mask(c.sess.MSISDN), "attempt", d.Attempt)
 	switch {
-	case errors.Is(err, sms.ErrMisconfigured): // nobody gets a text until the operator acts
-		log.Error("threepid: SMS not sent: the provider refuses the account or its settings, and will until somebody mends that",
-			"outcome", outcome, "error", redact(err.Error(), code, m))
-	case err != nil:
-		log.Warn(failureWords(outcome), "outcome", outcome, "error", redact(err.Error(), code, m))
+	case misconfigured: // no SMS is sent until the operator acts
+		log.Error("threepid: SMS not sent: the provider refuses the account or its settings, and will until that is fixed",
+			"outcome", outcome, "error", cause)
+	case outcome != store.OutcomeAccepted:
+		log.Warn(failureWords(outcome), "outcome", outcome, "error", cause)
 	default:
 		log.Info("threepid: SMS accepted by the provider", "test_number", d.test)
 	}
-
-	answer := outcomeError(outcome)
-	if limit := limitOf(err); limit != nil {
-		answer = limit
-	}
-	settleErr := s.settle(ctx, c, d, outcome)
-	if settleErr != nil {
-		log.Error("threepid: cannot record how an SMS ended: the database fails", "outcome", outcome, "error", settleErr)
-	}
-	if settleErr != nil && outcome == store.OutcomeAccepted {
-		// The SMS is out and its token is good, so the caller is not told of
-		// our trouble; but this attempt must not be texted again.
-		s.flights.landUnrecorded(sess.ClaimID)
-		s.active.Add(1)
-		go s.settleLater(context.WithoutCancel(ctx), c, d)
-	} else {
-		// A claim that failed and cannot be given back runs out by itself.
-		s.flights.land(sess.ClaimID, answer)
-	}
-	return Receipt{SID: sess.SID, Number: d.number}, answer
 }
 
 // failureWords say for the log what became of an SMS that was not accepted.
@@ -85,16 +120,15 @@ func failureWords(o store.Outcome) string {
 	return "threepid: SMS not sent; another try may work"
 }
 
-// carry has the token texted, and completes the message with the text.
-func (s *Service) carry(ctx context.Context, c *claim, d delivery, m *sms.Message, code string) error {
+// dispatch has the code sent, by the deadline.
+func (s *Service) dispatch(ctx context.Context, c *claim, d delivery, m sms.Message, deadline time.Time) error {
 	switch {
 	case d.test:
 		return nil
 	case s.Delegate != nil:
-		return s.start(ctx, c, d, *m)
+		return s.start(ctx, c, d, m, deadline)
 	}
-	m.Text = s.Text(textFor(d, code))
-	return s.hand(ctx, func(ctx context.Context) error { return s.Sender.Send(ctx, *m) })
+	return s.callUntil(ctx, deadline, func(ctx context.Context) error { return s.Sender.Send(ctx, m) })
 }
 
 // TextFor is what a text has to say. The same one gives the same text, or a
@@ -123,29 +157,58 @@ func (d delivery) destination() string {
 	return d.Country
 }
 
-// settleLater goes on trying to record an accepted SMS, until it succeeds or
-// the plugin is closed.
-func (s *Service) settleLater(ctx context.Context, c claim, d delivery) {
+// retryRecordOutcome goes on trying to record an accepted SMS. When the plugin is
+// closed it tries for the last time.
+func (s *Service) retryRecordOutcome(ctx context.Context, c claim) {
 	defer s.active.Done()
-	defer s.flights.forget(c.sess.ClaimID)
 	for {
+		last := false
 		select {
-		case <-s.stopping:
-			return
-		case <-time.After(settleLaterPause):
+		case <-s.closing.Done():
+			last = true
+		case <-time.After(retryRecordPause):
 		}
-		if s.settle(ctx, c, d, store.OutcomeAccepted) == nil {
-			s.Logger.Info("threepid: an SMS is on record at last", "sid", c.sess.SID, "attempt", d.Attempt)
+		err := s.recordLate(ctx, c.sess.Key)
+		switch {
+		case err == nil:
+			return
+		case last:
+			s.Logger.Error("threepid: an accepted SMS stays unrecorded, so a retry of its attempt is sent again: the database fails",
+				"sid", c.sess.SID, "attempt", c.sess.ClaimAttempt, "error", err)
 			return
 		}
 	}
 }
 
-// hand has the host's sender or service do something and returns soon after the send
-// timeout, whatever that does: hang, ignore its context, or panic.
-func (s *Service) hand(ctx context.Context, do func(context.Context) error) error {
-	ctx, cancel := detached(ctx, s.SendTimeout)
+// recordLate records the accepted SMS of a session that is not recorded, if there is
+// one. Until that is done nothing else can be said of the session.
+func (s *Service) recordLate(ctx context.Context, key store.Key) error {
+	c, ok := s.flights.findUnrecorded(key)
+	if !ok {
+		return nil
+	}
+	if err := s.recordOutcome(ctx, c, delivery{}, store.OutcomeAccepted); err != nil {
+		return fmt.Errorf("threepid: an SMS was accepted and cannot be recorded: %w", err)
+	}
+	if s.flights.forget(c) {
+		s.Logger.Info("threepid: an accepted SMS is on record at last", "sid", c.sess.SID, "attempt", c.sess.ClaimAttempt)
+	}
+	return nil
+}
+
+// callWithTimeout is callUntil with the whole send timeout.
+func (s *Service) callWithTimeout(ctx context.Context, do func(context.Context) error) error {
+	return s.callUntil(ctx, time.Now().Add(s.SendTimeout), do) //nolint:forbidigo // a context's deadline is on this clock
+}
+
+// callUntil has the host's sender or service do something and returns soon after the
+// deadline, whatever that does: hang, ignore its context, or panic.
+func (s *Service) callUntil(ctx context.Context, deadline time.Time, do func(context.Context) error) error {
+	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
+	if ctx.Err() != nil {
+		return errors.New("nothing was sent: the process was paused before the call for as long as the call may take")
+	}
 	done := make(chan error, 1)
 	go func() {
 		defer func() {
@@ -164,19 +227,19 @@ func (s *Service) hand(ctx context.Context, do func(context.Context) error) erro
 	select {
 	case err := <-done:
 		return err
-	case <-time.After(lastWord):
-		return fmt.Errorf("the sender did not answer within %v: %w", s.SendTimeout, ctx.Err())
+	case <-time.After(sendGrace):
+		return fmt.Errorf("the sender did not return within %v: %w", s.SendTimeout, ctx.Err())
 	}
 }
 
-// settle records how our claim ended. An attempt that failed is given back, and
-// with it what it took from the buckets, unless its text may have left.
-func (s *Service) settle(ctx context.Context, c claim, d delivery, o store.Outcome) error {
-	ctx, cancel := detached(ctx, storeTimeout)
+// recordOutcome records how our claim ended. An attempt that failed is given back, and
+// with it what it took from the buckets, unless its SMS may have been sent.
+func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o store.Outcome) error {
+	ctx, cancel := detached(ctx, recordTimeout)
 	defer cancel()
 	var err error
-	pause := settlePause
-	for try := range settleTries {
+	pause := recordPause
+	for try := range recordTries {
 		if try > 0 {
 			select {
 			case <-ctx.Done():
@@ -185,7 +248,7 @@ func (s *Service) settle(ctx context.Context, c claim, d delivery, o store.Outco
 			}
 			pause *= 2
 		}
-		err = s.Store.Update(ctx, func(tx store.Tx) error { return s.settleIn(tx, c, d, o) })
+		err = s.Store.Update(ctx, func(tx store.Tx) error { return s.recordOutcomeIn(tx, c, d, o) })
 		if err == nil {
 			return nil
 		}
@@ -193,7 +256,7 @@ func (s *Service) settle(ctx context.Context, c claim, d delivery, o store.Outco
 	return err
 }
 
-func (s *Service) settleIn(tx store.Tx, c claim, d delivery, o store.Outcome) error {
+func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outcome) error {
 	var t *tally
 	if c.charged && (o == store.OutcomeFailed || o == store.OutcomeRejected) {
 		var err error
@@ -246,8 +309,8 @@ func outcomeError(o store.Outcome) error {
 	return fmt.Errorf("threepid: unknown outcome %q", o)
 }
 
-// redact takes out of a sender's error what belongs in no log. The token need
-// not be in the text, if that is a decoy's.
+// redact takes out of a sender's error what belongs in no log. The code need not be
+// in the text, if that is a decoy's.
 func redact(text, code string, m sms.Message) string {
 	return sms.Redact(strings.ReplaceAll(text, code, "******"), m)
 }

@@ -82,18 +82,20 @@ type Service struct {
 	lifetimes lifetimes
 	exact     chan struct{} // see stopwatch
 
-	mu       sync.Mutex
-	closed   bool
-	active   sync.WaitGroup // requests under way, and the janitor
-	stopping chan struct{}
+	mu      sync.Mutex
+	active  sync.WaitGroup  // requests under way, and the janitor
+	closing context.Context //nolint:containedctx // done once Close was called, with the cause ErrClosed
+	close   context.CancelCauseFunc
 }
 
 // New makes a Service. Nothing runs until Start.
 func New(c Config) *Service {
+	closing, cancel := context.WithCancelCause(context.Background())
 	return &Service{
-		Config:   c,
-		stopping: make(chan struct{}),
-		exact:    make(chan struct{}, mostExact),
+		Config:  c,
+		closing: closing,
+		close:   cancel,
+		exact:   make(chan struct{}, mostExact),
 		lifetimes: lifetimes{
 			token:   c.TokenLifetime,
 			session: c.SessionLifetime,
@@ -113,23 +115,34 @@ func (s *Service) Start() {
 	}()
 }
 
-// Close refuses further requests and returns when those under way have been
-// answered and their texts have left or timed out. It is safe to call twice.
+// Close refuses further requests and returns when those under way have ended. A
+// request that has not called the provider yet ends with ErrClosed; one that has goes
+// on until the SMS was sent, or timed out, and recorded. It is safe to call twice.
+//
+// That takes SendTimeout and a moment at most. A store that does not respond adds up to
+// 15 seconds: storeTimeout for a claim, or recordTimeout twice for an outcome.
 func (s *Service) Close() {
 	s.mu.Lock()
-	if !s.closed {
-		s.closed = true
-		close(s.stopping)
-	}
+	s.close(ErrClosed)
 	s.mu.Unlock()
 	s.active.Wait()
+}
+
+// untilClosed is a context for work that need not be finished when Close is called.
+func (s *Service) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	ctx, cancel := context.WithCancelCause(ctx)
+	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
+	return ctx, func() {
+		stop()
+		cancel(nil)
+	}
 }
 
 // enter counts a request as under way; who entered must call s.active.Done.
 func (s *Service) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.closed {
+	if s.closing.Err() != nil {
 		return ErrClosed
 	}
 	s.active.Add(1)
@@ -156,7 +169,7 @@ func (s *Service) sweepUntilClosed() {
 	defer ticker.Stop()
 	for {
 		select {
-		case <-s.stopping:
+		case <-s.closing.Done():
 			return
 		case <-ticker.C:
 			s.sweep()
@@ -179,7 +192,7 @@ func (s *Service) sweep() {
 			return
 		}
 		select {
-		case <-s.stopping:
+		case <-s.closing.Done():
 			return
 		case <-time.After(sweepPause):
 		}

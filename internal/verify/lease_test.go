@@ -1,0 +1,168 @@
+package verify_test
+
+import (
+	"context"
+	"errors"
+	"testing"
+	"time"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+)
+
+// late is a store whose units take time on a clock that tests set: before they
+// hold their rows, and between their last write and the news of the commit.
+type late struct {
+	store.Store
+	lock, commit func()
+}
+
+func (l *late) Update(ctx context.Context, fn func(store.Tx) error) error {
+	err := l.Store.Update(ctx, func(tx store.Tx) error { return fn(&lateTx{Tx: tx, lock: l.lock}) })
+	l.commit()
+	return err
+}
+
+// lateTx waits for its locks at its first read, as PostgreSQL does.
+type lateTx struct {
+	store.Tx
+	lock func()
+	read bool
+}
+
+func (t *lateTx) wait() {
+	if !t.read {
+		t.read = true
+		t.lock()
+	}
+}
+
+func (t *lateTx) Buckets(keys []store.Key) ([]store.Bucket, error) {
+	t.wait()
+	return t.Tx.Buckets(keys)
+}
+
+func (t *lateTx) SessionByKey(key store.Key) (store.Session, error) {
+	t.wait()
+	return t.Tx.SessionByKey(key)
+}
+
+// once returns a function that advances the clock when it is called first.
+func once(c *clock, by time.Duration) func() {
+	done := false
+	return func() {
+		if !done {
+			done = true
+			c.advance(by)
+		}
+	}
+}
+
+// TestClaimThatTookTooLong delays a request by more than the margin of its lease,
+// between the moment it read the clock and the call of the provider. The provider
+// takes 0.9 of the second that it may take; a retry arrives on another node shortly
+// before it returns. Only one SMS may be sent.
+func TestClaimThatTookTooLong(t *testing.T) {
+	t.Parallel()
+	const delay = 5500 * time.Millisecond
+	for name, change := range map[string]func(*verify.Config, *late, *clock){
+		"slow lock":   func(_ *verify.Config, l *late, c *clock) { l.lock = once(c, delay) },
+		"slow COMMIT": func(_ *verify.Config, l *late, c *clock) { l.commit = once(c, delay) },
+		"pause before the call": func(c *verify.Config, _ *late, clock *clock) {
+			pause := once(clock, delay)
+			c.Text = func(t verify.TextFor) string {
+				pause()
+				return t.Token
+			}
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inner, texts, clock := memstore.New(), smstest.New(), newClock()
+			c := config(inner, inner)
+			c.Now, c.Sender = clock.Now, texts
+			second := verify.New(c)
+			defer second.Close()
+
+			retried := make(chan error, 1)
+			c.Sender = sms.Func(func(ctx context.Context, m sms.Message) error {
+				clock.advance(900 * time.Millisecond)
+				go func() {
+					_, err := second.Request(context.WithoutCancel(ctx), request(1))
+					retried <- err
+				}()
+				time.Sleep(200 * time.Millisecond) // time enough to send, if it could
+				return texts.Send(ctx, m)
+			})
+			slow := &late{Store: inner, lock: func() {}, commit: func() {}}
+			c.Store = slow
+			change(&c, slow, clock)
+			first := verify.New(c)
+			defer first.Close()
+			if _, err := first.Request(t.Context(), request(1)); err != nil {
+				t.Errorf("the first request: %v", err)
+			}
+			if err := <-retried; err != nil {
+				t.Errorf("the retry: %v", err)
+			}
+			if n := texts.Count(); n != 1 {
+				t.Errorf("%d SMS were sent, want 1", n)
+			}
+		})
+	}
+}
+
+// TestClaimOvertakenBeforeTheCall pauses a request for longer than its lease just
+// before the call, and the retry is sent by another node in the meantime.
+func TestClaimOvertakenBeforeTheCall(t *testing.T) {
+	t.Parallel()
+	inner, texts, clock := memstore.New(), smstest.New(), newClock()
+	c := config(inner, inner)
+	c.Now, c.Sender = clock.Now, texts
+	second := verify.New(c)
+	defer second.Close()
+	c.Text = func(text verify.TextFor) string {
+		clock.advance(time.Minute)
+		if _, err := second.Request(t.Context(), request(1)); err != nil {
+			t.Errorf("the retry: %v", err)
+		}
+		return text.Token
+	}
+	first := verify.New(c)
+	defer first.Close()
+	if _, err := first.Request(t.Context(), request(1)); err != nil {
+		t.Errorf("the first request: %v", err)
+	}
+	if n := texts.Count(); n != 1 {
+		t.Errorf("%d SMS were sent, want 1", n)
+	}
+}
+
+// TestStoreSlowerThanALease has each commit take nearly the whole lease: no SMS is
+// sent, since nobody could say whether another node sends it too, and the attempt
+// costs nothing of the limits.
+func TestStoreSlowerThanALease(t *testing.T) {
+	t.Parallel()
+	inner, texts, clock := memstore.New(), smstest.New(), newClock()
+	c := config(inner, inner)
+	c.Now, c.Sender = clock.Now, texts
+	c.Limits.Number = []verify.Limit{{Burst: 1, Per: 24 * time.Hour}}
+	quick := verify.New(c)
+	defer quick.Close()
+	c.Store = &late{Store: inner, lock: func() {}, commit: func() { clock.advance(5500 * time.Millisecond) }}
+	slow := verify.New(c)
+	defer slow.Close()
+	var refusal *verify.Error
+	if _, err := slow.Request(t.Context(), request(1)); err == nil || errors.As(err, &refusal) {
+		t.Errorf("error %v, want one that says the store is too slow", err)
+	}
+	if n := texts.Count(); n != 0 {
+		t.Fatalf("%d SMS were sent", n)
+	}
+	if _, err := quick.Request(t.Context(), request(1)); err != nil {
+		t.Errorf("the next try, with a store that is quick again: %v", err)
+	}
+}
