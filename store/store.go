@@ -150,9 +150,11 @@ type Session struct {
 	Purpose  Purpose // of the latest claimed attempt, and of the validation
 	NextLink string  // where a validated person is sent; may be empty
 
-	// Attempt is the greatest send_attempt whose SMS the provider accepted,
-	// -1 before the first.
-	Attempt int64
+	// Attempt is the greatest send_attempt whose SMS the provider accepted, -1
+	// before the first, and AttemptPurpose is what that SMS was for. It is empty
+	// in sessions of older releases: then it is Purpose.
+	Attempt        int64
+	AttemptPurpose Purpose
 
 	// The claim: who is sending, or sent last. ClaimID is empty before the
 	// first. While LeaseUntil is in the future nobody else may send; it is

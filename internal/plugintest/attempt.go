@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 )
@@ -19,6 +20,7 @@ func attemptTests() []test {
 		{"ResendAfterLifetimeTextsANewToken", testResendAfterLifetimeTextsANewToken},
 		{"AnotherPurposeAfterValidationStartsAnew", testAnotherPurposeAfterValidationStartsAnew},
 		{"TokenOfAnotherPurposeIsAnother", testTokenOfAnotherPurposeIsAnother},
+		{"OneSecretForTwoPurposes", testOneSecretForTwoPurposes},
 	}
 }
 
@@ -123,4 +125,56 @@ func testTokenOfAnotherPurposeIsAnother(t *testing.T, open opener) {
 	if err != nil || v.Purpose != store.PurposeRegister {
 		t.Errorf("%+v, %v", v, err)
 	}
+}
+
+// testOneSecretForTwoPurposes has an attempt come for another purpose than the one
+// that was seen: a 200 without an SMS would bring a validation that is no good for it.
+func testOneSecretForTwoPurposes(t *testing.T, open opener) {
+	n := start(t, open(t))
+	expectAnother := func(path string, i int) {
+		t.Helper()
+		a := n.post(path, attempt(i))
+		expect(t, a, http.StatusBadRequest, "M_INVALID_PARAM")
+		if want := "This client_secret was used for another purpose; generate a new one."; a.text("error") != want {
+			t.Errorf("error %q, want %q", a.text("error"), want)
+		}
+	}
+	sid := n.mustRequest(addPath, attempt(3)).text("sid")
+	for _, i := range []int{3, 2, 0} {
+		expectAnother(regPath, i)
+		n.mustRequest(addPath, attempt(i))
+	}
+	n.expectTexts(t, 1)
+
+	// A greater attempt for the other purpose fails: what was seen stays what it was.
+	n.sms.Fail(errors.New("no route"))
+	expect(t, n.post(regPath, attempt(4)), http.StatusBadGateway, "M_SEND_ERROR")
+	expectAnother(regPath, 3)
+	n.mustRequest(addPath, attempt(3))
+	n.expectTexts(t, 1)
+
+	if got := n.mustRequest(regPath, attempt(4)).text("sid"); got != sid {
+		t.Errorf("sid %s, was %s", got, sid)
+	}
+	n.expectTexts(t, 2)
+	for _, i := range []int{4, 3} {
+		expectAnother(addPath, i)
+		n.mustRequest(regPath, attempt(i))
+	}
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+	expectAnother(addPath, 4) // also after the validation
+	n.expectTexts(t, 2)
+
+	// An SMS of which the provider did not say whether it was sent is seen when its
+	// code comes back.
+	n = start(t, open(t))
+	n.sms.Fail(sms.ErrUncertain)
+	expect(t, n.post(regPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
+	sess, err := n.sessionOf(t)
+	if err != nil {
+		t.Fatal(err)
+	}
+	expect(t, n.submit(sess.SID, secret, smstest.Token(n.sms.Calls()[0])), http.StatusOK, "")
+	expectAnother(addPath, 1)
+	n.mustRequest(regPath, attempt(1))
 }

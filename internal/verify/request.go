@@ -122,7 +122,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Receipt, error) {
 				return Receipt{}, err
 			}
 			if st.standing == seen {
-				return s.seenReceipt(st.sess, d)
+				return seenReceipt(st.sess, d)
 			}
 		}
 		if err := s.await(ctx, fl, p); err != nil {
@@ -165,7 +165,7 @@ func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt
 			}
 		}
 		if st.standing == seen {
-			return s.seenReceipt(st.sess, d)
+			return seenReceipt(st.sess, d)
 		}
 		awaited = st.sess.ClaimID
 		if err := s.pause(ctx, poll, p); err != nil {
@@ -204,8 +204,12 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state) (state, Rec
 	return state{standing: free}, receipt, err
 }
 
-// seenReceipt is the response to an attempt that needs no SMS.
-func (s *Service) seenReceipt(sess store.Session, d delivery) (Receipt, error) {
+// seenReceipt is the response to an attempt that needs no SMS. What was seen for
+// another purpose brings no validation for this one.
+func seenReceipt(sess store.Session, d delivery) (Receipt, error) {
+	if seenPurpose(sess) != d.Purpose {
+		return Receipt{}, Errorf(InvalidParam, "This client_secret was used for another purpose; generate a new one.")
+	}
 	return Receipt{SID: sess.SID, Number: d.number}, nil
 }
 

@@ -2,6 +2,7 @@ package verify
 
 import (
 	"bytes"
+	"cmp"
 	"crypto/subtle"
 	"time"
 
@@ -137,12 +138,23 @@ func settled(s, mine store.Session, o store.Outcome, handle string) store.Sessio
 	if o != store.OutcomeAccepted {
 		return s
 	}
-	s.Attempt = max(s.Attempt, mine.ClaimAttempt)
+	s = accepted(s, mine.ClaimAttempt, mine.Purpose)
 	if ours || s.Handle == "" && bytes.Equal(s.Nonce, mine.Nonce) {
 		s.Handle = handle
 	}
 	return s
 }
+
+// accepted is s after the SMS of an attempt was accepted.
+func accepted(s store.Session, attempt int64, p store.Purpose) store.Session {
+	if attempt > s.Attempt {
+		s.Attempt, s.AttemptPurpose = attempt, p
+	}
+	return s
+}
+
+// seenPurpose is what the attempt that was seen last was for.
+func seenPurpose(s store.Session) store.Purpose { return cmp.Or(s.AttemptPurpose, s.Purpose) }
 
 // owns tells in constant time whether clientSecret is the session's.
 func owns(s store.Session, clientSecret string) bool {
@@ -177,7 +189,7 @@ func validated(s store.Session, l lifetimes, now int64) store.Session {
 		// Whoever has the token has the text, though its sender did not live to
 		// record it, or its provider to say so. Unless there was a text before:
 		// that one has the same token.
-		s.Attempt = s.ClaimAttempt
+		s = accepted(s, s.ClaimAttempt, s.Purpose)
 	}
 	s.ValidatedAt = now
 	s.ExpiresAt = now + l.session.Milliseconds()

@@ -20,7 +20,7 @@ type migration func(*gorm.DB) error
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys}
+	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose}
 }
 
 func createTables(tx *gorm.DB) error {
@@ -39,6 +39,9 @@ func addLimitsAndDelegation(tx *gorm.DB) error {
 // addEpochsAndKeys makes room for the epoch of a session's number, and the
 // name of the server key that its token was made with.
 func addEpochsAndKeys(tx *gorm.DB) error { return addMissing(tx, "Epoch", "KeyID") }
+
+// addAttemptPurpose makes room for what the attempt that was seen last was for.
+func addAttemptPurpose(tx *gorm.DB) error { return addMissing(tx, "AttemptPurpose") }
 
 // addMissing adds columns to the sessions.
 func addMissing(tx *gorm.DB, columns ...string) error {

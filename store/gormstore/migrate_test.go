@@ -36,7 +36,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.Migrate(t.Context())
-	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 3") {
+	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 4") {
 		t.Errorf("over a newer schema: got %v, want ErrNewerSchema with both versions", err)
 	}
 }
@@ -69,7 +69,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 		}
 		err := s.Update(t.Context(), func(tx store.Tx) error {
 			old, err := tx.SessionBySID(want.SID)
-			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "" || old.Epoch != "" || old.KeyID != "") {
+			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "" || old.Epoch != "" || old.KeyID != "" || old.AttemptPurpose != "") {
 				t.Errorf("an old session has %+v", old)
 			}
 			old.Texts = 3

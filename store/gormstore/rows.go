@@ -24,6 +24,8 @@ type sessionRow struct {
 	Proof       string `gorm:"column:proof;size:64;not null;default:''"`
 	Epoch       string `gorm:"column:epoch;size:64;not null;default:''"`
 	KeyID       string `gorm:"column:key_id;size:64;not null;default:''"`
+
+	AttemptPurpose string `gorm:"column:attempt_purpose;size:16;not null;default:''"`
 }
 
 // firstSessionRow is the table as it was at first. sid comes first and is time
@@ -91,8 +93,8 @@ func (schemaRow) TableName() string { return "threepid_schema" }
 
 // How many of sessionColumns no index has, and how many may change.
 const (
-	unindexedColumns  = 24
-	changeableColumns = 26
+	unindexedColumns  = 25
+	changeableColumns = 27
 )
 
 // sessionColumns lists the columns in the order of sessionValues and
@@ -104,7 +106,7 @@ func sessionColumns() []string {
 	return []string{
 		"version", "msisdn", "country", "purpose", "next_link", "attempt", "claim_id", "claim_attempt", "lease_until", "outcome",
 		"nonce", "token_expires_at", "wrong_tries", "validated_at", "redeemed_at", "created_at",
-		"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id",
+		"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id", "attempt_purpose",
 		"sid", "expires_at", "session_key",
 	}
 }
@@ -117,7 +119,7 @@ func sessionValues(s *store.Session, version int64) []any {
 	return []any{
 		version, s.MSISDN, s.Country, string(s.Purpose), s.NextLink, s.Attempt, s.ClaimID, s.ClaimAttempt, s.LeaseUntil,
 		string(s.Outcome), s.Nonce, s.TokenExpiresAt, int64(s.WrongTries), s.ValidatedAt, s.RedeemedAt, s.CreatedAt,
-		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts), s.Handle, s.Proof, s.Epoch, s.KeyID,
+		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts), s.Handle, s.Proof, s.Epoch, s.KeyID, string(s.AttemptPurpose),
 		s.SID, s.ExpiresAt, s.Key[:],
 	}
 }
@@ -128,7 +130,7 @@ func scanSession(row scanner) (s store.Session, version int64, err error) {
 	err = row.Scan(
 		&version, &s.MSISDN, &s.Country, &s.Purpose, &s.NextLink, &s.Attempt, &s.ClaimID, &s.ClaimAttempt, &s.LeaseUntil,
 		&s.Outcome, &s.Nonce, &s.TokenExpiresAt, &s.WrongTries, &s.ValidatedAt, &s.RedeemedAt, &s.CreatedAt,
-		&decoy, &s.Texts, &s.Client, &s.ClientTexts, &s.Handle, &s.Proof, &s.Epoch, &s.KeyID,
+		&decoy, &s.Texts, &s.Client, &s.ClientTexts, &s.Handle, &s.Proof, &s.Epoch, &s.KeyID, &s.AttemptPurpose,
 		&s.SID, &s.ExpiresAt, &key,
 	)
 	if err != nil {

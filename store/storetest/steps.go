@@ -26,7 +26,7 @@ func sample(n int) store.Session {
 	return store.Session{
 		Key: keyOf(n), SID: fmt.Sprintf("sid.%d_=-", n), MSISDN: "447400123456", Country: "GB",
 		Purpose: store.PurposeRegister, NextLink: "https://example.com/next?a=b&c=%20#d",
-		Attempt: 7, ClaimID: fmt.Sprintf("claim%d", n), ClaimAttempt: 8, LeaseUntil: base + 1, Outcome: store.OutcomeFailed,
+		Attempt: 7, AttemptPurpose: store.PurposeAdd, ClaimID: fmt.Sprintf("claim%d", n), ClaimAttempt: 8, LeaseUntil: base + 1, Outcome: store.OutcomeFailed,
 		Nonce: bytes.Repeat(fmt.Appendf(nil, "\x00\xff'%05d", n), 4), TokenExpiresAt: base + 2, WrongTries: 3,
 		Decoy: true, Texts: 4, Client: fmt.Sprintf("client%d", n), ClientTexts: 2, Handle: fmt.Sprintf("VE%d", n), Proof: strings.Repeat("5", 63) + strconv.Itoa(n%10),
 		Epoch: strings.Repeat("e", 63) + strconv.Itoa(n%10), KeyID: strings.Repeat("k", 63) + strconv.Itoa(n%10),
@@ -116,6 +116,7 @@ func compare(method string, got, want store.Session) error {
 	field("Proof", got.Proof, want.Proof)
 	field("Epoch", got.Epoch, want.Epoch)
 	field("KeyID", got.KeyID, want.KeyID)
+	field("AttemptPurpose", got.AttemptPurpose, want.AttemptPurpose)
 	field("ValidatedAt", got.ValidatedAt, want.ValidatedAt)
 	field("RedeemedAt", got.RedeemedAt, want.RedeemedAt)
 	field("CreatedAt", got.CreatedAt, want.CreatedAt)

@@ -24,15 +24,16 @@ func brokenStores() map[string]struct {
 		fails []string
 	}
 	return map[string]entry{
-		"loses writes":       {losesWrites, []string{"RoundTrip", "RoundTripOfZeroValues", "ConcurrentKeys"}},
-		"loses the country":  {alters(func(s *store.Session) { s.Country = "" }), []string{"RoundTrip"}},
-		"loses the decoy":    {alters(func(s *store.Session) { s.Decoy = false }), []string{"RoundTrip"}},
-		"loses texts":        {alters(func(s *store.Session) { s.ClientTexts = 0 }), []string{"RoundTrip"}},
-		"loses the handle":   {alters(func(s *store.Session) { s.Handle = "" }), []string{"RoundTrip"}},
-		"loses the proof":    {alters(func(s *store.Session) { s.Proof = "" }), []string{"RoundTrip"}},
-		"loses the epoch":    {alters(func(s *store.Session) { s.Epoch = "" }), []string{"RoundTrip"}},
-		"loses the key":      {alters(func(s *store.Session) { s.KeyID = "" }), []string{"RoundTrip"}},
-		"loses the redeemed": {alters(func(s *store.Session) { s.RedeemedAt = 0 }), []string{"RoundTrip"}},
+		"loses writes":                {losesWrites, []string{"RoundTrip", "RoundTripOfZeroValues", "ConcurrentKeys"}},
+		"loses the country":           {alters(func(s *store.Session) { s.Country = "" }), []string{"RoundTrip"}},
+		"loses the decoy":             {alters(func(s *store.Session) { s.Decoy = false }), []string{"RoundTrip"}},
+		"loses texts":                 {alters(func(s *store.Session) { s.ClientTexts = 0 }), []string{"RoundTrip"}},
+		"loses the handle":            {alters(func(s *store.Session) { s.Handle = "" }), []string{"RoundTrip"}},
+		"loses the proof":             {alters(func(s *store.Session) { s.Proof = "" }), []string{"RoundTrip"}},
+		"loses the epoch":             {alters(func(s *store.Session) { s.Epoch = "" }), []string{"RoundTrip"}},
+		"loses the key":               {alters(func(s *store.Session) { s.KeyID = "" }), []string{"RoundTrip"}},
+		"loses the attempt's purpose": {alters(func(s *store.Session) { s.AttemptPurpose = s.Purpose }), []string{"RoundTrip"}},
+		"loses the redeemed":          {alters(func(s *store.Session) { s.RedeemedAt = 0 }), []string{"RoundTrip"}},
 		"truncates": {
 			alters(func(s *store.Session) { s.NextLink = s.NextLink[:min(len(s.NextLink), 255)] }),
 			[]string{"RoundTripOfLongestValues"},
