@@ -78,8 +78,9 @@ func (h *handler) user(c *gin.Context) (string, error) {
 		return "", fmt.Errorf("threepid: Options.Authenticate: %v", err) //nolint:errorlint // see above
 	case c.IsAborted():
 		return "", errors.New("threepid: Options.Authenticate has aborted the request without a status")
-	case len(userID) > verify.MaxUserIDLength:
-		return "", fmt.Errorf("threepid: Options.Authenticate: a user ID of %d bytes; at most %d can be kept", len(userID), verify.MaxUserIDLength)
+	}
+	if err := checkUserID(userID); err != nil {
+		return "", fmt.Errorf("threepid: Options.Authenticate: %w", err)
 	}
 	return userID, nil
 }

@@ -224,16 +224,15 @@ func (h *handler) refuseSubmit(c *gin.Context, err error) {
 // answer maps an error to a status and what the client may know of it. What
 // failed on our side is logged and not told.
 func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
-	var refusal *verify.Error
+	var refusal *Error
 	switch {
 	case err == nil:
 		return http.StatusOK, errorBody{}
-	case errors.As(err, &refusal):
-		status, errcode := statusOf(refusal.Code)
+	case errors.As(asError(err), &refusal):
 		if refusal.RetryAfter > 0 {
 			c.Header("Retry-After", strconv.FormatInt(int64(math.Ceil(refusal.RetryAfter.Seconds())), 10))
 		}
-		return status, errorBody{ErrCode: errcode, Error: refusal.Message, RetryAfterMS: refusal.RetryAfter.Milliseconds()}
+		return refusal.Status, errorBody{ErrCode: refusal.ErrCode, Error: refusal.Message, RetryAfterMS: refusal.RetryAfter.Milliseconds()}
 	case errors.Is(err, verify.ErrClosed):
 		return http.StatusServiceUnavailable, errorBody{ErrCode: "M_UNKNOWN", Error: "The server is shutting down. Try again."}
 	case c.Request.Context().Err() != nil:
@@ -243,49 +242,4 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 	}
 	h.opts.Logger.Error("threepid: request failed", "path", c.FullPath(), "error", err)
 	return http.StatusInternalServerError, errorBody{ErrCode: "M_UNKNOWN", Error: "Internal server error"}
-}
-
-// statusOf is the one place that gives a domain error its status and errcode.
-func statusOf(code verify.Code) (int, string) {
-	switch code {
-	case verify.TooLarge:
-		return http.StatusRequestEntityTooLarge, "M_TOO_LARGE"
-	case verify.NotJSON:
-		return http.StatusBadRequest, "M_NOT_JSON"
-	case verify.BadJSON:
-		return http.StatusBadRequest, "M_BAD_JSON"
-	case verify.MissingParam:
-		return http.StatusBadRequest, "M_MISSING_PARAM"
-	case verify.InvalidParam:
-		return http.StatusBadRequest, "M_INVALID_PARAM"
-	case verify.Denied:
-		return http.StatusForbidden, "M_THREEPID_DENIED"
-	case verify.Limited:
-		return http.StatusTooManyRequests, "M_LIMIT_EXCEEDED"
-	case verify.InUse:
-		return http.StatusBadRequest, "M_THREEPID_IN_USE"
-	case verify.NotAssociated:
-		return http.StatusBadRequest, "M_THREEPID_NOT_FOUND"
-	case verify.DestinationRejected:
-		return http.StatusBadRequest, "M_DESTINATION_REJECTED"
-	case verify.SendFailed:
-		return http.StatusBadGateway, "M_SEND_ERROR"
-	case verify.TokenIncorrect:
-		return http.StatusBadRequest, "M_TOKEN_INCORRECT"
-	case verify.SessionExpired:
-		return http.StatusBadRequest, "M_SESSION_EXPIRED"
-	case verify.ServerNotTrusted:
-		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
-	case verify.CheckFailed:
-		return http.StatusBadGateway, "M_UNKNOWN"
-	case verify.MissingToken:
-		return http.StatusUnauthorized, "M_MISSING_TOKEN"
-	case verify.UnknownToken:
-		return http.StatusUnauthorized, "M_UNKNOWN_TOKEN"
-	case verify.AuthFailed:
-		return http.StatusBadRequest, "M_THREEPID_AUTH_FAILED"
-	case verify.AuthFailedLegacy:
-		return http.StatusForbidden, "M_THREEPID_AUTH_FAILED"
-	}
-	return http.StatusInternalServerError, "M_UNKNOWN"
 }

@@ -16,17 +16,14 @@
 // The requests and answers are those of the Matrix specification v1.18: the
 // Endpoint constants say where, and docs/openapi.yaml has each of them.
 //
-// The rooms of the house. Below the package: store says what is kept and has its
-// implementations below it (gormstore, sqlite, memstore, and storetest for one of
-// your own); sms says what carries texts, with a package for each provider, compose
-// to put several together, gateway and webhook for others, console and smstest for
-// development; delegate says what a service does that texts and checks the codes
-// instead (identityserver, twilio). In the package: plugin.go is how a host mounts
-// it, options.go, limits.go, policy.go and texts.go are what a host can set,
-// wiring.go hands that on; routes.go, handler.go and account.go are all that is HTTP. The
-// rules are in internal/verify, which knows neither HTTP nor SQL; internal/wire
-// reads requests, internal/texts has what people read in their language, and
-// internal/page the page that a link opens.
+// Packages below this one: store defines what is stored, with the implementations gormstore,
+// sqlite and memstore, and storetest to test your own; sms defines how SMS are sent, with
+// a package for each provider, compose to combine several, gateway and webhook for
+// other services, and console and smstest for development; delegate is for services that
+// send and check the codes themselves (identityserver, twilio). In this package, plugin.go mounts
+// the endpoints, calls.go and errors.go are the Go calls of hosts, options.go, limits.go, policy.go and texts.go
+// are what a host can set, and routes.go, handler.go and account.go are the HTTP layer. The rules
+// are in internal/verify, which imports neither HTTP nor SQL.
 package threepid
 
 import (
@@ -42,26 +39,6 @@ import (
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
-)
-
-// Errors of Validated, Redeem and Release, matched with errors.Is.
-var (
-	// ErrNoSession means that there is no session with that sid and
-	// client_secret, or that its validation was taken: redeemed, or added to an
-	// account. Which of these is not told.
-	ErrNoSession = verify.ErrNoSession
-
-	// ErrNotValidated means that the code has not been submitted yet.
-	ErrNotValidated = verify.ErrNotValidated
-
-	// ErrExpired means that the session, or its validation, is too old.
-	ErrExpired = verify.ErrExpired
-
-	// ErrNoAccount means that no account has the number.
-	ErrNoAccount = verify.ErrNoAccount
-
-	// ErrClosed means that the plugin was closed.
-	ErrClosed = verify.ErrClosed
 )
 
 // Plugin is what Register mounted. Its methods may be called from many
@@ -202,30 +179,6 @@ func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Valid
 func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Redeem(ctx, sid, clientSecret)
 	return Validation(v), err
-}
-
-// Pardon forgets what the limits and the guard hold against a number, in E.164:
-// its texts and wrong codes, and what its block was closed for. It is for the
-// operator whom a person asks for help; a closed country or network stays closed,
-// and clients limited. An error says that
-// it is no number, that the plugin is closed or that the store failed.
-func (p *Plugin) Pardon(ctx context.Context, number string) error {
-	return p.service.Pardon(ctx, number)
-}
-
-// Release takes a number, in E.164, from whichever account has it, so that it can
-// be added or registered again: for the operator who learns that a carrier gave
-// the number to somebody else.
-//
-// Whatever was proved with an SMS sent before the call is void from then on, for
-// every purpose: its code is refused, and Validated, Redeem and the account
-// endpoints do not accept its session. That holds also when Release returns
-// ErrNoAccount, because no account has the number, or an error that wraps
-// store.ErrUnsupported, because Options.Accounts only looks up: such a host takes
-// the number from its own account first and then calls Release. Any other error is
-// as in Pardon.
-func (p *Plugin) Release(ctx context.Context, number string) error {
-	return p.service.Release(ctx, number)
 }
 
 // Close refuses further requests with 503, also those that wait for another one or

@@ -225,7 +225,7 @@ func testAccountFreedNumberIsProvedAnew(t *testing.T, open opener) {
 			expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)
 			return nil
 		},
-		"released": func(n *node) error { return n.plugin.Release(t.Context(), "+"+msisdn) },
+		"released": func(n *node) error { return n.plugin.ReleaseNumber(t.Context(), "+"+msisdn) },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -267,7 +267,7 @@ func testAccountAddOfANumberThatIsTaken(t *testing.T, open opener) {
 			}
 			n.expectNumbers(t, alice)
 			// Once it is free, whoever wants it proves it anew.
-			if err := n.plugin.Release(t.Context(), "+"+msisdn); err != nil {
+			if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); err != nil {
 				t.Fatal(err)
 			}
 			expect(t, n.add(alice, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")

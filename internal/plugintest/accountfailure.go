@@ -145,7 +145,7 @@ func testAccountClosed(t *testing.T, open opener) {
 	expect(t, n.add(alice, "sid", secret), http.StatusServiceUnavailable, "M_UNKNOWN")
 	expect(t, n.authed(alice, http.MethodGet, listPath, ""), http.StatusServiceUnavailable, "M_UNKNOWN")
 	expect(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), http.StatusServiceUnavailable, "M_UNKNOWN")
-	if err := n.plugin.Release(t.Context(), "+"+msisdn); !errors.Is(err, threepid.ErrClosed) {
+	if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); !errors.Is(err, threepid.ErrClosed) {
 		t.Errorf("Release: %v", err)
 	}
 }

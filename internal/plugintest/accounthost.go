@@ -254,7 +254,7 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	if got := strings.Count(n.logs.String(), "Options.Accounts only looks numbers up"); got != 3 {
 		t.Errorf("said %d times: %s", got, n.logs.String())
 	}
-	if err := n.plugin.Release(t.Context(), "+"+msisdn); !errors.Is(err, store.ErrUnsupported) {
+	if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("Release: %v", err)
 	}
 }
@@ -277,11 +277,11 @@ func testAccountConcealed(t *testing.T, open opener) {
 
 func testAccountRelease(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
-	release := func() error { return n.plugin.Release(t.Context(), "+44 7700 900001") }
+	release := func() error { return n.plugin.ReleaseNumber(t.Context(), "+44 7700 900001") }
 	if err := release(); !errors.Is(err, threepid.ErrNoAccount) {
 		t.Errorf("nobody has it: %v", err)
 	}
-	if err := n.plugin.Release(t.Context(), spoken); err == nil || errors.Is(err, threepid.ErrNoAccount) {
+	if err := n.plugin.ReleaseNumber(t.Context(), spoken); err == nil || errors.Is(err, threepid.ErrNoAccount) {
 		t.Errorf("no E.164: %v", err)
 	}
 	sid := n.validatedBy(secret, addPath, 1)

@@ -31,7 +31,6 @@ func guardTests() []test {
 		{"GuardCountsNoFailures", testGuardCountsNoFailures},
 		{"GuardNoticesWhoFailedBefore", testGuardNoticesWhoFailedBefore},
 		{"GuardIsSharedByNodes", testGuardIsSharedByNodes},
-		{"Pardon", testPardon},
 	}
 }
 
@@ -86,7 +85,7 @@ func testGuardClosesABlock(t *testing.T, open opener) {
 	if closing.Block != "44740001" || closing.Country != "GB" || closing.Times != 1 || !closing.Until.Equal(want) || closing.Observed || closing.Reason == "" {
 		t.Errorf("%+v", closing)
 	}
-	for _, said := range []string{"the guard has closed a block of numbers to texts; Plugin.Pardon opens it", "the guard has closed a country to texts; Guard.Allow"} {
+	for _, said := range []string{"the guard has closed a block of numbers to texts; Plugin.Unblock opens it", "the guard has closed a country to texts; Guard.Allow"} {
 		if !strings.Contains(n.logs.String(), said) {
 			t.Errorf("the log does not say that %s: %s", said, n.logs)
 		}
@@ -325,22 +324,4 @@ func testGuardIsSharedByNodes(t *testing.T, open opener) {
 		t.Errorf("%d texts went out", let)
 	}
 	expect(t, other.asks("somebody", mobile(1, 9999)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
-}
-
-func testPardon(t *testing.T, open opener) {
-	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
-	until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
-	for i := range 9 {
-		n.asks(fmt.Sprint("other", i), fmt.Sprintf("+44770090%04d", 100+i)) // closes the number's block
-	}
-	expect(t, n.asks("owner", spoken), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
-	if err := n.plugin.Pardon(t.Context(), "+"+msisdn); err != nil {
-		t.Fatal(err)
-	}
-	expect(t, n.asks("owner", spoken), http.StatusOK, "")
-	for _, bad := range []string{"", "07700900001", "+44", "nonsense"} {
-		if err := n.plugin.Pardon(t.Context(), bad); err == nil {
-			t.Errorf("pardoned %q", bad)
-		}
-	}
 }

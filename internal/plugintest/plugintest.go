@@ -34,8 +34,8 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	gin.SetMode(gin.TestMode)
 	for _, test := range slices.Concat(
 		accountTests(), accountHostTests(), accountFailureTests(), accountLegacyTests(),
-		approveTests(), attemptTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
-		limitTests(), policyTests(), recycledTests(), renewTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), warningTests(),
+		approveTests(), attemptTests(), callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
+		limitTests(), policyTests(), recycledTests(), renewTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), unblockTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

@@ -25,7 +25,7 @@ func recycledTests() []test {
 		{"RecycledNumberWithoutAnAccount", testRecycledNumberWithoutAnAccount},
 		{"RecycledNumberOfClocksThatDiffer", testRecycledNumberOfClocksThatDiffer},
 		{"RecycledNumberIsRememberedAsLongAsSessions", testRecycledNumberIsRememberedAsLongAsSessions},
-		{"RecycledNumberIsPardoned", testRecycledNumberIsPardoned},
+		{"RecycledNumberIsUnblocked", testRecycledNumberIsUnblocked},
 		{"RecycledNumberWhileRedeemed", testRecycledNumberWhileRedeemed},
 		{"RecycledNumberWhileAdded", testRecycledNumberWhileAdded},
 	}
@@ -34,7 +34,7 @@ func recycledTests() []test {
 // release takes the number from whichever account has it.
 func (n *node) release(t *testing.T) {
 	t.Helper()
-	if err := n.plugin.Release(t.Context(), "+"+msisdn); err != nil && !errors.Is(err, threepid.ErrNoAccount) {
+	if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); err != nil && !errors.Is(err, threepid.ErrNoAccount) {
 		t.Fatalf("Release: %v", err)
 	}
 }
@@ -156,7 +156,7 @@ func testRecycledNumberWithoutAnAccount(t *testing.T, open opener) {
 		st := open(t)
 		n := start(t, st, change(st))
 		sid := n.validatedBy(secret, regPath, 1)
-		if err := n.plugin.Release(t.Context(), "+"+msisdn); !errors.Is(err, threepid.ErrNoAccount) {
+		if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); !errors.Is(err, threepid.ErrNoAccount) {
 			t.Errorf("%s: Release: %v", name, err)
 		}
 		for call, err := range n.look(t, sid, secret) {
@@ -206,11 +206,11 @@ func testRecycledNumberIsRememberedAsLongAsSessions(t *testing.T, open opener) {
 	}
 }
 
-func testRecycledNumberIsPardoned(t *testing.T, open opener) {
+func testRecycledNumberIsUnblocked(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated, limited)
 	sid := n.validatedBy(secret, addPath, 1)
 	n.release(t)
-	if err := n.plugin.Pardon(t.Context(), "+"+msisdn); err != nil {
+	if _, err := n.plugin.Unblock(t.Context(), "+"+msisdn); err != nil {
 		t.Fatal(err)
 	}
 	n.expectVoid(t, sid, secret)

@@ -279,14 +279,14 @@ func (s *Service) free(ctx context.Context, userID, msisdn string) error {
 	return s.Accounts.Dissociate(ctx, userID, msisdn)
 }
 
-// Release voids the proofs of a number, in E.164, and takes it from whichever
-// account has it, or returns ErrNoAccount.
+// Release voids the proofs of a number, in E.164 with or without the plus sign, and
+// takes it from whichever account has it, or returns ErrNoAccount.
 func (s *Service) Release(ctx context.Context, number string) error {
 	if err := s.enter(); err != nil {
 		return err
 	}
 	defer s.active.Done()
-	n, err := ParseNumber(number, "", false)
+	n, err := parseE164(number)
 	if err != nil {
 		return err
 	}

@@ -290,27 +290,3 @@ func (s *Service) refused(met refusal, who subject) error {
 		"country", who.country, "wait", (time.Duration(met.wait) * time.Millisecond).Round(time.Second))
 	return met.err()
 }
-
-// Pardon forgets what is held against a number, in E.164, and against its block.
-func (s *Service) Pardon(ctx context.Context, number string) error {
-	if err := s.enter(); err != nil {
-		return err
-	}
-	defer s.active.Done()
-	n, err := ParseNumber(number, "", false)
-	if err != nil {
-		return err
-	}
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	return s.Store.Update(ctx, func(tx store.Tx) error {
-		t, err := s.tally(tx, s.subject(n, ""), scopeNumber, scopeBlock)
-		if err != nil {
-			return err
-		}
-		for i := range t.entries {
-			t.entries[i].state, t.entries[i].changed = bucketState{}, true
-		}
-		return t.put(tx)
-	})
-}

@@ -122,7 +122,7 @@ func (c Closing) words() string {
 	case c.Network != "":
 		what, remedy = "a network of clients", "it opens by itself"
 	case c.Block != "":
-		what, remedy = "a block of numbers", "Plugin.Pardon opens it"
+		what, remedy = "a block of numbers", "Plugin.Unblock opens it"
 	}
 	if c.Observed {
 		return "threepid: the guard would close " + what + " to texts, but only observes"

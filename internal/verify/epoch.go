@@ -15,7 +15,7 @@ import (
 // hold the number. Epochs are compared, never times.
 //
 // The epoch is a bucket of its own, so that it is there with limits off and
-// Pardon leaves it alone. A number that was not released lately has none; its
+// Unblock leaves it alone. A number that was not released lately has none; its
 // epoch is empty, as is that of sessions stored before there were epochs.
 
 const epochSize = 16 // random bytes

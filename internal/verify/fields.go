@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"example.com/threepid/store"
 )
@@ -89,7 +90,7 @@ func checkNextLink(link string, hosts []string) error {
 	if u.User != nil {
 		return Errorf(InvalidParam, "next_link must have no user name or password")
 	}
-	if strings.ContainsFunc(link, unsafeInURL) || !ValidHost(u.Host) {
+	if !utf8.ValidString(link) || strings.ContainsFunc(link, unsafeInURL) || !ValidHost(u.Host) {
 		return Errorf(InvalidParam, "next_link must have no spaces, control characters or backslashes, and an ASCII host name")
 	}
 	if len(hosts) > 0 && !slices.Contains(hosts, strings.ToLower(u.Hostname())) {

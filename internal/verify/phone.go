@@ -81,6 +81,16 @@ func ParseNumber(phoneNumber, country string, requireValid bool) (Number, error)
 	}, nil
 }
 
+// parseE164 reads a number that the host has, such as a Validation's: in E.164, with or
+// without the plus sign.
+func parseE164(number string) (Number, error) {
+	n, err := ParseNumber("+"+strings.TrimPrefix(number, "+"), "", false)
+	if err != nil {
+		return Number{}, ErrInvalidNumber
+	}
+	return n, nil
+}
+
 // ReadsBack tells whether the number in E.164 is read as itself. A few that are
 // possible are not: of 000000 in CC comes +61000000, and of that +6100000,
 // because a 0 is taken for the trunk prefix each time. A number with two names

@@ -129,10 +129,11 @@ func TestNothingOfTheHostRunsInsideAUnit(t *testing.T) {
 		}
 	}
 	m, _ = texts.Last()
+	_, unblocked := service.Unblock(t.Context(), "+447700900001")
 	err := errors.Join(
+		unblocked,
 		submit(m.Text),
 		service.Add(t.Context(), "alice", verify.Addition{SID: sid, ClientSecret: "secret"}),
-		service.Pardon(t.Context(), "+447700900001"),
 		service.Remove(t.Context(), "alice", verify.Removal{Medium: "msisdn", Address: "447700900001"}),
 	)
 	if err != nil {

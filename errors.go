@@ -1,0 +1,104 @@
+package threepid
+
+import (
+	"errors"
+	"net/http"
+	"time"
+
+	"example.com/threepid/internal/verify"
+)
+
+// Errors of the Go calls, matched with errors.Is.
+var (
+	// ErrNoSession means that there is no session with that sid and
+	// client_secret, or that its validation was taken: redeemed, or added to an
+	// account. Which of these is not told.
+	ErrNoSession = verify.ErrNoSession
+
+	// ErrNotValidated means that the code has not been submitted yet.
+	ErrNotValidated = verify.ErrNotValidated
+
+	// ErrExpired means that the session, or its validation, is too old.
+	ErrExpired = verify.ErrExpired
+
+	// ErrNoAccount means that no account has the number.
+	ErrNoAccount = verify.ErrNoAccount
+
+	// ErrInvalidNumber means that the argument is not a phone number in E.164, with or
+	// without the plus sign.
+	ErrInvalidNumber = verify.ErrInvalidNumber
+
+	// ErrClosed means that the plugin was closed.
+	ErrClosed = verify.ErrClosed
+)
+
+// Error is what a request is refused with, by the endpoints and by the Go calls:
+// RequestToken, SubmitToken and AddNumber. Any other error of theirs says that
+// something failed on the server's side, which a client should not be told.
+type Error struct {
+	Status     int           // the HTTP status of the endpoints' response, such as 429
+	ErrCode    string        // and its errcode, such as "M_LIMIT_EXCEEDED"; docs/openapi.yaml lists them
+	Message    string        // one sentence for the person who made the request, in English
+	RetryAfter time.Duration // when to try again, with M_LIMIT_EXCEEDED
+	TriesLeft  int           // how many wrong codes the session still allows, with M_TOKEN_INCORRECT
+}
+
+func (e *Error) Error() string { return "threepid: " + e.ErrCode + ": " + e.Message }
+
+// asError returns an error of the domain as the host and its clients see it.
+func asError(err error) error {
+	var refusal *verify.Error
+	if !errors.As(err, &refusal) {
+		return err
+	}
+	status, errcode := statusOf(refusal.Code)
+	return &Error{
+		Status: status, ErrCode: errcode, Message: refusal.Message,
+		RetryAfter: refusal.RetryAfter, TriesLeft: refusal.TriesLeft,
+	}
+}
+
+// statusOf is the one place that gives a domain error its status and errcode.
+func statusOf(code verify.Code) (int, string) {
+	switch code {
+	case verify.TooLarge:
+		return http.StatusRequestEntityTooLarge, "M_TOO_LARGE"
+	case verify.NotJSON:
+		return http.StatusBadRequest, "M_NOT_JSON"
+	case verify.BadJSON:
+		return http.StatusBadRequest, "M_BAD_JSON"
+	case verify.MissingParam:
+		return http.StatusBadRequest, "M_MISSING_PARAM"
+	case verify.InvalidParam:
+		return http.StatusBadRequest, "M_INVALID_PARAM"
+	case verify.Denied:
+		return http.StatusForbidden, "M_THREEPID_DENIED"
+	case verify.Limited:
+		return http.StatusTooManyRequests, "M_LIMIT_EXCEEDED"
+	case verify.InUse:
+		return http.StatusBadRequest, "M_THREEPID_IN_USE"
+	case verify.NotAssociated:
+		return http.StatusBadRequest, "M_THREEPID_NOT_FOUND"
+	case verify.DestinationRejected:
+		return http.StatusBadRequest, "M_DESTINATION_REJECTED"
+	case verify.SendFailed:
+		return http.StatusBadGateway, "M_SEND_ERROR"
+	case verify.TokenIncorrect:
+		return http.StatusBadRequest, "M_TOKEN_INCORRECT"
+	case verify.SessionExpired:
+		return http.StatusBadRequest, "M_SESSION_EXPIRED"
+	case verify.ServerNotTrusted:
+		return http.StatusBadRequest, "M_SERVER_NOT_TRUSTED"
+	case verify.CheckFailed:
+		return http.StatusBadGateway, "M_UNKNOWN"
+	case verify.MissingToken:
+		return http.StatusUnauthorized, "M_MISSING_TOKEN"
+	case verify.UnknownToken:
+		return http.StatusUnauthorized, "M_UNKNOWN_TOKEN"
+	case verify.AuthFailed:
+		return http.StatusBadRequest, "M_THREEPID_AUTH_FAILED"
+	case verify.AuthFailedLegacy:
+		return http.StatusForbidden, "M_THREEPID_AUTH_FAILED"
+	}
+	return http.StatusInternalServerError, "M_UNKNOWN"
+}
