@@ -67,6 +67,13 @@ type Limits struct {
 	// all texts, whatever their cost may be. Default: none.
 	Country, All []Limit
 
+	// LookUps limits the requests of one client for which it is looked up whether the
+	// number has an account, whatever the response: a client that may ask often learns
+	// which numbers have one. Each node counts for itself, in memory. A retry of an
+	// attempt that was sent is never refused.
+	// Defaults to 60, then one in 10 seconds, of which 600 and then one a minute.
+	LookUps []Limit
+
 	// Failed limits the texts that one client asked for and that did not leave,
 	// and, for one client and for one number, further tries of texts that may
 	// have left; with a Delegate also codes that it did not check. They cost nothing
@@ -115,6 +122,7 @@ func (l Limits) withDefaults() Limits {
 		{&l.Client, []Limit{{Burst: 20, Per: minute}, {Burst: 50, Per: 20 * minute}}},
 		{&l.BlockClient, []Limit{{Burst: 10, Per: 10 * minute}}},
 		{&l.Block, []Limit{{Burst: 20, Per: 5 * minute}}},
+		{&l.LookUps, []Limit{{Burst: 60, Per: 10 * time.Second}, {Burst: 600, Per: minute}}},
 		{&l.Failed, []Limit{{Burst: 20, Per: minute}}},
 		{&l.WrongCodes, []Limit{{Burst: 40, Per: 30 * minute}}},
 		{&l.WrongCodesClient, []Limit{{Burst: 15, Per: 12 * hour}}},
@@ -143,7 +151,7 @@ func (l Limits) check() error {
 	var errs []error
 	for name, limits := range map[string][]Limit{
 		"Number": l.Number, "Reserve": l.Reserve, "ReserveCodes": l.ReserveCodes, "NumberClient": l.NumberClient, "Client": l.Client, "BlockClient": l.BlockClient, "Block": l.Block,
-		"Country": l.Country, "All": l.All, "Failed": l.Failed, "WrongCodes": l.WrongCodes, "WrongCodesClient": l.WrongCodesClient, "Submits": l.Submits,
+		"Country": l.Country, "All": l.All, "LookUps": l.LookUps, "Failed": l.Failed, "WrongCodes": l.WrongCodes, "WrongCodesClient": l.WrongCodesClient, "Submits": l.Submits,
 	} {
 		if len(limits) > mostLimits {
 			errs = append(errs, fmt.Errorf("threepid: Options.Limits.%s has %d limits; at most %d are kept", name, len(limits), mostLimits))
@@ -173,7 +181,7 @@ func (l Limits) rules() verify.Limits {
 	}
 	return verify.Limits{
 		Number: scope(l.Number), Reserve: scope(l.Reserve), ReserveCodes: scope(l.ReserveCodes), NumberClient: scope(l.NumberClient), Client: scope(l.Client),
-		BlockClient: scope(l.BlockClient), Block: scope(l.Block), Country: scope(l.Country), All: scope(l.All), Failed: scope(l.Failed),
+		BlockClient: scope(l.BlockClient), Block: scope(l.Block), Country: scope(l.Country), All: scope(l.All), Failed: scope(l.Failed), LookUps: scope(l.LookUps),
 		Wrong: scope(l.WrongCodes), WrongClient: scope(l.WrongCodesClient), Submit: scope(l.Submits), WrongMost: l.MostWrongCodes,
 	}
 }

@@ -37,6 +37,9 @@ type Limits struct {
 	// again.
 	Failed []Limit
 
+	// Look-ups of accounts that one client asks for; counted by each node for itself.
+	LookUps []Limit
+
 	// Wrong tokens: for one number, by one client for one number, and by one
 	// client. WrongMost is how many a number bears without a right one in
 	// between; 0 is any number.

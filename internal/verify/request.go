@@ -45,7 +45,7 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 }
 
 // request goes through the checks in the order of the protocol: the fields, the
-// fixed policy, the association, and what deliver does.
+// fixed policy, the limit on look-ups, the association, and what deliver does.
 func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	if err := r.check(s.NextLinkHosts); err != nil {
 		return Receipt{}, err
@@ -69,6 +69,9 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	if !test {
 		d.who = s.subject(number, r.Client)
 		err = s.checkPolicy(number)
+	}
+	if err == nil {
+		err = s.limitLookUps(ctx, d)
 	}
 	if err == nil {
 		d.decoy, err = s.checkOwner(ctx, r.Purpose, number.MSISDN)

@@ -79,6 +79,7 @@ type Service struct {
 	Config
 	flights   flights
 	numbers   recentNumbers
+	lookUps   lookUps
 	lifetimes lifetimes
 	exact     chan struct{} // see stopwatch
 
