@@ -33,6 +33,7 @@ const (
 	defaultSendTimeout     = 10 * time.Second
 	defaultBodyTimeout     = 10 * time.Second
 	mostSendTimeout        = time.Minute
+	minServerKeyLength     = 32 // bytes
 	mostBrandLength        = 40 // characters; the text must stay one SMS
 	sweepInterval          = time.Minute
 )
@@ -181,6 +182,18 @@ type Options struct {
 	// TokenDigits is the length of a code, 6 to 9. Default 6.
 	TokenDigits int
 
+	// ServerKeys protect codes from read access to the database: whoever can read
+	// rows and is the client of a session computes its code without the SMS, unless a
+	// key that is in no row is part of it. Each has at least 32 random bytes, and all
+	// nodes have the same. The first makes new codes, and all of them check the codes
+	// that they made. To replace a key, append the new one on all nodes, then put
+	// it first, and remove the old one when TokenLifetime has passed since. Codes
+	// in flight must be asked for again when their key is removed.
+	//
+	// They do not protect from somebody who can write to the database, read this
+	// process or its settings, or read the SMS. Default: none.
+	ServerKeys [][]byte
+
 	// TokenLifetime is how long a code is good after the latest text that
 	// carried it. Longer than SendTimeout. Default 10 minutes.
 	TokenLifetime time.Duration
@@ -248,6 +261,7 @@ func (o Options) complete(st store.Store) (Options, error) {
 	}
 	o.Limits, o.Guard, o.Policy = o.Limits.withDefaults(), o.Guard.withDefaults(), o.Policy.clone()
 	o.TestNumbers = slices.Clone(o.TestNumbers)
+	o.ServerKeys = slices.Clone(o.ServerKeys) // verify.New clones the keys themselves
 	o.Omit = slices.Clone(o.Omit)
 	o.NextLinkHosts = slices.Clone(o.NextLinkHosts)
 	for i, host := range o.NextLinkHosts {
@@ -294,6 +308,12 @@ func (o Options) checkSpans() error {
 	if o.TokenDigits < defaultTokenDigits || o.TokenDigits > mostTokenDigits {
 		errs = append(errs, fmt.Errorf("threepid: Options.TokenDigits must be %d to %d, not %d",
 			defaultTokenDigits, mostTokenDigits, o.TokenDigits))
+	}
+	for i, key := range o.ServerKeys {
+		if len(key) < minServerKeyLength {
+			errs = append(errs, fmt.Errorf("threepid: Options.ServerKeys[%d] has %d bytes: each key must have at least %d, from crypto/rand",
+				i, len(key), minServerKeyLength))
+		}
 	}
 	if o.SendTimeout < time.Millisecond || o.SendTimeout > mostSendTimeout {
 		errs = append(errs, fmt.Errorf("threepid: Options.SendTimeout must be 1ms to %v, not %v", mostSendTimeout, o.SendTimeout))

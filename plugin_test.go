@@ -160,6 +160,7 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"public URL with a user", gin.New(), memstore.New(), smstest.New(), threepid.Options{PublicURL: "https://a:b@example.org"}, "PublicURL"},
 		{"five digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenDigits: 5}, "TokenDigits"},
 		{"ten digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenDigits: 10}, "TokenDigits"},
+		{"server key too short", gin.New(), memstore.New(), smstest.New(), threepid.Options{ServerKeys: [][]byte{make([]byte, 32), make([]byte, 31)}}, "ServerKeys[1]"},
 		{"negative lifetime", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenLifetime: -1}, "TokenLifetime"},
 		{"session shorter than token", gin.New(), memstore.New(), smstest.New(), threepid.Options{SessionLifetime: time.Minute}, "SessionLifetime"},
 		{"send timeout too long", gin.New(), memstore.New(), smstest.New(), threepid.Options{SendTimeout: time.Hour}, "SendTimeout"},

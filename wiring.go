@@ -35,6 +35,7 @@ func (o Options) config(st store.Store, sender sms.Sender, catalog *texts.Catalo
 		Conceal:         o.ConcealAccounts,
 		TestNumbers:     testNumberRules(o.TestNumbers),
 		Delegate:        o.Delegate,
+		ServerKeys:      o.ServerKeys,
 	}
 	if tell := o.Guard.OnClosing; tell != nil {
 		c.OnClosing = func(closing verify.Closing) { tell(Closing(closing)) }

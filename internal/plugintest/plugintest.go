@@ -35,7 +35,7 @@ func Run(t *testing.T, open func(testing.TB) Store) {
 	for _, test := range slices.Concat(
 		accountTests(), accountHostTests(), accountFailureTests(), accountLegacyTests(),
 		approveTests(), attemptTests(), callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
-		limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(), requestTokenTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), unblockTests(), warningTests(),
+		limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(), requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), unblockTests(), warningTests(),
 	) {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()

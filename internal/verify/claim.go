@@ -45,6 +45,7 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	if err != nil {
 		return claim{}, err
 	}
+	fresh.keys = s.keys
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 

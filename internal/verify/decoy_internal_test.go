@@ -79,7 +79,7 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		return sess, token(sess, secret, 6)
+		return sess, token(sess.Nonce, sess, secret, 6)
 	}
 	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister} {
 		sess, derived := ask(purpose, "to-"+string(purpose))

@@ -49,7 +49,7 @@ func (s *Service) checkIDServer(r Request) error {
 // start has the service send a code, by the deadline.
 func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message, deadline time.Time) error {
 	v := delegate.Verification{
-		ID: m.ID, Secret: delegateSecret(c.sess, d.ClientSecret),
+		ID: m.ID, Secret: s.delegateSecret(c.sess, d.ClientSecret),
 		To: m.To, Country: m.Country, Purpose: d.Purpose, Attempt: d.Attempt,
 	}
 	handles := make(chan string, 1)
@@ -93,7 +93,7 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	}
 	err := s.callWithTimeout(ctx, func(ctx context.Context) error {
 		return s.Delegate.Check(ctx, delegate.Check{
-			Handle: sess.Handle, Secret: delegateSecret(sess, sub.ClientSecret),
+			Handle: sess.Handle, Secret: s.delegateSecret(sess, sub.ClientSecret),
 			To: "+" + sess.MSISDN, Purpose: sess.Purpose, Token: typed,
 		})
 	})
@@ -165,21 +165,22 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who subjec
 
 // delegateSecret stands for the client towards the service: it changes with the
 // nonce, as our own token would, and does not tell the client_secret.
-func delegateSecret(s store.Session, clientSecret string) string {
-	return keyed(s, "delegate", string(s.Purpose), clientSecret)
+func (s *Service) delegateSecret(sess store.Session, clientSecret string) string {
+	return s.keyed(sess, "delegate", string(sess.Purpose), clientSecret)
 }
 
 // proofOf is a digest of a token that was right, so that the same token said
 // again is known without asking the service, which may have forgotten it. Without
 // the client_secret, which is in no row, no token can be tried against it.
-func proofOf(s store.Session, clientSecret, typed string) string {
-	return keyed(s, "proof", string(s.Purpose), clientSecret, normalizeToken(typed))
+func (s *Service) proofOf(sess store.Session, clientSecret, typed string) string {
+	return s.keyed(sess, "proof", string(sess.Purpose), clientSecret, normalizeToken(typed))
 }
 
-// keyed is HMAC-SHA256 over parts and the sid, keyed by the nonce.
-func keyed(s store.Session, parts ...string) string {
-	mac := hmac.New(sha256.New, s.Nonce)
-	for _, part := range append(parts, s.SID) {
+// keyed is HMAC-SHA256 over parts and the sid, keyed as the token.
+func (s *Service) keyed(sess store.Session, parts ...string) string {
+	key, _ := s.keys.of(sess)
+	mac := hmac.New(sha256.New, key)
+	for _, part := range append(parts, sess.SID) {
 		_, _ = io.WriteString(mac, part+"\x00")
 	}
 	return hex.EncodeToString(mac.Sum(nil))

@@ -98,17 +98,27 @@ func TestHandleOfALateOwner(t *testing.T) {
 func TestTokenHangsOnAllItsParts(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()
-	all := map[string]string{"": token(s, "secret", 9)}
+	all := map[string]string{"": token(s.Nonce, s, "secret", 9)}
 	other := s
 	other.Nonce = fresh(2).nonce
-	all["nonce"] = token(other, "secret", 9)
+	all["nonce"] = token(other.Nonce, other, "secret", 9)
 	other = s
 	other.SID = "another"
-	all["sid"] = token(other, "secret", 9)
+	all["sid"] = token(other.Nonce, other, "secret", 9)
 	other = s
 	other.Purpose = store.PurposePassword
-	all["purpose"] = token(other, "secret", 9)
-	all["client_secret"] = token(s, "Secret", 9)
+	all["purpose"] = token(other.Nonce, other, "secret", 9)
+	all["client_secret"] = token(s.Nonce, s, "Secret", 9)
+	for i := range byte(2) {
+		keys := newServerKeys([][]byte{bytes.Repeat([]byte{i}, 32)})
+		if key, known := keys.of(s); !known || token(key, s, "secret", 9) != all[""] {
+			t.Error("a session without a server key has another token once there is one")
+		}
+		other = s
+		other.KeyID = keys.first
+		key, _ := keys.of(other)
+		all["server key "+string('a'+i)] = token(key, other, "secret", 9)
+	}
 	different := map[string]bool{}
 	for name, code := range all {
 		if len(code) != 9 || strings.Trim(code, "0123456789") != "" {
@@ -130,7 +140,7 @@ func TestTokensAreEven(t *testing.T) {
 	s := claimedSession()
 	for i := range n {
 		s.Nonce = []byte{byte(i), byte(i >> 8), byte(i >> 16), 7}
-		code := token(s, "secret", 6)
+		code := token(s.Nonce, s, "secret", 6)
 		bins[int(code[0]-'0')*10+int(code[5]-'0')]++
 	}
 	chi := 0.0

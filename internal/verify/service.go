@@ -69,6 +69,10 @@ type Config struct {
 
 	TestNumbers map[string]TestNumber // by MSISDN
 
+	// ServerKeys are part of every new token's key; none means that the nonce is
+	// all of it.
+	ServerKeys [][]byte
+
 	// Delegate texts and checks tokens in place of Sender and us; nil: it does not.
 	Delegate delegate.Service
 }
@@ -81,6 +85,7 @@ type Service struct {
 	numbers   recentNumbers
 	lookUps   lookUps
 	lifetimes lifetimes
+	keys      serverKeys
 	exact     chan struct{} // see stopwatch
 
 	mu      sync.Mutex
@@ -96,6 +101,7 @@ func New(c Config) *Service {
 		Config:  c,
 		closing: closing,
 		close:   cancel,
+		keys:    newServerKeys(c.ServerKeys),
 		exact:   make(chan struct{}, mostExact),
 		lifetimes: lifetimes{
 			token:   c.TokenLifetime,

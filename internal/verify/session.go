@@ -58,7 +58,7 @@ type lifetimes struct {
 func newSession(key store.Key, msisdn, country string, fresh secrets, now int64) store.Session {
 	return store.Session{
 		Key: key, SID: fresh.sid, MSISDN: msisdn, Country: country,
-		Attempt: -1, Nonce: fresh.nonce, CreatedAt: now,
+		Attempt: -1, Nonce: fresh.nonce, KeyID: fresh.keys.first, CreatedAt: now,
 	}
 }
 
@@ -78,7 +78,7 @@ func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets
 	}
 	before := s.Nonce
 	// Another purpose has another token, which is owed its own tries.
-	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries || s.Purpose != "" && s.Purpose != r.Purpose {
+	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries || s.Purpose != "" && s.Purpose != r.Purpose || fresh.keys.outdated(s) {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
 	if s.Decoy != decoy || s.Epoch != epoch {
@@ -89,6 +89,7 @@ func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets
 	}
 	s.Purpose, s.Decoy, s.Epoch = r.Purpose, decoy, epoch
 	if !bytes.Equal(s.Nonce, before) {
+		s.KeyID = fresh.keys.first
 		s.Handle, s.Proof = "", "" // of a token that is no longer
 	}
 	s.ExpiresAt = now + l.session.Milliseconds()

@@ -99,9 +99,18 @@ func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Sessi
 		return err
 	})
 	if err == nil {
-		_, err = compared(sess, sess.Epoch, s.now()) // the epoch is checked where the try is counted
+		_, err = s.compared(sess, sess.Epoch) // the epoch is checked where the try is counted
 	}
 	return sess, again, err
+}
+
+// compared is the transition of that name, if the session's server key is known:
+// without it nothing can be compared.
+func (s *Service) compared(sess store.Session, epoch string) (store.Session, error) {
+	if _, known := s.keys.of(sess); !known {
+		return sess, errSessionExpired()
+	}
+	return compared(sess, epoch, s.now())
 }
 
 // provedBy reports whether the session is validated and the token is still right.
@@ -114,7 +123,7 @@ func (s *Service) provedBy(sess store.Session, sub Submission) bool {
 // that a service texted it is known only whether it was right before.
 func (s *Service) right(sess store.Session, sub Submission) bool {
 	if s.delegated(sess.MSISDN) {
-		proof := proofOf(sess, sub.ClientSecret, sub.Token)
+		proof := s.proofOf(sess, sub.ClientSecret, sub.Token)
 		return subtle.ConstantTimeCompare([]byte(proof), []byte(sess.Proof)) == 1
 	}
 	same := sameToken(sub.Token, s.code(sess, sub.ClientSecret))
@@ -153,7 +162,7 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (se
 			return err
 		}
 		var after store.Session
-		after, verdict = compared(sess, epoch.State, s.now())
+		after, verdict = s.compared(sess, epoch.State)
 		if verdict == nil {
 			met = t.takeTry(firstTry(sess))
 		}
@@ -203,7 +212,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		}
 		after = validated(before, s.lifetimes, s.now())
 		if s.delegated(after.MSISDN) {
-			after.Proof = proofOf(after, sub.ClientSecret, sub.Token)
+			after.Proof = s.proofOf(after, sub.ClientSecret, sub.Token)
 		}
 		tallies[0].confirm(before.Texts, before.ClientTexts)
 		for _, t := range tallies {

@@ -21,10 +21,14 @@ func (s *Service) testNumber(msisdn string) (TestNumber, bool) {
 	return n, true
 }
 
-// code is the token of a session.
+// code is the token of a session, or empty if its server key is unknown.
 func (s *Service) code(sess store.Session, clientSecret string) string {
 	if n, ok := s.testNumber(sess.MSISDN); ok {
 		return n.Token
 	}
-	return token(sess, clientSecret, s.TokenDigits)
+	key, known := s.keys.of(sess)
+	if !known {
+		return "" // which nobody can type
+	}
+	return token(key, sess, clientSecret, s.TokenDigits)
 }

@@ -26,14 +26,15 @@ const (
 )
 
 // token derives the code of a session: the first decimal digits of
-// HMAC-SHA256(nonce, purpose ‖ client_secret ‖ sid), truncated as HOTP does
-// (RFC 4226, section 5.3). The row alone does not tell it, since client_secret
+// HMAC-SHA256(server key ‖ nonce, purpose ‖ client_secret ‖ sid), truncated as HOTP
+// does (RFC 4226, section 5.3). The row alone does not give it, since client_secret
 // is not stored; the client alone cannot compute it, since the nonce never leaves.
+// Both together can, unless there is a server key.
 //
 // The purpose is part of it so that a code which somebody gave away to "add a
 // number" is no good for resetting a password.
-func token(s store.Session, clientSecret string, digits int) string {
-	mac := hmac.New(sha256.New, s.Nonce)
+func token(key []byte, s store.Session, clientSecret string, digits int) string {
+	mac := hmac.New(sha256.New, key)
 	// NUL occurs in none of the parts.
 	_, _ = io.WriteString(mac, "token\x00"+string(s.Purpose)+"\x00"+clientSecret+"\x00"+s.SID)
 	sum := mac.Sum(nil)
@@ -99,6 +100,7 @@ type secrets struct {
 	sid     string
 	nonce   []byte
 	claimID string
+	keys    serverKeys
 }
 
 func drawSecrets(random io.Reader, now time.Time) (secrets, error) {

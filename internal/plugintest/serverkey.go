@@ -1,0 +1,106 @@
+package plugintest
+
+import (
+	"bytes"
+	"net/http"
+	"testing"
+	"time"
+
+	"example.com/threepid"
+)
+
+// serverKeyTests are about keys of the server that are part of every code's key.
+func serverKeyTests() []test {
+	return []test{
+		{"ServerKeyIsReplaced", testServerKeyIsReplaced},
+		{"ServerKeyIsRemoved", testServerKeyIsRemoved},
+		{"ServerKeyIsIntroduced", testServerKeyIsIntroduced},
+		{"ServerKeysAreCopied", testServerKeysAreCopied},
+	}
+}
+
+func serverKey(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
+
+// nodesWithKeys returns a function that starts a further node over one store, with
+// these server keys, on which it is that time.
+func nodesWithKeys(t *testing.T, open opener) func(since time.Duration, keys ...byte) *node {
+	t.Helper()
+	st := open(t)
+	return func(since time.Duration, keys ...byte) *node {
+		t.Helper()
+		n := start(t, st, func(o *threepid.Options) {
+			for _, key := range keys {
+				o.ServerKeys = append(o.ServerKeys, serverKey(key))
+			}
+		})
+		n.clock.advance(since)
+		return n
+	}
+}
+
+// testServerKeyIsReplaced has codes made with a key count, and be sent again, as
+// long as the key is in the list.
+func testServerKeyIsReplaced(t *testing.T, open opener) {
+	node := nodesWithKeys(t, open)
+	old := node(0, 1)
+	sid := old.mustRequest(addPath, attempt(1)).text("sid")
+	code := old.token()
+
+	both := node(time.Minute, 2, 1)
+	both.mustRequest(addPath, attempt(2))
+	if both.token() != code {
+		t.Error("a resend within the code's lifetime brought another one")
+	}
+	expect(t, old.submit(sid, secret, wrong(code)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
+	expect(t, both.submit(sid, secret, code), http.StatusOK, "")
+
+	// A new code is made with the first key, and needs no other.
+	both.clock.advance(11 * time.Minute)
+	both.mustRequest(addPath, attempt(3))
+	expect(t, node(12*time.Minute, 2).submit(sid, secret, both.token()), http.StatusOK, "")
+}
+
+// testServerKeyIsRemoved has a code be void once its key is removed; the next SMS
+// brings a code that counts.
+func testServerKeyIsRemoved(t *testing.T, open opener) {
+	for name, keys := range map[string][]byte{"another": {2}, "none": nil} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			node := nodesWithKeys(t, open)
+			old := node(0, 1)
+			sid := old.mustRequest(addPath, attempt(1)).text("sid")
+			n := node(time.Minute, keys...)
+			for range 7 { // which uses no tries up
+				expect(t, n.submit(sid, secret, old.token()), http.StatusBadRequest, "M_SESSION_EXPIRED")
+			}
+			n.mustRequest(addPath, attempt(2))
+			if n.token() == old.token() { // one in a million by chance
+				t.Error("the resend brought the old code")
+			}
+			expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+		})
+	}
+}
+
+// testServerKeyIsIntroduced has a code that was made without a key count; another SMS
+// brings one made with it.
+func testServerKeyIsIntroduced(t *testing.T, open opener) {
+	node := nodesWithKeys(t, open)
+	old := node(0)
+	sid := old.mustRequest(addPath, attempt(1)).text("sid")
+	n := node(time.Minute, 1)
+	expect(t, n.submit(sid, secret, old.token()), http.StatusOK, "")
+	n.mustRequest(addPath, attempt(2))
+	if n.token() == old.token() {
+		t.Error("a code made without a key was sent again")
+	}
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+}
+
+func testServerKeysAreCopied(t *testing.T, open opener) {
+	key := serverKey(1)
+	n := start(t, open(t), func(o *threepid.Options) { o.ServerKeys = [][]byte{key} })
+	sid := n.mustRequest(addPath, attempt(1)).text("sid")
+	clear(key)
+	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
+}
