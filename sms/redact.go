@@ -2,22 +2,29 @@ package sms
 
 import "strings"
 
-// Redact takes out of a text, such as an error that a provider gave, what of
-// the message belongs in no log: the number, in whole or its last eight digits,
-// which tell a subscriber however the prefix is written, and each longer run of
-// digits in the message's text, of which one is the token.
+// Redact removes from a text, such as a provider's error, what of the message must
+// not be logged: the number, in whole or only its last digits, which identify a
+// subscriber however the prefix is written, and each longer run of digits in the
+// message's text, of which one is the token.
 func Redact(text string, m Message) string {
-	const national, token = 8, 4
-	digits := strings.TrimPrefix(m.To, "+")
+	const (
+		token       = 4 // digits, and more
+		callingCode = 3 // digits, or fewer
+		minHidden   = 4
+		maxHidden   = 8
+	)
 	for run := range strings.FieldsFuncSeq(m.Text, func(r rune) bool { return r < '0' || r > '9' }) {
 		if len(run) >= token {
 			text = strings.ReplaceAll(text, run, strings.Repeat("*", len(run)))
 		}
 	}
-	if len(digits) <= national {
+	digits := strings.TrimPrefix(m.To, "+")
+	hidden := min(maxHidden, max(minHidden, len(digits)-callingCode), len(digits))
+	if hidden == 0 {
 		return text
 	}
-	head, tail := digits[:len(digits)-national], digits[len(digits)-national:]
-	text = strings.ReplaceAll(text, digits, head+strings.Repeat("*", national))
-	return strings.ReplaceAll(text, tail, strings.Repeat("*", national))
+	head, tail := digits[:len(digits)-hidden], digits[len(digits)-hidden:]
+	stars := strings.Repeat("*", hidden)
+	text = strings.ReplaceAll(text, digits, head+stars)
+	return strings.ReplaceAll(text, tail, stars)
 }

@@ -57,7 +57,29 @@ func TestRedact(t *testing.T) {
 			t.Errorf("%q went from %q", useful, got)
 		}
 	}
-	if got := sms.Redact("12345678 and 1234", sms.Message{To: "+12345678"}); got != "12345678 and 1234" {
-		t.Errorf("a number too short to tell its subscriber's part: %q", got)
+}
+
+// TestRedactShortNumbers has numbers of countries whose numbers are short, with and
+// without the calling code.
+func TestRedactShortNumbers(t *testing.T) {
+	t.Parallel()
+	for number, national := range map[string]string{
+		"+50021234":   "21234",    // Falkland Islands
+		"+2901234":    "1234",     // Saint Helena
+		"+29021234":   "21234",    // Saint Helena
+		"+6834002":    "4002",     // Niue
+		"+376312345":  "312345",   // Andorra
+		"+3545812345": "5812345",  // Iceland
+		"+4740612345": "40612345", // Norway
+		"+12":         "12",
+	} {
+		text := "to " + number + ", " + strings.TrimPrefix(number, "+") + ", 0" + national + ": error 999"
+		got := sms.Redact(text, sms.Message{To: number})
+		if last := national[max(0, len(national)-4):]; strings.Contains(got, last) || !strings.Contains(got, "error 999") {
+			t.Errorf("%s: %q", number, got)
+		}
+	}
+	if got := sms.Redact("error 999", sms.Message{}); got != "error 999" {
+		t.Errorf("no number: %q", got)
 	}
 }
