@@ -15,8 +15,7 @@ const (
 // https://www.infobip.com/docs/essentials/response-status-and-error-codes.
 func classOfName(name string) (class httpcall.Class, known bool) {
 	switch name {
-	case "PENDING_ACCEPTED", "PENDING_ENROUTE", "PENDING_WAITING_DELIVERY", "DELIVERED_TO_OPERATOR", "DELIVERED_TO_HANDSET",
-		"REJECTED_DUPLICATE_MESSAGE_ID": // our ID: the try before this one was accepted
+	case "PENDING_ACCEPTED", "PENDING_ENROUTE", "PENDING_WAITING_DELIVERY", "DELIVERED_TO_OPERATOR", "DELIVERED_TO_HANDSET":
 		return httpcall.Accepted, true
 	case "REJECTED_PREFIX_MISSING", "REJECTED_DND", "REJECTED_DESTINATION", "REJECTED_INVALID_DESTINATION",
 		"REJECTED_DESTINATION_BLOCKLISTED", "SIGNALS_BLOCKED":
@@ -24,7 +23,8 @@ func classOfName(name string) (class httpcall.Class, known bool) {
 	case "REJECTED_FLOODING_FILTER", "REJECTED_SYSTEM_ERROR", "EXPIRED_EXPIRED",
 		"UNDELIVERABLE_NOT_DELIVERED", "UNDELIVERABLE_NOT_SENT", "UNDELIVERABLE_REJECTED_OPERATOR", "UNDELIVERABLE_REJECTED_PLATFORM":
 		return httpcall.Temporary, true
-	case "EXPIRED_DLR_UNKNOWN": // sent, and nobody said what became of it
+	case "EXPIRED_DLR_UNKNOWN", // sent, without a delivery report
+		"REJECTED_DUPLICATE_MESSAGE_ID": // an earlier try had our ID: accepted or rejected, that is not known
 		return httpcall.Uncertain, true
 	case "REJECTED_NETWORK", "REJECTED_SOURCE", "REJECTED_NOT_ENOUGH_CREDITS", "REJECTED_SENDER", "REJECTED_PREPAID_PACKAGE_EXPIRED",
 		"REJECTED_DESTINATION_NOT_REGISTERED", "REJECTED_ROUTE_NOT_AVAILABLE", "REJECTED_INVALID_UDH", "REJECTED_MESSAGE_TOO_LONG",
