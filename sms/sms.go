@@ -6,6 +6,7 @@ package sms
 import (
 	"context"
 	"errors"
+	"time"
 )
 
 // What an error of Send wraps to say more than that another try may work. An
@@ -50,9 +51,18 @@ type Message struct {
 	// alone: see compose.Identify. Empty: the provider's own setting.
 	From string
 
-	// Attempt is the client's send_attempt, 0 or more. A greater one for the
-	// same number suggests that the text before it did not arrive.
+	// Attempt is the client's send_attempt, 0 or more. The client chooses it: use
+	// SentBefore to choose a provider.
 	Attempt int64
+
+	// SentBefore is the number of SMS that were sent, or may have been, for the same
+	// number and client_secret before this one, and brought no validation. Above 0, the
+	// one before probably did not arrive. It is the same for every try of one attempt.
+	SentBefore int
+
+	// Validity is how long the code in Text remains valid, to the second. A provider
+	// that has not delivered the SMS by then should give up. 0 means not known.
+	Validity time.Duration
 }
 
 // Sender hands messages to a provider. Send is called from many goroutines.

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"net/http"
 	"net/url"
+	"time"
 
 	"example.com/threepid/sms"
 )
@@ -44,6 +45,15 @@ func post(
 		authorize(req)
 	}
 	return Do(client, name, req)
+}
+
+// Validity is m.Validity in whole units, rounded down, but between least and most, as a
+// provider's API asks. 0 means that the message has none.
+func Validity(m sms.Message, unit time.Duration, least, most int64) int64 {
+	if m.Validity <= 0 {
+		return 0
+	}
+	return min(max(int64(m.Validity/unit), least), most)
 }
 
 // errUnmade does not repeat its cause, which holds the URL or the body.

@@ -21,6 +21,7 @@ func attemptTests() []test {
 		{"AnotherPurposeAfterValidationStartsAnew", testAnotherPurposeAfterValidationStartsAnew},
 		{"TokenOfAnotherPurposeIsAnother", testTokenOfAnotherPurposeIsAnother},
 		{"OneSecretForTwoPurposes", testOneSecretForTwoPurposes},
+		{"SentBefore", testSentBefore},
 	}
 }
 
@@ -55,6 +56,34 @@ func testAttempts(t *testing.T, open opener) {
 		if n.sms.Count() != step.texts {
 			t.Errorf("%s: %d texts by now, want %d", step.name, n.sms.Count(), step.texts)
 		}
+	}
+}
+
+// testSentBefore checks what a sender is told of the SMS before and of the code's
+// lifetime, with limits and without.
+func testSentBefore(t *testing.T, open opener) {
+	for name, off := range map[string]bool{"limits": false, "no limits": true} {
+		t.Run(name, func(t *testing.T) {
+			n := start(t, open(t), func(o *threepid.Options) {
+				o.Limits.Off, o.Guard.Off = off, off
+			})
+			expectSent := func(attempts int64, status, want int) {
+				t.Helper()
+				expect(t, n.post(addPath, attempt(int(attempts))), status, map[int]string{http.StatusBadGateway: "M_SEND_ERROR"}[status])
+				calls := n.sms.Calls()
+				if m := calls[len(calls)-1]; m.SentBefore != want || m.Attempt != attempts || m.Validity != 10*time.Minute {
+					t.Errorf("attempt %d: %d sent before, valid for %v; want %d, 10m", m.Attempt, m.SentBefore, m.Validity, want)
+				}
+			}
+			expectSent(7, http.StatusOK, 0) // whatever the client calls it
+			n.sms.Fail(errors.New("busy"), sms.ErrUncertain)
+			expectSent(1000, http.StatusBadGateway, 1)
+			expectSent(1001, http.StatusBadGateway, 1) // nothing was sent for 1000
+			expectSent(1001, http.StatusOK, 1)         // another try of the same
+			expectSent(1002, http.StatusOK, 2)
+			expect(t, n.submit(n.mustRequest(addPath, attempt(1002)).text("sid"), secret, n.token()), http.StatusOK, "")
+			expectSent(1003, http.StatusOK, 0) // the last one arrived
+		})
 	}
 }
 

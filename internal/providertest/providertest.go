@@ -47,6 +47,29 @@ func Rows(tb testing.TB, section string) []Row {
 	return rows
 }
 
+// Validity checks that a request has the parameter for the validity period that
+// docs/PROVIDERS.md has for the package, with the message's 599 seconds in its unit.
+func Validity(tb testing.TB, name, request string) {
+	tb.Helper()
+	for line := range strings.Lines(read(tb)) {
+		cells := strings.Split(line, "|")
+		if len(cells) < 6 || !strings.Contains(cells[1], "`"+name+"`") {
+			continue
+		}
+		parameter := strings.Split(cells[4], "`")
+		values := map[string]string{"milliseconds": "599000", "seconds": "599", "minutes": "9"}
+		if len(parameter) < 3 {
+			tb.Fatalf("docs/PROVIDERS.md has no parameter for %s", name)
+		}
+		value := values[strings.Trim(parameter[2], " ,")]
+		if !strings.Contains(request, parameter[1]) || value == "" || !strings.Contains(request, value) {
+			tb.Errorf("%s: %s, but docs/PROVIDERS.md says %s", name, request, cells[4])
+		}
+		return
+	}
+	tb.Fatalf("docs/PROVIDERS.md does not have %s", name)
+}
+
 // read finds the file from whichever package's folder the test runs in.
 func read(tb testing.TB) string {
 	tb.Helper()
@@ -65,6 +88,7 @@ func read(tb testing.TB) string {
 func Message() sms.Message {
 	return sms.Message{
 		ID: "msg_0123456789abcdef", To: "+447400123456", Text: "123456 is your Example code.", Country: "GB", Attempt: 1,
+		Validity: 10*time.Minute - time.Second,
 	}
 }
 

@@ -27,6 +27,7 @@ type claim struct {
 	at       int64    // when it was claimed
 
 	handle  string  // what the service calls the verification that it started
+	again   bool    // an earlier try of this attempt may have been sent
 	charged bool    // the text was taken from the buckets
 	counted bool    // the guards counted the number
 	refused refusal // a limit was reached
@@ -87,7 +88,8 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 		c.sess = sess
 		return c, nil
 	}
-	c.charged = len(c.tally.entries) > 0 && !paid(sess, d.Attempt)
+	c.again = paid(sess, d.Attempt)
+	c.charged = len(c.tally.entries) > 0 && !c.again
 	take := (*tally).takeRetry
 	if c.charged {
 		take = (*tally).takeText
@@ -95,9 +97,12 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 	if c.refused = take(c.tally); c.refused.wait > 0 {
 		return c, nil
 	}
-	if c.charged {
+	switch {
+	case c.charged:
 		c.counted = c.tally.notice()
 		sess = charged(sess, d.who.client)
+	case !c.again:
+		sess.Texts++ // no limit needs it, but sms.Message.SentBefore does
 	}
 	if err := c.tally.put(tx); err != nil {
 		return c, err

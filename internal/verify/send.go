@@ -32,10 +32,11 @@ const (
 func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error) {
 	code := s.code(c.sess, d.ClientSecret)
 	m := sms.Message{
-		ID:      messageID(c.sess, d.Attempt),
-		To:      "+" + c.sess.MSISDN,
-		Country: d.destination(),
-		Attempt: d.Attempt,
+		ID:         messageID(c.sess, d.Attempt),
+		To:         "+" + c.sess.MSISDN,
+		Country:    d.destination(),
+		Attempt:    d.Attempt,
+		SentBefore: max(0, c.sess.Texts-1), // Texts includes this one
 	}
 	if s.Delegate == nil && !d.test {
 		m.Text = s.Text(textFor(d, code))
@@ -50,6 +51,7 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 			return Receipt{}, s.abandon(ctx, c, d, err)
 		}
 	}
+	m.Validity = (time.Duration(c.sess.TokenExpiresAt-s.now()) * time.Millisecond).Round(time.Second)
 	err := s.dispatch(ctx, &c, d, m, deadline)
 	outcome := outcomeOf(err)
 	cause := ""
@@ -258,7 +260,8 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 
 func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outcome) error {
 	var t *tally
-	if c.charged && (o == store.OutcomeFailed || o == store.OutcomeRejected) {
+	failed := o == store.OutcomeFailed || o == store.OutcomeRejected
+	if c.charged && failed {
 		var err error
 		if t, err = s.tally(tx, d.who, textScopes()...); err != nil {
 			return err
@@ -272,11 +275,13 @@ func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outc
 		return err
 	}
 	// Not twice, should the first time have been kept and the news of it lost.
-	if t != nil && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
-		t.returnText(c.counted, c.at)
-		t.countFailed()
-		if err := t.put(tx); err != nil {
-			return err
+	if failed && !c.again && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
+		if t != nil {
+			t.returnText(c.counted, c.at)
+			t.countFailed()
+			if err := t.put(tx); err != nil {
+				return err
+			}
 		}
 		current = uncharged(current, d.who.client)
 	}

@@ -21,8 +21,11 @@ var (
 	errUncertain = fmt.Errorf("hung up: %w", sms.ErrUncertain)
 )
 
-func message(attempt int64) sms.Message {
-	return sms.Message{ID: "msg_1", To: "+447400123456", Text: "123456 is your code.", Country: "GB", Attempt: attempt}
+// message is the nth SMS of a session. The client's own number is always the same.
+func message(nth int) sms.Message {
+	return sms.Message{
+		ID: "msg_1", To: "+447400123456", Text: "123456 is your code.", Country: "GB", Attempt: 98, SentBefore: nth - 1,
+	}
 }
 
 func fail(err error) *smstest.Recorder {

@@ -48,8 +48,10 @@ type FailoverOptions struct {
 }
 
 // Failover sends through the first provider that accepts. A resend begins with
-// the next one, since the first text evidently did not arrive: the n-th
-// Message.Attempt with the n-th provider, round and round.
+// the next one, since the SMS before it probably did not arrive: after n SMS
+// (Message.SentBefore) with provider n, round and round. The client's Attempt does not
+// matter, so a client cannot choose an expensive provider without a paid SMS
+// through each of those before it.
 //
 // A rejected number is not tried elsewhere. When all providers are passed over,
 // they are asked all the same: better a slow answer than none.
@@ -116,7 +118,7 @@ func (f *Failover) logState(provider string, to gobreaker.State) {
 // Send returns nil as soon as one provider accepts, else what all that were asked
 // said, joined: errors.Is finds each of theirs. ErrRejected stands alone.
 func (f *Failover) Send(ctx context.Context, m sms.Message) error {
-	start := int(max(m.Attempt-1, 0) % int64(len(f.providers)))
+	start := max(m.SentBefore, 0) % len(f.providers)
 	order := slices.Concat(f.providers[start:], f.providers[:start])
 	errs, done := f.try(ctx, m, order, true)
 	if !done && len(errs) == 0 {

@@ -16,11 +16,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"math"
 	"net/http"
 	"regexp"
 	"slices"
 	"strings"
 	"text/template"
+	"time"
 
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
@@ -39,6 +41,11 @@ type Call struct {
 	Country string
 	Attempt int64
 	Unicode bool // whether the text needs UCS-2
+
+	SentBefore int // sms.Message.SentBefore
+
+	// The message's validity, rounded down, but at least 1; 0 when it has none.
+	ValiditySeconds, ValidityMinutes int64
 }
 
 // Match recognises answers: a status among these, if there are any, and a body
@@ -158,7 +165,7 @@ func (s *Sender) compile() error {
 // that a field is misspelt than with the first person's text.
 func (s *Sender) rehearse() error {
 	for _, text := range []string{"000000 is your code.", "000000 \u043a\u043e\u0434"} {
-		m := sms.Message{ID: "msg_1", To: "+447400000000", Text: text, Country: "GB", Attempt: 1}
+		m := sms.Message{ID: "msg_1", To: "+447400000000", Text: text, Country: "GB", Attempt: 1, Validity: time.Minute}
 		if _, err := s.request(context.Background(), m); err != nil {
 			return err
 		}
@@ -191,7 +198,9 @@ func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
 	text := bytes.NewBuffer([]byte{}) // nothing at all is no error
 	err := t.Execute(text, Call{
 		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: httpcall.Or(m.From, s.options.From),
-		Country: m.Country, Attempt: m.Attempt, Unicode: unicode,
+		Country: m.Country, Attempt: m.Attempt, Unicode: unicode, SentBefore: m.SentBefore,
+		ValiditySeconds: httpcall.Validity(m, time.Second, 1, math.MaxInt64),
+		ValidityMinutes: httpcall.Validity(m, time.Minute, 1, math.MaxInt64),
 	})
 	if err != nil {
 		return nil

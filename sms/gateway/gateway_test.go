@@ -186,10 +186,10 @@ func TestRequests(t *testing.T) {
 		from    string
 		want    string
 	}{
-		{kannel, "1 is it.", "", "GET /sendsms?username=me&password=p%26%7B%7B.Text%7D%7D&from=Example&to=%2B447400123456&text=1%20is%20it.&charset=UTF-8&coding=0"},
-		{kannel, "1 ф", "", "GET /sendsms?username=me&password=p%26%7B%7B.Text%7D%7D&from=Example&to=%2B447400123456&text=1%20%D1%84&charset=UTF-8&coding=2"},
-		{jasmin, "1 is it.", "", "GET /send?username=me&password=p%26%7B%7B.Text%7D%7D&from=Example&to=447400123456&coding=0&content=1%20is%20it."},
-		{jasmin, "1 ф😀", "A&B", "GET /send?username=me&password=p%26%7B%7B.Text%7D%7D&from=A%26B&to=447400123456&coding=8&hex-content=003100200444D83DDE00"},
+		{kannel, "1 is it.", "", "GET /sendsms?username=me&password=p%26%7B%7B.Text%7D%7D&from=Example&to=%2B447400123456&text=1%20is%20it.&charset=UTF-8&coding=0&validity=9"},
+		{kannel, "1 ф", "", "GET /sendsms?username=me&password=p%26%7B%7B.Text%7D%7D&from=Example&to=%2B447400123456&text=1%20%D1%84&charset=UTF-8&coding=2&validity=9"},
+		{jasmin, "1 is it.", "", "GET /send?username=me&password=p%26%7B%7B.Text%7D%7D&from=Example&to=447400123456&coding=0&content=1%20is%20it.&validity-period=9"},
+		{jasmin, "1 ф😀", "A&B", "GET /send?username=me&password=p%26%7B%7B.Text%7D%7D&from=A%26B&to=447400123456&coding=8&hex-content=003100200444D83DDE00&validity-period=9"},
 		{phone, "1 \"is\"\n<it>", "", `POST /message {"textMessage":{"text":"1 \"is\"\n\u003cit\u003e"},"phoneNumbers":["+447400123456"],"try":1}`},
 	} {
 		m := providertest.Message()
@@ -197,6 +197,9 @@ func TestRequests(t *testing.T) {
 		g := send(t, row.options, m)
 		if got := strings.TrimSpace(g.method + " " + g.target + " " + g.body); got != row.want {
 			t.Errorf("got  %s\nwant %s", got, row.want)
+		}
+		if name := strings.Split(strings.TrimPrefix(row.want, "GET /"), "?")[0]; strings.HasPrefix(row.want, "GET") {
+			providertest.Validity(t, map[string]string{"sendsms": "gateway.Kannel", "send": "gateway.Jasmin"}[name], row.want)
 		}
 	}
 	g := send(t, phone, providertest.Message())

@@ -12,7 +12,8 @@ import (
 func Kannel(sendsms, user, password, from string) Options {
 	return Options{
 		URL: sendsms + "?username=" + literal(user) + "&password=" + literal(password) +
-			"{{with .From}}&from={{.}}{{end}}&to={{.To}}&text={{.Text}}&charset=UTF-8&coding={{if .Unicode}}2{{else}}0{{end}}",
+			"{{with .From}}&from={{.}}{{end}}&to={{.To}}&text={{.Text}}&charset=UTF-8&coding={{if .Unicode}}2{{else}}0{{end}}" +
+			"{{with .ValidityMinutes}}&validity={{.}}{{end}}",
 		From:     from,
 		Accepted: Match{Status: []int{http.StatusAccepted}, Body: `^(0: |3: |Sent\.)`},
 		Rejected: Match{
@@ -30,7 +31,8 @@ func Jasmin(send, user, password, from string) Options {
 	return Options{
 		URL: send + "?username=" + literal(user) + "&password=" + literal(password) +
 			"{{with .From}}&from={{.}}{{end}}&to={{.Digits}}" +
-			"{{if .Unicode}}&coding=8&hex-content={{utf16hex .Text}}{{else}}&coding=0&content={{.Text}}{{end}}",
+			"{{if .Unicode}}&coding=8&hex-content={{utf16hex .Text}}{{else}}&coding=0&content={{.Text}}{{end}}" +
+			"{{with .ValidityMinutes}}&validity-period={{.}}{{end}}",
 		From:     from,
 		Accepted: Match{Status: []int{http.StatusOK}, Body: `^Success "`},
 		Rejected: Match{Status: []int{http.StatusBadRequest}, Body: `\(destination_address filter mismatch\)`},

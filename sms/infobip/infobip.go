@@ -1,8 +1,9 @@
 // Package infobip sends text messages through Infobip's SMS API, version 3,
 // https://www.infobip.com/docs/api/channels/sms/outbound-sms/send-sms-messages.
 //
-// The message's ID is sent as messageId, which Infobip accepts once: a further
-// try of the same message is told from a new one.
+// The message's ID is sent as messageId, which Infobip accepts once. It does not
+// document whether it also remembers the ID of a message that it rejected, so a
+// duplicate is uncertain: the SMS may have been sent by the try before.
 package infobip
 
 import (
@@ -11,6 +12,7 @@ import (
 	"errors"
 	"net/http"
 	"strings"
+	"time"
 
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
@@ -60,6 +62,7 @@ type outgoing struct {
 	Sender       string         `json:"sender"`
 	Destinations [1]destination `json:"destinations"`
 	Content      content        `json:"content"`
+	Options      *options       `json:"options,omitempty"`
 }
 
 type destination struct {
@@ -71,6 +74,17 @@ type content struct {
 	Text string `json:"text"`
 }
 
+type options struct {
+	ValidityPeriod validityPeriod `json:"validityPeriod"`
+}
+
+type validityPeriod struct {
+	Amount   int64  `json:"amount"`
+	TimeUnit string `json:"timeUnit"`
+}
+
+const maxValidity = 48 * 3600 // seconds
+
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	body := request{[1]outgoing{{
@@ -78,6 +92,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 		Destinations: [1]destination{{To: strings.TrimPrefix(m.To, "+"), MessageID: m.ID}},
 		Content:      content{Text: m.Text},
 	}}}
+	if validity := httpcall.Validity(m, time.Second, 1, maxValidity); validity > 0 {
+		body.Messages[0].Options = &options{validityPeriod{validity, "SECONDS"}}
+	}
 	answer, err := httpcall.PostJSON(ctx, s.client, "infobip", s.url, body, func(r *http.Request) {
 		r.Header.Set("Authorization", "App "+s.options.APIKey)
 	})

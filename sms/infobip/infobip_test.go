@@ -77,8 +77,9 @@ func TestRequest(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
+		providertest.Validity(t, "sms/infobip", string(body))
 		const want = `{"messages":[{"sender":"Example","destinations":[{"to":"447400123456","messageId":"msg_0123456789abcdef"}],` +
-			`"content":{"text":"123456 is your Example code."}}]}`
+			`"content":{"text":"123456 is your Example code."},"options":{"validityPeriod":{"amount":599,"timeUnit":"SECONDS"}}}]}`
 		if r.Method != http.MethodPost || r.URL.Path != "/sms/3/messages" || string(body) != want || r.Header.Get("Authorization") != "App k3y" {
 			t.Errorf("%s %s %s %v", r.Method, r.URL, body, r.Header)
 		}

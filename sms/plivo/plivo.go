@@ -13,12 +13,17 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
 )
 
-const defaultBaseURL = "https://api.plivo.com"
+const (
+	defaultBaseURL = "https://api.plivo.com"
+
+	minExpiry, maxExpiry = 5, 10_799 // seconds
+)
 
 var _ sms.Sender = (*Sender)(nil)
 
@@ -56,7 +61,10 @@ func New(o Options) (*Sender, error) {
 
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
-	fields := map[string]string{"dst": m.To, "text": m.Text, "type": "sms"}
+	fields := map[string]any{"dst": m.To, "text": m.Text, "type": "sms"}
+	if expiry := httpcall.Validity(m, time.Second, minExpiry, maxExpiry); expiry > 0 {
+		fields["message_expiry"] = expiry
+	}
 	if from := httpcall.Or(m.From, s.options.From); from != "" {
 		fields["src"] = from
 	} else {

@@ -81,11 +81,12 @@ func TestRequest(t *testing.T) {
 		options plivo.Options
 		want    string
 	}{
-		{plivo.Options{From: "+1415"}, `{"dst":"+447400123456","src":"+1415","text":"123456 is your Example code.","type":"sms"}`},
-		{plivo.Options{PowerpackUUID: "u"}, `{"dst":"+447400123456","powerpack_uuid":"u","text":"123456 is your Example code.","type":"sms"}`},
+		{plivo.Options{From: "+1415"}, `{"dst":"+447400123456","message_expiry":599,"src":"+1415","text":"123456 is your Example code.","type":"sms"}`},
+		{plivo.Options{PowerpackUUID: "u"}, `{"dst":"+447400123456","message_expiry":599,"powerpack_uuid":"u","text":"123456 is your Example code.","type":"sms"}`},
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
+			providertest.Validity(t, "sms/plivo", string(body))
 			user, password, _ := r.BasicAuth()
 			if r.Method != http.MethodPost || r.URL.Path != "/v1/Account/MA1/Message/" || string(body) != c.want || user != "MA1" || password != "s" {
 				t.Errorf("%s %s %s", r.Method, r.URL, body)

@@ -11,12 +11,17 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strconv"
+	"time"
 
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
 )
 
-const defaultBaseURL = "https://api.twilio.com"
+const (
+	defaultBaseURL = "https://api.twilio.com"
+	maxValidity    = 36_000 // seconds
+)
 
 var _ sms.Sender = (*Sender)(nil)
 
@@ -73,6 +78,9 @@ func New(o Options) (*Sender, error) {
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	form := url.Values{"To": {m.To}, "Body": {m.Text}}
+	if validity := httpcall.Validity(m, time.Second, 1, maxValidity); validity > 0 {
+		form.Set("ValidityPeriod", strconv.FormatInt(validity, 10))
+	}
 	switch {
 	case m.From != "":
 		form.Set("From", m.From)

@@ -106,24 +106,25 @@ func TestRequest(t *testing.T) {
 	}{
 		"token": {
 			twilio.Options{AccountSID: "AC1", AuthToken: "secret", From: "+1"},
-			"", "Body=123456+is+your+Example+code.&From=%2B1&To=%2B447400123456",
+			"", "Body=123456+is+your+Example+code.&From=%2B1&To=%2B447400123456&ValidityPeriod=599",
 			"AC1", "secret",
 		},
 		"key": {
 			twilio.Options{AccountSID: "AC1", APIKey: "SK1", APISecret: "s", MessagingServiceSID: "MG1"},
 			"",
-			"Body=123456+is+your+Example+code.&MessagingServiceSid=MG1&To=%2B447400123456", "SK1", "s",
+			"Body=123456+is+your+Example+code.&MessagingServiceSid=MG1&To=%2B447400123456&ValidityPeriod=599", "SK1", "s",
 		},
 		"identity": {
 			twilio.Options{AccountSID: "AC1", AuthToken: "secret", MessagingServiceSID: "MG1"},
 			"EXAMPLE",
-			"Body=123456+is+your+Example+code.&From=EXAMPLE&To=%2B447400123456", "AC1", "secret",
+			"Body=123456+is+your+Example+code.&From=EXAMPLE&To=%2B447400123456&ValidityPeriod=599", "AC1", "secret",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 				body, _ := io.ReadAll(r.Body)
+				providertest.Validity(t, "sms/twilio", string(body))
 				user, password, _ := r.BasicAuth()
 				if r.Method != http.MethodPost || r.URL.Path != "/2010-04-01/Accounts/AC1/Messages.json" || string(body) != c.want ||
 					user != c.user || password != c.password || r.Header.Get("Content-Type") != "application/x-www-form-urlencoded" {

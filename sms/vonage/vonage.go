@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"time"
 
 	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
@@ -21,6 +22,8 @@ import (
 const (
 	defaultBaseURL = "https://rest.nexmo.com"
 	mostClientRef  = 100 // characters
+
+	minTTL, maxTTL = 20_000, 604_800_000 // milliseconds
 )
 
 var _ sms.Sender = (*Sender)(nil)
@@ -60,6 +63,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 		"api_key": {s.options.APIKey}, "api_secret": {s.options.APISecret},
 		"from": {httpcall.Or(m.From, s.options.From)}, "to": {strings.TrimPrefix(m.To, "+")}, "text": {m.Text},
 		"client-ref": {m.ID[:min(len(m.ID), mostClientRef)]},
+	}
+	if ttl := httpcall.Validity(m, time.Millisecond, minTTL, maxTTL); ttl > 0 {
+		form.Set("ttl", strconv.FormatInt(ttl, 10))
 	}
 	if _, unicode := sms.Segments(m.Text); unicode {
 		form.Set("type", "unicode")

@@ -69,11 +69,12 @@ func TestNetwork(t *testing.T) {
 func TestRequest(t *testing.T) {
 	t.Parallel()
 	for text, want := range map[string]string{
-		"123456 is it.": "api_key=k3y&api_secret=secret-k3y&client-ref=msg_0123456789abcdef&from=Example&text=123456+is+it.&to=447400123456",
-		"123456 ф":      "api_key=k3y&api_secret=secret-k3y&client-ref=msg_0123456789abcdef&from=Example&text=123456+%D1%84&to=447400123456&type=unicode",
+		"123456 is it.": "api_key=k3y&api_secret=secret-k3y&client-ref=msg_0123456789abcdef&from=Example&text=123456+is+it.&to=447400123456&ttl=599000",
+		"123456 ф":      "api_key=k3y&api_secret=secret-k3y&client-ref=msg_0123456789abcdef&from=Example&text=123456+%D1%84&to=447400123456&ttl=599000&type=unicode",
 	} {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 			body, _ := io.ReadAll(r.Body)
+			providertest.Validity(t, "sms/vonage", string(body))
 			if r.Method != http.MethodPost || r.URL.Path != "/sms/json" || string(body) != want {
 				t.Errorf("%s %s %s", r.Method, r.URL, body)
 			}

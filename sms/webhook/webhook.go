@@ -3,7 +3,11 @@
 //
 // Each message is one POST of
 //
-//	{"id":"…","to":"+447700900001","text":"…","country":"GB","attempt":1}
+//	{"id":"…","to":"+447700900001","text":"…","country":"GB","attempt":2,"sent_before":1,"validity":600}
+//
+// "attempt" is the client's own number; "sent_before", absent for 0, is how many SMS
+// were sent before, or may have been; "validity" is how many seconds the code
+// remains valid.
 //
 // A status of 2xx says that the message was accepted; 401 to 405, 407 and
 // redirects, which are not followed, that URL or secret are wrong
@@ -26,6 +30,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"net/http"
 	"slices"
 	"strconv"
@@ -109,6 +114,9 @@ type payload struct {
 	Country string `json:"country"`
 	From    string `json:"from,omitempty"`
 	Attempt int64  `json:"attempt"`
+
+	SentBefore int   `json:"sent_before,omitempty"`
+	Validity   int64 `json:"validity,omitempty"`
 }
 
 // Send posts the message. Its errors name the host and the status, and nothing
@@ -140,7 +148,11 @@ func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, err
 	var body bytes.Buffer
 	encoder := json.NewEncoder(&body)
 	encoder.SetEscapeHTML(false)
-	if err := encoder.Encode(payload(m)); err != nil {
+	err := encoder.Encode(payload{
+		ID: m.ID, To: m.To, Text: m.Text, Country: m.Country, From: m.From, Attempt: m.Attempt,
+		SentBefore: m.SentBefore, Validity: httpcall.Validity(m, time.Second, 1, math.MaxInt64),
+	})
+	if err != nil {
 		return nil, fmt.Errorf("webhook: encode: %w", err)
 	}
 	body.Truncate(body.Len() - 1) // the encoder's newline
