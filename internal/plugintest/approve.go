@@ -173,7 +173,7 @@ func testApproveIsAskedOnceByIdenticalRequests(t *testing.T, open opener) {
 func testApproveComesAfterTheLimits(t *testing.T, open opener) {
 	var captcha singleUse
 	n := start(t, open(t), approve(captcha.check), func(o *threepid.Options) {
-		o.Limits = threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}}
+		o.Limits = threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}, Reserve: []threepid.Limit{}}
 	})
 	n.associate(t, "@alice:example.org", inFrance[1:])
 	expect(t, n.postSolved(addPath, dial(inFrance), "kept"), http.StatusBadRequest, "M_THREEPID_IN_USE")
