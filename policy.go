@@ -70,9 +70,10 @@ type Inquiry struct {
 }
 
 // TestNumber is a number that is never texted and whose code is always the
-// same: for the review of an app, and for tests against a running server. Neither
-// limits nor Policy nor RequireValidNumbers apply to it. Whoever knows the code can validate the
-// number: let no account that matters have it.
+// same: for the review of an app, and for tests against a running server. The limits
+// on SMS, Policy and RequireValidNumbers do not apply to it; those on wrong codes and
+// Limits.LookUps, which bounds a client's new sessions, do. Whoever knows the code can
+// validate the number: let no account that matters have it.
 type TestNumber struct {
 	Number string    // in E.164, such as "+447700900001"
 	Code   string    // Options.TokenDigits digits

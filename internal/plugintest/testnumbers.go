@@ -19,6 +19,8 @@ func testNumberTests() []test {
 	return []test{
 		{"TestNumberIsValidatedByItsCode", testTestNumberIsValidatedByItsCode},
 		{"TestNumberIsBeyondPolicyAndLimits", testTestNumberIsBeyondPolicyAndLimits},
+		{"TestNumberWrongCodesAreLimited", testTestNumberWrongCodesAreLimited},
+		{"TestNumberSessionsAreLimited", testTestNumberSessionsAreLimited},
 		{"TestNumberFiveWrongTries", testTestNumberFiveWrongTries},
 		{"TestNumberUntil", testTestNumberUntil},
 		{"TestNumberWithAnAccount", testTestNumberWithAnAccount},
@@ -71,8 +73,8 @@ func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
 	}
 }
 
-// testTestNumberIsBeyondPolicyAndLimits asks and guesses more often than any
-// number bears, under a policy that would not have it at all.
+// testTestNumberIsBeyondPolicyAndLimits asks for more SMS than any number gets, under
+// a policy that refuses it.
 func testTestNumberIsBeyondPolicyAndLimits(t *testing.T, open opener) {
 	n := start(t, open(t), testNumber, limited, func(o *threepid.Options) {
 		o.RequireValidNumbers = true
@@ -84,14 +86,52 @@ func testTestNumberIsBeyondPolicyAndLimits(t *testing.T, open opener) {
 	var sid string
 	for i := range 25 {
 		sid = n.mustRequest(addPath, attempt(i)).text("sid")
-		for range 5 {
-			expectSubmit(t, n.submit(sid, secret, wrong(fixedCode)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
-		}
 	}
-	sid = n.mustRequest(addPath, attempt(25)).text("sid")
+	expectSubmit(t, n.submit(sid, secret, wrong(fixedCode)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 	expectSubmit(t, n.submit(sid, secret, fixedCode), http.StatusOK, "")
 	n.expectTexts(t, 0)
 	expectDenied(t, n.post(addPath, request(map[string]any{"phone_number": "07400123456"})))
+}
+
+// testTestNumberWrongCodesAreLimited has clients guess a code that never changes: they
+// may ask for any number of sessions, but get no more guesses than at another number.
+func testTestNumberWrongCodesAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), testNumber, limited)
+	compared := 0
+	for i := range 40 {
+		sid := n.mustRequest(addPath, attempt(i)).text("sid")
+		for range 5 {
+			switch a := n.submit(sid, secret, wrong(fixedCode)); a.errcode() {
+			case "M_TOKEN_INCORRECT":
+				compared++
+			case "M_LIMIT_EXCEEDED", "M_SESSION_EXPIRED":
+			default:
+				t.Fatalf("%d %s", a.status, a.body)
+			}
+		}
+	}
+	if compared > 100 {
+		t.Errorf("%d wrong codes were compared", compared)
+	}
+	n.expectTexts(t, 0)
+}
+
+// testTestNumberSessionsAreLimited has a client ask with ever new secrets, each of
+// which makes a row.
+func testTestNumberSessionsAreLimited(t *testing.T, open opener) {
+	n := start(t, open(t), testNumber, limited)
+	sessions := 0
+	for range 100 {
+		if a := n.probe("client", addPath, "+"+msisdn); a.status == http.StatusOK {
+			sessions++
+		} else {
+			expect(t, a, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+		}
+	}
+	if sessions > 60 {
+		t.Errorf("one client made %d sessions at once", sessions)
+	}
+	expect(t, n.probe("another", addPath, "+"+msisdn), http.StatusOK, "")
 }
 
 func testTestNumberFiveWrongTries(t *testing.T, open opener) {

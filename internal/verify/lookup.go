@@ -34,12 +34,14 @@ func (l *lookUps) take(limits []Limit, client string, now int64) (wait int64) {
 
 // limitLookUps refuses a client that has accounts looked up too often: otherwise one
 // whose SMS are used up could still find out who has an account, by the different
-// refusals. A retry of an attempt that was seen is never refused.
+// refusals. It also bounds the sessions that a client makes for a test number, which
+// cost no SMS. A retry of an attempt that was seen is never refused.
 func (s *Service) limitLookUps(ctx context.Context, d delivery) error {
-	if d.who.client == "" || len(s.Limits.LookUps) == 0 {
+	who := s.subject(d.number, d.Client) // d.who is empty for a test number
+	if who.client == "" || len(s.Limits.LookUps) == 0 {
 		return nil
 	}
-	wait := s.lookUps.take(s.Limits.LookUps, d.who.client, s.now())
+	wait := s.lookUps.take(s.Limits.LookUps, who.client, s.now())
 	if wait == 0 {
 		return nil
 	}
@@ -47,5 +49,5 @@ func (s *Service) limitLookUps(ctx context.Context, d delivery) error {
 	if err != nil || st.standing == seen {
 		return err
 	}
-	return s.refused(refusal{scope: "look-ups", wait: wait}, d.who)
+	return s.refused(refusal{scope: "look-ups", wait: wait}, who)
 }

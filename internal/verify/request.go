@@ -23,7 +23,7 @@ type delivery struct {
 	key    store.Key
 	who    subject
 	decoy  bool // the number is not to be validated, and the text will say so
-	test   bool // a test number: nothing is texted, and nothing counted
+	test   bool // a test number: no SMS is sent, and none counted
 }
 
 // Request sends a code, unless this attempt was sent already. It returns when the
