@@ -44,8 +44,8 @@ type Endpoint string
 // The endpoints. The number must not be associated with an account to be added
 // or registered, and must be to reset a password. The last three, an account's
 // list of numbers, are mounted when Options.Authenticate is set. Beside each is
-// where it stands in https://spec.matrix.org/v1.18/client-server-api/; submitToken is
-// that of https://spec.matrix.org/v1.18/identity-service-api/, on a path of our own.
+// where it stands in https://spec.matrix.org/v1.19/client-server-api/; submitToken is
+// that of https://spec.matrix.org/v1.19/identity-service-api/, on a path of our own.
 const (
 	EndpointAdd      Endpoint = "/account/3pid/msisdn/requestToken"     // #post_matrixclientv3account3pidmsisdnrequesttoken
 	EndpointRegister Endpoint = "/register/msisdn/requestToken"         // #post_matrixclientv3registermsisdnrequesttoken

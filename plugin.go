@@ -13,7 +13,7 @@
 // host that whoever has the session's sid and client_secret holds the number. With
 // Options.Authenticate the plugin also serves the list of an account's numbers.
 //
-// The requests and answers are those of the Matrix specification v1.18: the
+// The requests and answers are those of the Matrix specification v1.19: the
 // Endpoint constants say where, and docs/openapi.yaml has each of them.
 //
 // Packages below this one: store defines what is stored, with the implementations gormstore,

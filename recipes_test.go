@@ -77,9 +77,16 @@ func ExamplePlugin_Redeem() {
 			c.Status(http.StatusBadRequest)
 			return
 		}
-		// The last step before the account is made: it cannot be undone, and of two
-		// requests with one validation one gets it.
-		v, err := plugin.Redeem(c.Request.Context(), form.SID, form.Secret)
+		ctx := c.Request.Context()
+		v, err := plugin.Validated(ctx, form.SID, form.Secret)
+		if err == nil && v.Purpose != threepid.PurposeRegister {
+			err = threepid.ErrNotValidated
+		}
+		if err == nil {
+			// The last step before the account is made: it cannot be undone, and of two
+			// requests with one validation one gets it.
+			v, err = plugin.Redeem(ctx, form.SID, form.Secret)
+		}
 		switch {
 		case errors.Is(err, threepid.ErrNoSession), errors.Is(err, threepid.ErrNotValidated), errors.Is(err, threepid.ErrExpired):
 			c.JSON(http.StatusUnauthorized, gin.H{"error": "Confirm your phone number first"})
@@ -95,8 +102,11 @@ func ExamplePlugin_Redeem() {
 	body := fmt.Sprintf(`{"name":"alice","sid":%q,"secret":"s3cret"}`, sid)
 	fmt.Println(postJSON(router, "/register", body))
 	fmt.Println(postJSON(router, "/register", strings.Replace(body, "alice", "mallory", 1)))
+	other := validateAs(router, texts, "0ther", "/_api/client/v3/account/3pid/msisdn/requestToken") // to add a number
+	fmt.Println(postJSON(router, "/register", fmt.Sprintf(`{"name":"mallory","sid":%q,"secret":"0ther"}`, other)))
 	// Output:
 	// map[name:alice phone:447700900001]
+	// map[error:Confirm your phone number first]
 	// map[error:Confirm your phone number first]
 }
 
@@ -255,10 +265,15 @@ func postJSON(router http.Handler, path, body string) map[string]any {
 
 // validate is a client that proves to hold 07700 900001, and returns the sid.
 func validate(router http.Handler, texts *smstest.Recorder, requestToken string) string {
-	asked := postJSON(router, requestToken, `{"client_secret":"s3cret","country":"GB","phone_number":"07700900001","send_attempt":1}`)
+	return validateAs(router, texts, "s3cret", requestToken)
+}
+
+func validateAs(router http.Handler, texts *smstest.Recorder, secret, requestToken string) string {
+	asked := postJSON(router, requestToken,
+		fmt.Sprintf(`{"client_secret":%q,"country":"GB","phone_number":"07700900001","send_attempt":1}`, secret))
 	sid, _ := asked["sid"].(string)
 	text, _ := texts.Last()
 	postJSON(router, "/_api/client/v3/account/3pid/msisdn/submitToken",
-		fmt.Sprintf(`{"client_secret":"s3cret","sid":%q,"token":%q}`, sid, smstest.Token(text)))
+		fmt.Sprintf(`{"client_secret":%q,"sid":%q,"token":%q}`, secret, sid, smstest.Token(text)))
 	return sid
 }

@@ -1,6 +1,6 @@
 // Package identityserver has a Matrix identity server text and check codes, over
 // the Matrix identity service API v2, "Phone number validation":
-// https://spec.matrix.org/v1.18/identity-service-api/#phone-number-validation-1.
+// https://spec.matrix.org/v1.19/identity-service-api/#phone-number-validation-1.
 //
 // The node has an access token of its own there. What clients send as
 // id_access_token is not used; what they send as id_server must be this one.

@@ -160,6 +160,14 @@ func testAccountHostAnswersItself(t *testing.T, open opener) {
 				})
 				return "", threepid.ErrMissingToken
 			}
+			if body.Auth.Session == "guessed" {
+				c.Header("Retry-After", "30")
+				c.Header("Content-Type", "application/json")
+				c.AbortWithStatusJSON(http.StatusTooManyRequests, gin.H{
+					"errcode": "M_LIMIT_EXCEEDED", "error": "Too many passwords. Try again in 30 seconds.", "retry_after_ms": 30_000,
+				})
+				return "", threepid.ErrUnknownToken
+			}
 			if body.Auth.Session != "xyz" {
 				c.Status(http.StatusTeapot)
 				c.Abort()
@@ -176,6 +184,7 @@ func testAccountHostAnswersItself(t *testing.T, open opener) {
 	auth := func(session string) string {
 		return strings.TrimSuffix(body, "}") + `,"auth":{"session":"` + session + `"}}`
 	}
+	expect(t, n.authed(alice, http.MethodPost, putPath, auth("guessed")), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	if a := n.authed(alice, http.MethodPost, putPath, auth("other")); a.status != http.StatusTeapot || a.body != "" {
 		t.Errorf("the host's own answer became %d %s", a.status, a.body)
 	}

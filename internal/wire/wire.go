@@ -9,7 +9,7 @@ import (
 )
 
 // RequestToken reads the body of a requestToken request: Matrix client-server
-// API v1.18, POST /account/3pid/msisdn/requestToken and its like.
+// API v1.19, POST /account/3pid/msisdn/requestToken and its like.
 //
 // With legacy, id_server may come without id_access_token, as clients of r0.5
 // and older send it. The token is not used: where an identity server validates, it
