@@ -20,24 +20,24 @@ const (
 // has to spare.
 var errStoreTooSlow = errors.New("threepid: the store takes so long to claim an attempt that another node may send it too")
 
-// claim is the right to send, or what was found in its place.
+// claim is the right to send an attempt, or the state that prevents it.
 type claim struct {
 	sess     store.Session
 	standing standing // free: the right is ours
 	at       int64    // when it was claimed
 
-	handle  string  // what the service calls the verification that it started
+	handle  string  // the delegate's name for the verification that it started
 	again   bool    // an earlier try of this attempt may have been sent
-	charged bool    // the text was taken from the buckets
+	charged bool    // the SMS was taken from the buckets
 	counted bool    // the guards counted the number
 	refused refusal // a limit was reached
 	tally   *tally
 }
 
-// claim takes the right to send, in a session made for it if there is none.
+// claim takes the right to send, in a new session if there is none.
 //
-// A store that fails is asked once more, for the case that the claim is kept and
-// only the news of it was lost: it would stand in the way until its lease ends.
+// If the store fails it tries once more, since the claim may have been committed and
+// only the response lost. Such a claim would block the session until its lease ends.
 func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	if err := ctx.Err(); err != nil {
 		return claim{}, err
@@ -66,8 +66,8 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	return c, err
 }
 
-// claimIn claims in a unit of work. before is what the last run of it claimed,
-// which may have been kept.
+// claimIn claims in a unit of work. before is the result of its last run, which may
+// have been committed.
 func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) (claim, error) {
 	var c claim
 	var err error

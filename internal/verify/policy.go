@@ -12,7 +12,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Policy says which numbers the host texts at all.
+// Policy defines to which numbers the host sends SMS at all.
 type Policy struct {
 	AllowCountries []string // none means all but those of no country, "001"
 	DenyCountries  []string
@@ -24,12 +24,12 @@ type Policy struct {
 	Approve func(context.Context, Inquiry) error
 }
 
-// Inquiry is what a host knows of a request before it approves of a text.
+// Inquiry is what the host's hook is told of a request.
 type Inquiry struct {
 	Purpose store.Purpose
 	MSISDN  string // E.164 without the plus sign
 	Country string // of the number; two letters, or "001"
-	Client  string // who asks: an IP address, or what the host says
+	Client  string // an IP address, or what the host says
 	Header  map[string][]string
 }
 
@@ -40,7 +40,7 @@ var ErrDenied = errors.New("threepid: denied by the host")
 // of satellites and of international networks.
 const noCountry = "001"
 
-// permits tells whether the number may be texted, the host's own hook aside.
+// permits reports whether an SMS may be sent to the number, before the hook is asked.
 func (p Policy) permits(n Number) bool {
 	for _, prefix := range p.DenyPrefixes {
 		if strings.HasPrefix(n.MSISDN, prefix) {

@@ -10,20 +10,20 @@ import (
 	"example.com/threepid/store"
 )
 
-// Receipt answers a Request.
+// Receipt is the response to a Request.
 type Receipt struct {
 	SID    string
 	Number Number
 }
 
-// delivery is one Request on its way.
+// delivery is a Request whose number was parsed.
 type delivery struct {
 	Request
 	number Number
 	key    store.Key
 	who    subject
-	decoy  bool // the number is not to be validated, and the text will say so
-	test   bool // a test number: no SMS is sent, and none counted
+	decoy  bool // the number is not to be validated, and the SMS will say so
+	test   bool // a test number: no SMS is sent, and none is counted
 }
 
 // Request sends a code, unless this attempt was sent already. It returns when the
@@ -38,7 +38,7 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	defer cancel()
 
 	receipt, err := s.request(ctx, r)
-	if errors.Is(err, context.Canceled) && context.Cause(ctx) == ErrClosed { //nolint:errorlint // the very value
+	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), ErrClosed) {
 		err = ErrClosed
 	}
 	return receipt, err
@@ -85,8 +85,8 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	return s.deliver(ctx, d)
 }
 
-// checkOwner refuses a number that has an account, or for a password one that
-// has none; or tells, where that is concealed, that a decoy is wanted.
+// checkOwner refuses a number that has an account, or for a password one that has
+// none. Where accounts are concealed it reports instead that a decoy is wanted.
 func (s *Service) checkOwner(ctx context.Context, p store.Purpose, msisdn string) (decoy bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -183,8 +183,9 @@ func ended(sess store.Session, attempt int64) bool {
 	return sess.ClaimAttempt == attempt && sess.Outcome != store.OutcomePending
 }
 
-// trySend claims and sends, after the checks that cost no write. If another node
-// has claimed in the meantime, the state returned says so.
+// trySend claims and sends, after the checks that cost no write. The standing it
+// returns is free if this node had the claim, whatever came of it, or else what
+// another node's claim makes of the attempt.
 func (s *Service) trySend(ctx context.Context, d delivery, st state) (state, Receipt, error) {
 	if !d.number.ReadsBack() {
 		return st, Receipt{}, errNotANumber(d.Country)

@@ -110,13 +110,13 @@ func (s *Service) logOutcome(c claim, d delivery, outcome store.Outcome, misconf
 	}
 }
 
-// failureWords say for the log what became of an SMS that was not accepted.
+// failureWords is the log line for an SMS that was not accepted.
 func failureWords(o store.Outcome) string {
 	switch o {
 	case store.OutcomeRejected:
 		return "threepid: SMS not sent: the provider cannot reach that number"
 	case store.OutcomeUnknown:
-		return "threepid: SMS perhaps sent: the provider did not say in time whether it took it"
+		return "threepid: SMS perhaps sent: the provider did not respond in time"
 	case store.OutcomeFailed, store.OutcomePending, store.OutcomeAccepted:
 	}
 	return "threepid: SMS not sent; another try may work"
@@ -133,12 +133,12 @@ func (s *Service) dispatch(ctx context.Context, c *claim, d delivery, m sms.Mess
 	return s.callUntil(ctx, deadline, func(ctx context.Context) error { return s.Sender.Send(ctx, m) })
 }
 
-// TextFor is what a text has to say. The same one gives the same text, or a
-// retry would bring another than the one that it may repeat.
+// TextFor determines the text of an SMS. Equal values give equal texts, since a retry
+// may repeat an SMS that was sent.
 type TextFor struct {
 	Purpose        store.Purpose
 	AcceptLanguage string // of the Request
-	Decoy          bool   // say why there is no token; Token is empty
+	Decoy          bool   // the text says why there is no code; Token is empty
 	Token          string
 }
 
@@ -150,8 +150,8 @@ func textFor(d delivery, code string) TextFor {
 	return t
 }
 
-// destination is the country of the number, or where it was dialled from when it
-// belongs to none.
+// destination is the country of the number, or the client's if the number belongs to
+// no country.
 func (d delivery) destination() string {
 	if home := d.number.Home(); home != noCountry {
 		return home

@@ -90,7 +90,7 @@ type Service struct {
 
 	mu      sync.Mutex
 	active  sync.WaitGroup  // requests under way, and the janitor
-	closing context.Context //nolint:containedctx // done once Close was called, with the cause ErrClosed
+	closing context.Context // done once Close was called, with the cause ErrClosed
 	close   context.CancelCauseFunc
 }
 
