@@ -166,3 +166,45 @@ func TestStoreSlowerThanALease(t *testing.T) {
 		t.Errorf("the next try, with a store that is quick again: %v", err)
 	}
 }
+
+// TestFailedRetryOfAnUncertainSMS has an SMS that may have been sent be tried again,
+// which fails for certain or is not sent at all: the SMS was charged once, and further
+// tries still cost nothing.
+func TestFailedRetryOfAnUncertainSMS(t *testing.T) {
+	t.Parallel()
+	for name, retry := range map[string]func(c verify.Config, texts *smstest.Recorder, clock *clock) error{
+		"fails": func(c verify.Config, texts *smstest.Recorder, _ *clock) error {
+			texts.Fail(errors.New("no route"))
+			service := verify.New(c)
+			defer service.Close()
+			_, err := service.Request(context.Background(), request(1))
+			return err
+		},
+		"store too slow": func(c verify.Config, _ *smstest.Recorder, clock *clock) error {
+			c.Store = &late{Store: c.Store, lock: func() {}, commit: func() { clock.advance(5500 * time.Millisecond) }}
+			service := verify.New(c)
+			defer service.Close()
+			_, err := service.Request(context.Background(), request(1))
+			return err
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			inner, texts, clock := memstore.New(), smstest.New(), newClock()
+			service := oneAtATime(t, inner, inner, texts, 1)
+			texts.Fail(sms.ErrUncertain)
+			if _, err := service.Request(t.Context(), request(1)); err == nil {
+				t.Fatal("an uncertain SMS was reported as sent")
+			}
+			c := config(inner, inner)
+			c.Sender, c.Now = texts, clock.Now
+			c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+			if err := retry(c, texts, clock); err == nil {
+				t.Fatal("the retry succeeded")
+			}
+			if _, err := service.Request(t.Context(), request(1)); err != nil {
+				t.Errorf("the next try: %v", err)
+			}
+		})
+	}
+}

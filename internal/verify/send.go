@@ -259,6 +259,9 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 }
 
 func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outcome) error {
+	if o == store.OutcomeFailed && c.again {
+		o = store.OutcomeUnknown // the earlier try may still have been sent, and stays paid
+	}
 	var t *tally
 	failed := o == store.OutcomeFailed || o == store.OutcomeRejected
 	if c.charged && failed {
