@@ -108,7 +108,7 @@ func buildQuotient(t *testing.T) string {
 	program := filepath.Join(t.TempDir(), "quotient")
 	source := filepath.Join("e2e", "quotient", "main.cpp")
 	args := []string{"-std=c++17", "-fPIC", "-w", "-o", program, source, "-I" + filepath.Join(strings.TrimSpace(string(include)), library)}
-	output, err := exec.CommandContext(t.Context(), compiler, append(args, strings.Fields(string(flags))...)...).CombinedOutput() //nolint:gosec // the compiler that the developer has
+	output, err := exec.CommandContext(t.Context(), compiler, append(args, strings.Fields(string(flags))...)...).CombinedOutput()
 	if err != nil {
 		t.Fatalf("cannot compile %s: %v\n%s", source, err, output)
 	}
