@@ -29,10 +29,12 @@ package threepid
 import (
 	"context"
 	"errors"
+	"fmt"
 	"strings"
 	"sync"
 
 	"github.com/gin-gonic/gin"
+	"gorm.io/gorm"
 
 	"example.com/threepid/internal/page"
 	"example.com/threepid/internal/texts"
@@ -176,8 +178,34 @@ func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Valid
 // once or one after the other, on one node or on many, one succeeds and the
 // others get ErrNoSession. Redeem as the last step before the account changes,
 // because it cannot be undone.
+//
+// Inside a transaction of the host's on the same SQLite database Redeem waits for
+// a lock that this transaction holds. Use RedeemTx there. In a function given to
+// GORM's Transaction, Redeem fails after a second with an error that says so.
+// Elsewhere, such as after db.Begin, nothing shows that the caller holds the lock:
+// Redeem fails after about 10 seconds, or the database's busy_timeout.
 func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Redeem(ctx, sid, clientSecret)
+	return Validation(v), err
+}
+
+// RedeemTx is Redeem as a part of the host's transaction tx, which must be in the
+// database of the store: the validation is taken when the host commits, and is
+// still there when the host rolls back, for example because it cannot insert the
+// account. Until then other calls for this session and for releasing its number
+// wait; on SQLite all that write wait, so keep the transaction short.
+//
+// The errors are those of Redeem; after any other, roll the transaction back. The
+// error wraps store.ErrUnsupported when the store is none of gormstore or sqlite.
+func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret string) (Validation, error) {
+	st, ok := p.service.Store.(interface {
+		UpdateTx(ctx context.Context, tx *gorm.DB, fn func(store.Tx) error) error
+	})
+	if !ok {
+		return Validation{}, fmt.Errorf("threepid: RedeemTx needs a store of package gormstore over the host's database: %w", store.ErrUnsupported)
+	}
+	update := func(ctx context.Context, fn func(store.Tx) error) error { return st.UpdateTx(ctx, tx, fn) }
+	v, err := p.service.RedeemIn(ctx, update, sid, clientSecret)
 	return Validation(v), err
 }
 

@@ -126,6 +126,18 @@ func TestPlugin(t *testing.T) {
 	}
 }
 
+func TestRedeemTxNeedsGormstore(t *testing.T) {
+	t.Parallel()
+	plugin, err := threepid.Register(gin.New(), memstore.New(), smstest.New(), threepid.Options{Logger: slogDiscard()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = plugin.Close() }()
+	if _, err := plugin.RedeemTx(t.Context(), nil, "sid", secret); !errors.Is(err, store.ErrUnsupported) {
+		t.Errorf("RedeemTx over memstore: %v", err)
+	}
+}
+
 func TestRegisterRefusesWrongUse(t *testing.T) {
 	t.Parallel()
 	var noRouter *gin.Engine

@@ -7,14 +7,19 @@ import (
 	"fmt"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/gin-gonic/gin"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
 
 	"example.com/threepid"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
 	"example.com/threepid/store/memstore"
 )
 
@@ -107,6 +112,88 @@ func ExamplePlugin_Redeem() {
 	// Output:
 	// map[name:alice phone:447700900001]
 	// map[error:Confirm your phone number first]
+	// map[error:Confirm your phone number first]
+}
+
+// member is a host's row of an account.
+type member struct {
+	Name  string `gorm:"primaryKey"`
+	Phone string `gorm:"uniqueIndex"`
+}
+
+// openMembers opens a host's database, in which the plugin's store is too.
+func openMembers(dir string) (*gorm.DB, *gormstore.Store, error) {
+	db, err := gorm.Open(sqliteDialector(filepath.Join(dir, "host.db")), &gorm.Config{TranslateError: true, Logger: logger.Discard})
+	if err != nil {
+		return nil, nil, err
+	}
+	st, err := gormstore.New(db, gormstore.Options{})
+	if err != nil {
+		return nil, nil, err
+	}
+	return db, st, errors.Join(st.Migrate(context.Background()), db.AutoMigrate(&member{}))
+}
+
+// ExamplePlugin_RedeemTx makes an account and takes the validation in one
+// transaction: when the name is taken, the validation is still good.
+func ExamplePlugin_RedeemTx() {
+	dir, err := os.MkdirTemp("", "threepid")
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = os.RemoveAll(dir) }()
+	db, st, err := openMembers(dir)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	db.Create(&member{Name: "alice", Phone: "447700900002"})
+	recorder := smstest.New()
+	router := gin.New()
+	plugin, err := threepid.Register(router, st, recorder, threepid.Options{PublicURL: "https://example.org", Logger: slogDiscard()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer func() { _ = plugin.Close() }()
+
+	router.POST("/register", func(c *gin.Context) {
+		ctx := c.Request.Context()
+		var form struct{ Name, SID, Secret string }
+		if c.ShouldBindJSON(&form) != nil {
+			c.Status(http.StatusBadRequest)
+			return
+		}
+		err := db.WithContext(ctx).Transaction(func(tx *gorm.DB) error {
+			v, err := plugin.RedeemTx(ctx, tx, form.SID, form.Secret)
+			if err != nil {
+				return err
+			}
+			if v.Purpose != store.PurposeRegister {
+				return threepid.ErrNotValidated
+			}
+			return tx.Create(&member{Name: form.Name, Phone: v.MSISDN}).Error
+		})
+		switch {
+		case errors.Is(err, gorm.ErrDuplicatedKey):
+			c.JSON(http.StatusConflict, gin.H{"error": "Choose another name"})
+		case errors.Is(err, threepid.ErrNoSession), errors.Is(err, threepid.ErrNotValidated), errors.Is(err, threepid.ErrExpired):
+			c.JSON(http.StatusUnauthorized, gin.H{"error": "Confirm your phone number first"})
+		case err != nil:
+			c.Status(http.StatusInternalServerError)
+		default:
+			c.JSON(http.StatusOK, gin.H{"name": form.Name})
+		}
+	})
+
+	sid := validate(router, recorder, "/_api/client/v3/register/msisdn/requestToken")
+	for _, name := range []string{"alice", "bob", "mallory"} {
+		fmt.Println(postJSON(router, "/register", fmt.Sprintf(`{"name":%q,"sid":%q,"secret":"s3cret"}`, name, sid)))
+	}
+	// Output:
+	// map[error:Choose another name]
+	// map[name:bob]
 	// map[error:Confirm your phone number first]
 }
 

@@ -121,6 +121,18 @@ func TestPluginOnSeveralNodes(t *testing.T) {
 	})
 }
 
+func TestRedeemTx(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		plugintest.RunRedeemTx(t, func(tb testing.TB) (*gorm.DB, plugintest.Store) {
+			tb.Helper()
+			db := connect(tb, s.dialector(s.newDatabase(tb)), 2*connections)
+			return db, migrated(tb, newStore(tb, db, gormstore.Options{}))
+		})
+	})
+}
+
 // openPooled returns a store as a host behind a connection pooler has it, which
 // keeps no statement from one transaction to the next.
 func (s server) openPooled(tb testing.TB) (*gorm.DB, *gormstore.Store) {

@@ -261,7 +261,14 @@ func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Vali
 // Redeem is Validated that succeeds once: of many calls at once, on one node or
 // on several, one gets the validation and the others ErrNoSession.
 func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
-	return s.validated(ctx, s.Store.Update, sid, clientSecret, func(tx store.Tx, sess store.Session, epoch store.Bucket) error {
+	return s.RedeemIn(ctx, s.Store.Update, sid, clientSecret)
+}
+
+// RedeemIn is Redeem in a unit of work that update runs, as Store.Update does.
+func (s *Service) RedeemIn(
+	ctx context.Context, update func(context.Context, func(store.Tx) error) error, sid, clientSecret string,
+) (Validation, error) {
+	return s.validated(ctx, update, sid, clientSecret, func(tx store.Tx, sess store.Session, epoch store.Bucket) error {
 		sess.RedeemedAt = s.now()
 		return errors.Join(tx.PutSession(sess), pinEpoch(tx, epoch, sess))
 	})

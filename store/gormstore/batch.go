@@ -156,7 +156,7 @@ func (b *batch) begin(ctx context.Context, p *pool) {
 	b.tx, b.stmts, b.again, b.err = p.begin(ctx)
 	if b.err == nil {
 		u := &unit{ctx: ctx, pool: p, tx: b.tx, stmts: b.stmts}
-		b.err = u.run("take the write lock", takeLock)
+		b.err = u.run("take the write lock (inside a transaction of the host's, call Plugin.RedeemTx)", takeLock)
 		b.again = u.again
 	}
 	b.spoiled = b.err != nil

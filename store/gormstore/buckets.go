@@ -20,6 +20,11 @@ func (t *tx) Buckets(keys []store.Key) ([]store.Bucket, error) {
 	if err := t.unit.needsTransaction(); err != nil {
 		return nil, err
 	}
+	if t.inHostTx {
+		if err := t.createBuckets(keys); err != nil {
+			return nil, err
+		}
+	}
 	q := lockBuckets
 	if t.readOnly {
 		q = findBuckets

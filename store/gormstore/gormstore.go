@@ -107,8 +107,8 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 	s := &Store{db: own, sqlite: db.Name() == dialectSQLite, expectUnprepared: o.NoPrepare && db.Name() == dialectPostgreSQL}
 	reading, writing := txOptions(db.Name())
 	classify := conflictsOf(db.Dialector)
-	s.writer = &pool{db: writerDB, options: writing, texts: texts, uses: writerQueries(s.sqlite), classify: classify, noPrepare: o.NoPrepare}
-	s.reader = &pool{db: readerDB, options: reading, texts: texts, uses: readerQueries(), classify: classify, noPrepare: o.NoPrepare}
+	s.writer = &pool{sqlite: s.sqlite, db: writerDB, options: writing, texts: texts, uses: writerQueries(s.sqlite), classify: classify, noPrepare: o.NoPrepare}
+	s.reader = &pool{sqlite: s.sqlite, db: readerDB, options: reading, texts: texts, uses: readerQueries(), classify: classify, noPrepare: o.NoPrepare}
 	if s.sqlite {
 		s.batches = &combiner{pool: s.writer}
 	}
@@ -191,11 +191,21 @@ func (s *Store) text(build func(*gorm.DB) *gorm.DB) *gorm.Statement {
 
 // read runs fn, which only reads, again while it fails for a conflict.
 func (s *Store) read(ctx context.Context, fn func(*unit) error) error {
+	if s.sqlite {
+		if err := s.reader.expectNoHostLock(ctx, false); err != nil {
+			return err
+		}
+	}
 	return s.retry(ctx, func() (again bool, err error) { return s.reader.read(s.within(ctx), fn) })
 }
 
 // write runs fn in a transaction, again while it fails for a conflict.
 func (s *Store) write(ctx context.Context, fn func(*unit) error) error {
+	if s.sqlite {
+		if err := s.writer.expectNoHostLock(ctx, true); err != nil {
+			return err
+		}
+	}
 	return s.retry(ctx, func() (again bool, err error) {
 		if s.sqlite {
 			return s.batches.run(ctx, fn)

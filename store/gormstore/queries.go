@@ -28,8 +28,9 @@ const (
 	moveSession   // sets all but session_key
 	insertAssociation
 	deleteAssociation
+	createBucket // unless it is there; only for transactions of hosts
 
-	// For batches, which only SQLite has.
+	// For batches, which only SQLite has, and for transactions of hosts.
 	takeLock // begins to write without writing anything
 	setSavepoint
 	releaseSavepoint
@@ -115,7 +116,7 @@ func writeQueries(db *gorm.DB) (*queryTexts, error) {
 	w.putBuckets(locking)
 	w.put(takeLock, w.raw("UPDATE threepid_schema SET version = version WHERE 0 = 1"))
 	w.put(setSavepoint, w.raw("SAVEPOINT threepid_unit"))
-	w.put(releaseSavepoint, w.raw("RELEASE threepid_unit"))
+	w.put(releaseSavepoint, w.raw("RELEASE SAVEPOINT threepid_unit"))
 	w.put(rollBackToSavepoint, w.raw("ROLLBACK TO threepid_unit"))
 	return &w.texts, w.err
 }
@@ -129,6 +130,8 @@ func (w *queryWriter) putBuckets(locking clause.Locking) {
 	}
 	w.put(findBuckets, find(w.db))
 	w.put(lockBuckets, find(w.db.Clauses(locking)))
+	unlessThere := clause.OnConflict{Columns: []clause.Column{{Name: "bucket_key"}}, DoNothing: true}
+	w.put(createBucket, w.db.Clauses(unlessThere).Create(&bucketRow{}))
 	overwrite := clause.OnConflict{
 		Columns: []clause.Column{{Name: "bucket_key"}}, DoUpdates: clause.AssignmentColumns([]string{"state", "expires_at"}),
 	}

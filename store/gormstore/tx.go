@@ -13,6 +13,7 @@ type tx struct {
 	unit         *unit
 	byKey, bySID query
 	readOnly     bool
+	inHostTx     bool
 	known        map[store.Key]known // the sessions that this unit has read or put
 	buckets      map[store.Key]bool  // the buckets that it has read: whether they are there
 }
@@ -38,6 +39,11 @@ func (t *tx) SessionBySID(sid string) (store.Session, error) {
 // session reads the session that is the right one: findBySID finds another when
 // there is none, and a collation may take one case for the other.
 func (t *tx) session(q query, arg any, right func(*store.Session) bool) (s store.Session, err error) {
+	if t.inHostTx {
+		if err := t.findBeforeLocking(q, arg, right); err != nil {
+			return store.Session{}, err
+		}
+	}
 	found, version := false, int64(0)
 	err = t.unit.each("read session", func(row scanner) (err error) {
 		found = true

@@ -18,6 +18,7 @@ type pool struct {
 	uses      []query // what the pool's transactions run, to be prepared
 	classify  func(error) conflict
 	noPrepare bool
+	sqlite    bool
 
 	mu       sync.Mutex
 	prepared *[queryCount]*sql.Stmt // nil until all are
@@ -25,6 +26,16 @@ type pool struct {
 }
 
 var errClosed = errors.New("gormstore: the store is closed")
+
+// open returns an error once the pool is closed.
+func (p *pool) open() error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return errClosed
+	}
+	return nil
+}
 
 // statements returns the prepared statements, and prepares them at the first
 // call: outside any transaction, since a statement that is prepared inside one
@@ -75,6 +86,9 @@ func closeAll(stmts *[queryCount]*sql.Stmt) error {
 // begin begins a transaction. When it cannot, again tells whether the same may
 // work later.
 func (p *pool) begin(ctx context.Context) (tx *sql.Tx, stmts *[queryCount]*sql.Stmt, again bool, err error) {
+	if err := p.awaitConnection(ctx); err != nil {
+		return nil, nil, false, err
+	}
 	stmts, err = p.statements(ctx)
 	if err != nil {
 		return nil, nil, p.mayBegin(err), err
@@ -126,6 +140,9 @@ var errChanged = errors.New("another unit has changed the row")
 // to read for a second time: most never do, and BEGIN and COMMIT cost a
 // database server a round trip each and SQLite as much as the statement.
 func (p *pool) read(ctx context.Context, fn func(*unit) error) (again bool, err error) {
+	if err := p.awaitConnection(ctx); err != nil {
+		return false, err
+	}
 	stmts, err := p.statements(ctx)
 	if err != nil {
 		return p.mayBegin(err), err
@@ -177,6 +194,7 @@ type unit struct {
 	ctx   context.Context // a unit lives as long as its transaction
 	pool  *pool
 	tx    *sql.Tx                // nil: there is none, see pool.read
+	host  gorm.ConnPool          // a transaction of the host's in place of tx, see Store.UpdateTx
 	stmts *[queryCount]*sql.Stmt // nil: send text
 
 	guarded bool // it shares the transaction, and must be able to go back alone
@@ -321,7 +339,7 @@ func (u *unit) eachText(doing string, s *gorm.Statement, fn func(scanner) error)
 // what it has put itself.
 func (u *unit) willRead() error {
 	u.reads++
-	if u.tx == nil && (u.reads > 1 || u.put != nil) {
+	if u.tx == nil && u.host == nil && (u.reads > 1 || u.put != nil) {
 		return u.refuse(errNeedsTransaction)
 	}
 	return u.failed
@@ -348,10 +366,14 @@ func (u *unit) source() interface {
 	QueryContext(ctx context.Context, query string, args ...any) (*sql.Rows, error)
 	ExecContext(ctx context.Context, query string, args ...any) (sql.Result, error)
 } {
-	if u.tx == nil {
+	switch {
+	case u.host != nil:
+		return u.host
+	case u.tx == nil:
 		return u.pool.db
+	default:
+		return u.tx
 	}
-	return u.tx
 }
 
 func (u *unit) drain(doing string, rows *sql.Rows, err error, fn func(scanner) error) error {

@@ -1,0 +1,101 @@
+package gormstore
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"runtime"
+	"time"
+)
+
+const (
+	// lockPatience is how long a call waits that comes from within a GORM
+	// transaction, for a lock that this transaction may hold itself.
+	lockPatience = time.Second
+
+	// connectionPatience is how long any call waits for SQLite's only connection.
+	connectionPatience = 10 * time.Second
+)
+
+// errHostLock means that a call waits for its own caller, as far as can be told.
+var errHostLock = errors.New("gormstore: SQLite's lock or only connection is not free, and a transaction of the host's may hold it; " +
+	"inside a transaction call Plugin.RedeemTx, and call everything else before or after it")
+
+// expectNoHostLock fails when the caller is in a function that it has given to
+// GORM's Transaction, and what the pool needs stays taken. On SQLite such a call
+// would otherwise wait for the lock until it times out, or for the only connection
+// for ever.
+//
+// The transaction may be one of another database: then the lock is free.
+func (p *pool) expectNoHostLock(ctx context.Context, lock bool) error {
+	if !lock && p.db.Stats().MaxOpenConnections != 1 || !inTransaction() {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, lockPatience)
+	free := make(chan struct{})
+	go func() { // SQLite waits for a lock however long, whatever the context
+		defer cancel()
+		for ctx.Err() == nil {
+			if p.isFree(ctx, lock) {
+				close(free)
+				return
+			}
+		}
+	}()
+	select {
+	case <-free:
+		return nil
+	case <-ctx.Done():
+		return errHostLock
+	}
+}
+
+// isFree reports whether a connection, and the write lock, could be had.
+func (p *pool) isFree(ctx context.Context, lock bool) bool {
+	conn, err := p.db.Conn(ctx)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = conn.Close() }()
+	if !lock {
+		return true
+	}
+	tx, err := conn.BeginTx(context.WithoutCancel(ctx), &p.options)
+	if err != nil {
+		return false
+	}
+	defer func() { _ = tx.Rollback() }()
+	_, err = tx.ExecContext(context.WithoutCancel(ctx), p.texts[takeLock])
+	return err == nil
+}
+
+// awaitConnection bounds the wait for SQLite's only connection, which a host's
+// transaction may hold that waits for this call.
+func (p *pool) awaitConnection(ctx context.Context) error {
+	if !p.sqlite || p.db.Stats().MaxOpenConnections != 1 {
+		return nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, connectionPatience)
+	defer cancel()
+	conn, err := p.db.Conn(ctx)
+	if errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errHostLock, err)
+	}
+	if err != nil {
+		return err
+	}
+	return conn.Close()
+}
+
+// inTransaction reports whether the calling goroutine is in a function that was
+// given to GORM's Transaction.
+func inTransaction() bool {
+	const skip, depth = 3, 128 // runtime.Callers, this function and its caller
+	var callers [depth]uintptr
+	for _, pc := range callers[:runtime.Callers(skip, callers[:])] {
+		if f := runtime.FuncForPC(pc - 1); f != nil && f.Name() == "gorm.io/gorm.(*DB).Transaction" {
+			return true
+		}
+	}
+	return false
+}
