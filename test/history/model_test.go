@@ -1,0 +1,409 @@
+package history_test
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/anishathalye/porcupine"
+)
+
+// The model of one number: which account has it, and its sessions. Sessions of one
+// number are checked together, because a release concerns all of them; different
+// numbers have nothing to do with each other, so each is a partition.
+//
+// Accepting is strict, since the guarantees are about it. Refusing is strict as well
+// (a validation that is lost is an error), except where the comment of the step says
+// otherwise.
+
+const (
+	maxSessions = 4
+	maxTries    = 5 // wrong codes until a code is used up
+
+	// Who has consumed a validation; users count from 1.
+	nobody  = 0
+	theHost = -1
+
+	noCode     = 0  // before the first claim
+	unseenCode = -1 // of a claim whose SMS the provider never saw
+)
+
+// state is what the model remembers of a number. Epochs need no number: what counts
+// is only whether a code or a validation is of the current one.
+type state struct {
+	owner    int8
+	began    uint64 // releases that have voided the proofs, and have yet to free the number
+	skipped  uint64 // those of them that found nothing to void
+	sessions [maxSessions]session
+}
+
+type session struct {
+	sent      int8  // greatest attempt that the provider accepted
+	acked     int8  // greatest attempt that a 200 acknowledged
+	code      int16 // of the latest claim
+	current   bool  // code is of the number's epoch
+	tries     int8  // wrong codes compared with code
+	validated bool  // in the number's epoch
+	consumed  int8  // by whom: nobody, theHost or a user
+}
+
+// kind is what a step does.
+type kind int
+
+const (
+	stepClaim     kind = iota // a claim, with the code that the provider was handed
+	stepLostClaim             // perhaps a claim, whose SMS the provider was never handed
+	stepSMS                   // the provider accepts an SMS
+	stepSeen                  // a 200 of requestToken
+	stepOwned                 // somebody finds that the number is on an account
+	stepUnowned               // or that it is on none
+	stepOwner                 // somebody reads whose the number is
+
+	stepRight      // a code is right
+	stepWrong      // a code is compared, and wrong
+	stepExpired    // a code is not compared: it is used up or void
+	stepGone       // submitToken knows no such session
+	stepMaybeTry   // perhaps a code is counted
+	stepMaybeRight // perhaps a code is right
+
+	stepValidated    // a look-up succeeds
+	stepNotValidated // a look-up or redeem finds no validation
+	stepConsumed     // or one that was consumed
+	stepRedeem
+	stepMaybeRedeem
+
+	stepAdd
+	stepAddInUse
+	stepAddRefused
+	stepMaybeTake      // perhaps an add consumes the validation
+	stepMaybeAssociate // and perhaps it puts the number on the account
+
+	stepVoid // a release or removal voids all proofs of the number
+	stepFree // and takes the number from its account
+)
+
+// step is one thing that happens at one instant within its interval.
+type step struct {
+	kind    kind
+	session int
+	attempt int8
+	code    int16
+	user    int8 // who adds or removes; of stepOwner: the owner
+	release int  // which release or removal this is a part of
+	maybe   bool // it may not have happened: the call has no result
+
+	owned   bool // the release says that it took the number from an account
+	unowned bool // or that it found none
+	excused bool // the documents allow this SMS although an earlier one was accepted
+	slack   int8 // how many codes were being submitted at the same time
+	soft    bool // an add that was not completed at the same time may have had the number for a moment
+
+	call *call // what was recorded
+}
+
+func model() porcupine.Model {
+	nondeterministic := porcupine.NondeterministicModel{
+		Init: func() []any { return []any{state{}} },
+		Step: func(current, input, _ any) []any {
+			var next []any
+			for _, s := range current.(state).after(input.(step)) {
+				next = append(next, s)
+			}
+			return next
+		},
+		DescribeOperation: func(input, _ any) string { return input.(step).String() },
+		DescribeState:     func(s any) string { return s.(state).String() },
+	}
+	return nondeterministic.ToModel()
+}
+
+// after returns the states that the step may lead to: none if it is illegal.
+func (s state) after(p step) []state {
+	switch p.kind {
+	case stepOwned:
+		return s.when(s.owner != nobody || p.soft)
+	case stepUnowned:
+		return s.when(s.owner == nobody || p.soft)
+	case stepOwner:
+		return s.when(s.owner == p.user)
+	case stepVoid:
+		return s.void(p)
+	case stepFree:
+		return s.free(p)
+	case stepAdd, stepAddInUse, stepAddRefused, stepMaybeTake, stepMaybeAssociate:
+		return s.add(p)
+	default:
+		var next []state
+		for _, changed := range s.sessions[p.session].after(p) {
+			next = append(next, s.with(p.session, changed))
+		}
+		return next
+	}
+}
+
+func (s state) when(legal bool) []state {
+	if !legal {
+		return nil
+	}
+	return []state{s}
+}
+
+func (s state) with(i int, changed session) state {
+	s.sessions[i] = changed
+	return s
+}
+
+// void begins a release or removal. A removal that finds the number on another
+// account does nothing.
+func (s state) void(p step) []state {
+	bit := uint64(1) << p.release
+	var next []state
+	if p.user == nobody || s.owner == p.user || p.soft {
+		voided := s
+		voided.began |= bit
+		for i := range voided.sessions {
+			voided.sessions[i].current, voided.sessions[i].validated = false, false
+		}
+		next = append(next, voided)
+	}
+	if p.user != nobody && (s.owner != p.user || p.soft) {
+		s.began, s.skipped = s.began|bit, s.skipped|bit
+		next = append(next, s)
+	}
+	return next
+}
+
+// free ends a release or removal. The two are not one step: between them somebody
+// else may prove the number, and even add it if it is on no account.
+func (s state) free(p step) []state {
+	bit := uint64(1) << p.release
+	if s.began&bit == 0 {
+		return nil
+	}
+	had, skipped := s.owner, s.skipped&bit != 0
+	s.began, s.skipped = s.began&^bit, s.skipped&^bit
+	switch {
+	case skipped, p.user != nobody && had != p.user:
+		return []state{s}
+	case p.unowned:
+		return s.when(had == nobody || p.soft)
+	case p.owned && had == nobody:
+		return s.when(p.soft)
+	}
+	s.owner = nobody
+	return []state{s}
+}
+
+// add first consumes the proof for a user and then puts the number on the account. In
+// between a release may void the proof: then the add must not put the number on the
+// account, whatever it had looked up before.
+func (s state) add(p step) []state {
+	v := s.sessions[p.session]
+	taken := v
+	taken.consumed = p.user
+	vacant := v.validated && v.consumed == nobody
+	mine := v.consumed == p.user && v.validated
+	put := s.with(p.session, taken)
+	put.owner = p.user
+	unchanged := []state{s}
+	switch p.kind {
+	case stepAdd:
+		switch {
+		case v.consumed != nobody && s.owner == p.user:
+			return unchanged // again
+		case (vacant || mine) && (s.owner == nobody || s.owner == p.user):
+			return []state{put}
+		}
+		return nil
+	case stepAddInUse:
+		// The number is on another account, or its proof is taken for one.
+		return s.when(v.consumed > 0 && v.consumed != p.user || s.owner != nobody && s.owner != p.user || p.soft)
+	case stepAddRefused:
+		return s.when(v.consumed != nobody || !v.validated)
+	case stepMaybeTake:
+		if vacant {
+			return []state{s, s.with(p.session, taken)}
+		}
+	case stepMaybeAssociate:
+		if mine && s.owner == nobody {
+			return []state{put}
+		}
+	}
+	return unchanged
+}
+
+// after is for the steps that concern one session only.
+func (v session) after(p step) []session {
+	switch p.kind {
+	case stepClaim, stepLostClaim:
+		return v.claim(p)
+	case stepSMS:
+		// The rule of the document: only if the attempt is greater than each seen.
+		if p.attempt <= v.acked || p.attempt <= v.sent && !p.excused {
+			return nil
+		}
+		v.sent = max(v.sent, p.attempt)
+	case stepSeen:
+		if v.sent < p.attempt {
+			return nil
+		}
+		v.acked = max(v.acked, p.attempt)
+	case stepRight, stepWrong, stepExpired, stepGone, stepMaybeTry, stepMaybeRight:
+		return v.submit(p)
+	case stepValidated:
+		return v.when(v.validated && v.consumed == nobody)
+	case stepNotValidated:
+		return v.when(!v.validated && v.consumed == nobody)
+	case stepConsumed:
+		return v.when(v.consumed != nobody)
+	case stepRedeem, stepMaybeRedeem:
+		if v.validated && v.consumed == nobody {
+			v.consumed = theHost
+		} else if p.kind == stepRedeem {
+			return nil
+		}
+	}
+	return []session{v}
+}
+
+func (v session) when(legal bool) []session {
+	if !legal {
+		return nil
+	}
+	return []session{v}
+}
+
+// claim gives the session the code of its next SMS: the same as before, unless that
+// is used up, void, or its validation was consumed. A code that is void hands its
+// tries on or not.
+func (v session) claim(p step) []session {
+	lost := p.kind == stepLostClaim
+	if !lost && p.attempt <= v.acked {
+		return nil
+	}
+	renewed := v.code == noCode || v.consumed != nobody || !v.current || v.tries >= maxTries
+	switch {
+	case !renewed && lost:
+		return []session{v}
+	case !renewed:
+		if v.code != p.code && v.code != unseenCode {
+			return nil
+		}
+		v.code = p.code
+		return []session{v}
+	case !lost && v.code == p.code:
+		return nil
+	}
+	next := v
+	next.code, next.current, next.tries = p.code, true, 0
+	if lost {
+		next.code = unseenCode
+	}
+	if v.consumed != nobody || !v.current {
+		next.validated, next.consumed = false, nobody
+	}
+	if v.code != noCode && !v.current && v.tries > 0 && v.tries < maxTries {
+		handedOn := next
+		handedOn.tries = v.tries
+		return []session{next, handedOn}
+	}
+	return []session{next}
+}
+
+// submit is a code that was submitted. A code counts as a wrong one before it is
+// compared, so while a right one is being checked it uses up a try: slack.
+func (v session) submit(p step) []session {
+	right := v.code == p.code && v.current
+	counted := v
+	counted.tries++
+	confirmed := v
+	confirmed.validated, confirmed.tries = true, 0
+	switch p.kind {
+	case stepRight:
+		switch {
+		case v.consumed != nobody && v.code == p.code:
+			return []session{v} // the link was opened again
+		case right && v.validated:
+			return []session{v, confirmed}
+		case right && v.tries < maxTries:
+			return []session{confirmed}
+		}
+		return nil
+	case stepWrong:
+		if v.tries >= maxTries || right && v.consumed == nobody {
+			return nil
+		}
+		return []session{counted}
+	case stepExpired:
+		if v.current && v.consumed == nobody && v.tries+p.slack < maxTries {
+			return nil
+		}
+		if right && v.tries < maxTries {
+			return []session{v, counted}
+		}
+	case stepGone:
+		return v.when(v.consumed != nobody)
+	case stepMaybeTry:
+		if v.tries < maxTries && v.code != noCode {
+			return []session{counted}
+		}
+	case stepMaybeRight:
+		if right && v.consumed == nobody {
+			return []session{confirmed}
+		}
+	}
+	return []session{v}
+}
+
+func (s state) String() string {
+	out := []string{fmt.Sprintf("owner %d", s.owner)}
+	for i, v := range s.sessions {
+		if v == (session{}) {
+			continue
+		}
+		out = append(out, fmt.Sprintf("session %d: sent %d, acked %d, code %d (current %t, %d tries), validated %t, consumed %d",
+			i, v.sent, v.acked, v.code, v.current, v.tries, v.validated, v.consumed))
+	}
+	return strings.Join(out, "; ")
+}
+
+// name is what the step does, without arguments.
+func (p step) name() string {
+	return [...]string{
+		stepClaim: "claim", stepLostClaim: "claim without an SMS", stepSMS: "SMS", stepSeen: "200",
+		stepOwned: "in use", stepUnowned: "not in use", stepOwner: "owner",
+		stepRight: "right code", stepWrong: "wrong code", stepExpired: "expired", stepGone: "no session",
+		stepMaybeTry: "code counted", stepMaybeRight: "right code",
+		stepValidated: "validated", stepNotValidated: "not validated", stepConsumed: "consumed",
+		stepRedeem: "redeem", stepMaybeRedeem: "redeem",
+		stepAdd: "add", stepAddInUse: "add: in use", stepAddRefused: "add: refused",
+		stepMaybeTake: "add: take", stepMaybeAssociate: "add: associate",
+		stepVoid: "void", stepFree: "free",
+	}[p.kind]
+}
+
+func (p step) String() string {
+	out := p.name()
+	if p.maybe {
+		out += "?"
+	}
+	if !slices.Contains([]kind{stepOwned, stepUnowned, stepOwner, stepVoid, stepFree}, p.kind) {
+		out += fmt.Sprintf(" session %d", p.session)
+	}
+	if p.attempt != 0 {
+		out += fmt.Sprintf(" attempt %d", p.attempt)
+	}
+	if p.code != noCode {
+		out += fmt.Sprintf(" code %d", p.code)
+	}
+	if p.user != nobody || p.kind == stepOwner {
+		out += fmt.Sprintf(" user %d", p.user)
+	}
+	if p.kind == stepVoid || p.kind == stepFree {
+		out += fmt.Sprintf(" release %d", p.release)
+	}
+	if p.excused {
+		out += " (may be a repetition)"
+	}
+	return out
+}
