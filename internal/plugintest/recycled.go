@@ -84,6 +84,7 @@ func testRecycledNumberVoidsCodes(t *testing.T, open opener) {
 	code := n.token()
 	n.release(t)
 	n.clock.advance(5 * time.Minute)
+	expect(t, n.submit(sid, secret, wrong(code)), http.StatusBadRequest, "M_SESSION_EXPIRED") // it is not even compared
 	expect(t, n.submit(sid, secret, code), http.StatusBadRequest, "M_SESSION_EXPIRED")
 	n.expectVoid(t, sid, secret)
 	n.clock.advance(23*time.Hour + 54*time.Minute)
@@ -323,7 +324,12 @@ func (a associating) Associate(ctx context.Context, as store.Association) error 
 func testRecycledNumberWhileAdded(t *testing.T, open opener) {
 	st := open(t)
 	other := start(t, st)
-	n := startOn(t, gin.New(), associating{st, func() { other.release(t) }}, other.sms, &logs{}, authenticated)
+	associated := 0
+	release := func() {
+		associated++
+		other.release(t)
+	}
+	n := startOn(t, gin.New(), associating{st, release}, other.sms, &logs{}, authenticated)
 	n.sms = other.sms
 	sid := n.validatedBy(secret, addPath, 1)
 	for range 2 {
@@ -331,5 +337,8 @@ func testRecycledNumberWhileAdded(t *testing.T, open opener) {
 	}
 	if owner, err := st.Owner(t.Context(), msisdn); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the number is on the account of %q, error %v", owner, err)
+	}
+	if associated != 1 { // the second time it is known before
+		t.Errorf("the number was put on the account %d times", associated)
 	}
 }
