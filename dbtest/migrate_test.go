@@ -40,7 +40,7 @@ func migrateAtOnce(t *testing.T, s server) {
 			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN handle", "ALTER TABLE threepid_sessions DROP COLUMN proof",
-			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id",
+			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id", "ALTER TABLE threepid_sessions DROP COLUMN attempt_purpose",
 			"UPDATE threepid_schema SET version = 1",
 		}},
 		{"HalfWay", []string{
@@ -49,7 +49,7 @@ func migrateAtOnce(t *testing.T, s server) {
 		}},
 		{"Version2", []string{
 			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations",
-			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id", "UPDATE threepid_schema SET version = 2",
+			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id", "ALTER TABLE threepid_sessions DROP COLUMN attempt_purpose", "UPDATE threepid_schema SET version = 2",
 		}},
 		{"Complete", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations"}},
 	} {
@@ -106,10 +106,10 @@ func startAtOnce(t *testing.T, s server, dsn string) {
 func expectComplete(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	var versions []int
-	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 3 {
-		t.Errorf("threepid_schema has %v, error %v; want version 3, once", versions, err)
+	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 4 {
+		t.Errorf("threepid_schema has %v, error %v; want version 4, once", versions, err)
 	}
-	for _, column := range []string{"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id"} {
+	for _, column := range []string{"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id", "attempt_purpose"} {
 		if !db.Migrator().HasColumn("threepid_sessions", column) {
 			t.Errorf("threepid_sessions has no column %s", column)
 		}
