@@ -171,7 +171,7 @@ func TestBadProviders(t *testing.T) {
 }
 
 // TestFailoverOrder has the first provider be asked first, the second when it
-// fails, and the second first when a person asks for another text.
+// fails, and the second first for another SMS.
 func TestFailoverOrder(t *testing.T) {
 	t.Parallel()
 	var asked strings.Builder
@@ -191,18 +191,19 @@ func TestFailoverOrder(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, row := range []struct {
-		status  int
-		attempt int64
-		want    string
+		status int
+		before int
+		want   string
 	}{
-		{http.StatusOK, 1, "a"},
-		{http.StatusServiceUnavailable, 1, "ab"},
-		{http.StatusOK, 2, "b"},
+		{http.StatusOK, 0, "a"},
+		{http.StatusServiceUnavailable, 0, "ab"},
+		{http.StatusOK, 1, "b"},
 	} {
 		asked.Reset()
 		status = row.status
-		if err := textTo(t, sender, row.attempt); err != nil || asked.String() != row.want {
-			t.Errorf("attempt %d while a answers %d: asked %q, want %q; %v", row.attempt, row.status, asked.String(), row.want, err)
+		err := sender.Send(t.Context(), sms.Message{ID: "m1", To: "+447700900001", Text: "123456 is your code.", SentBefore: row.before})
+		if err != nil || asked.String() != row.want {
+			t.Errorf("after %d SMS, while a answers %d: asked %q, want %q; %v", row.before, row.status, asked.String(), row.want, err)
 		}
 	}
 }

@@ -129,9 +129,10 @@ func testAccountAddCutOffGoesOn(t *testing.T, open opener) {
 // good for another request when the first number is gone.
 func testAccountWithOneNumber(t *testing.T, open opener) {
 	accounts := &failingAccounts{Accounts: open(t)}
-	n := start(t, accounts.Accounts.(Store), authenticated, func(o *threepid.Options) { o.Accounts = accounts })
+	n := start(t, accounts.Accounts.(Store), authenticated, legacy, func(o *threepid.Options) { o.Accounts = accounts })
 	sid := n.validatedBy(secret, addPath, 1)
 	accounts.fail(fmt.Errorf("host: %w", store.ErrOneNumber))
+	expect(t, n.legacyAdd(alice, sid, secret), http.StatusForbidden, "M_THREEPID_DENIED")
 	expect(t, n.add(alice, sid, secret), http.StatusForbidden, "M_THREEPID_DENIED")
 	accounts.fail(nil)
 	expectDone(t, n.add(alice, sid, secret), `{}`)

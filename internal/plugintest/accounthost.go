@@ -145,7 +145,7 @@ func testAccountWithoutAUser(t *testing.T, open opener) {
 // testAccountHostAnswersItself has the host ask for user-interactive
 // authentication first, which reads its part of the body.
 func testAccountHostAnswersItself(t *testing.T, open opener) {
-	n := start(t, open(t), func(o *threepid.Options) {
+	n := start(t, open(t), legacy, func(o *threepid.Options) {
 		o.Authenticate = func(c *gin.Context) (string, error) {
 			var body struct {
 				Auth *struct{ Session string } `json:"auth"`
@@ -185,6 +185,8 @@ func testAccountHostAnswersItself(t *testing.T, open opener) {
 		return strings.TrimSuffix(body, "}") + `,"auth":{"session":"` + session + `"}}`
 	}
 	expect(t, n.authed(alice, http.MethodPost, putPath, auth("guessed")), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	legacyBody := fmt.Sprintf(`{"three_pid_creds":{"sid":%q,"client_secret":%q},"auth":{"session":"guessed"}}`, sid, secret)
+	expect(t, n.authed(alice, http.MethodPost, listPath, legacyBody), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	if a := n.authed(alice, http.MethodPost, putPath, auth("other")); a.status != http.StatusTeapot || a.body != "" {
 		t.Errorf("the host's own answer became %d %s", a.status, a.body)
 	}
