@@ -69,6 +69,10 @@ func TestModel(t *testing.T) {
 			at(4, 5, call{op: sendSMS, attempt: 1, code: "111111", lost: true, lostAt: 5 * time.Millisecond}),
 		}, asked(20, 1, "111111")...), true},
 		{"the node is killed, and the lease is over", killed, append(slices.Clone(dead), onNode(1, asked(leaseMS+1, 1, "111111"))...), true},
+		{"the lease is over only by the clock of a node that sent in between", killed, slices.Concat(
+			later(dead), onNode(2, asked(leaseMS-900, 1, "111111")), onNode(1, asked(leaseMS-800, 2, "111111"))), true},
+		{"no clock has the lease over", killed, slices.Concat(
+			later(dead), onNode(1, asked(leaseMS-900, 1, "111111")), onNode(1, asked(leaseMS-800, 2, "111111"))), false},
 		{"the node is killed, and the lease is not over", killed, append(slices.Clone(dead), onNode(1, asked(leaseMS-100, 1, "111111"))...), false},
 		{"the lease is over, and there was no fault", nil, append(slices.Clone(dead), onNode(1, asked(leaseMS+1, 1, "111111"))...), false},
 		{"the node is killed after it said 200", killed, append(asked(0, 1, "111111"), onNode(1, asked(leaseMS+1, 1, "111111"))...), false},
@@ -113,7 +117,7 @@ func TestModel(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			h := newHistory()
-			h.offsets = func(int) time.Duration { return 0 }
+			h.offsets = func(node int) time.Duration { return time.Duration(node/2) * time.Second } // node 2 is ahead
 			h.calls, h.faults = c.calls, c.faults
 			steps := h.stepsOf(c.calls)
 			if got := search(steps); (got == porcupine.Ok) != c.legal {
@@ -135,4 +139,15 @@ func inSession(s int, calls []*call) []*call {
 		c.session = s
 	}
 	return calls
+}
+
+// later returns the calls for the next attempt.
+func later(calls []*call) []*call {
+	var next []*call
+	for _, c := range calls {
+		changed := *c
+		changed.attempt++
+		next = append(next, &changed)
+	}
+	return next
 }

@@ -155,10 +155,13 @@ func (p *partition) excused(later *call) bool {
 }
 
 // notRecorded reports whether a fault may have kept the node from recording the SMS,
-// and its lease was over when the later one was sent.
+// and its lease was over when the later one was sent: by the clock of the node that
+// sent it, or of one that had taken the claim over before, for another attempt.
 func (p *partition) notRecorded(sms, later *call) bool {
 	until := p.asked(sms) + p.offsets(sms.node) + lease
-	return p.faulty(sms.node, sms.begin, sms.end+recordTime) && later.begin+p.offsets(later.node) >= until
+	return p.faulty(sms.node, sms.begin, sms.end+recordTime) && slices.ContainsFunc(p.calls, func(o *call) bool {
+		return o.op == sendSMS && o.session == sms.session && o.begin <= later.begin && o.begin+p.offsets(o.node) >= until
+	})
 }
 
 // faulty reports whether a node had a fault between begin and end.
