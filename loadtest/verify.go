@@ -84,6 +84,7 @@ func fresh(run int64) work {
 // retry is an attempt that was sent before.
 func retry(run int64) work {
 	return work{"retry", func(c *client, caller, _ int) error {
+		c.from = anyAddress()
 		_, err := c.expect(http.StatusOK, addPath, body(fmt.Sprintf("r%d.%d", run, caller), numberOf(caller, 0)))
 		return err
 	}}

@@ -15,9 +15,9 @@ const (
 	// SendTimeout and five seconds.
 	lease = sendTimeout + 5*time.Second
 
-	// recordTime is how long after its SMS a node without a fault may take to record
-	// it, at the most.
-	recordTime = time.Second
+	// recordTime is how long after its SMS a node may still be recording it: what is
+	// left of the lease. A fault of the node in that time excuses a second SMS.
+	recordTime = lease - sendTimeout
 )
 
 // partition is the calls of one number, in order of their begin.
