@@ -137,3 +137,11 @@ func TestDeferredTransactionsDoNotRunInVain(t *testing.T) {
 		t.Errorf("%d units ran %d times", callers*each, n)
 	}
 }
+
+func TestCountersOverHostsDatabase(t *testing.T) {
+	t.Parallel()
+	storetest.RunCounters(t, func(tb testing.TB) store.Counters {
+		tb.Helper()
+		return newStore(tb, openHost(tb, nil), gormstore.Options{})
+	})
+}

@@ -20,7 +20,7 @@ type migration func(*gorm.DB) error
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose}
+	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters}
 }
 
 func createTables(tx *gorm.DB) error {
@@ -158,7 +158,8 @@ func checkTables(tx *gorm.DB) error {
 	for _, table := range []struct {
 		row     any
 		columns []string
-	}{{&[]sessionRow{}, sessionColumns()}, {&[]associationRow{}, associationColumns()}, {&[]bucketRow{}, bucketColumns()}} {
+	}{{&[]sessionRow{}, sessionColumns()}, {&[]associationRow{}, associationColumns()}, {&[]bucketRow{}, bucketColumns()},
+		{&[]countRow{}, []string{"subject", "started_at", "node", "sent", "validated", "expires_at"}}, {&[]verdictRow{}, []string{"subject", "version", "state", "expires_at"}}} {
 		if err := tx.Select(table.columns).Where("1 = 0").Find(table.row).Error; err != nil {
 			if missing(err) {
 				err = fmt.Errorf("%w: %w", errIncomplete, err)

@@ -24,6 +24,8 @@ var (
 //
 // A unit of work runs under the store's lock: fn must not call the Store.
 type Store struct {
+	counters
+
 	mu           sync.RWMutex
 	sessions     map[store.Key]store.Session
 	keys         map[string]store.Key // by sid

@@ -43,3 +43,8 @@ func TestUpdateFailsWhenAFailedPutIsDisregarded(t *testing.T) {
 		t.Errorf("after the failed unit: got %v, want ErrNotFound", err)
 	}
 }
+
+func TestCounters(t *testing.T) {
+	t.Parallel()
+	storetest.RunCounters(t, func(testing.TB) store.Counters { return memstore.New() })
+}

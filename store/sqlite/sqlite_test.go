@@ -227,3 +227,11 @@ func TestOpenRefusesReadOnlyFile(t *testing.T) {
 		t.Errorf("got %v, want an error that says why", err)
 	}
 }
+
+func TestCounters(t *testing.T) {
+	t.Parallel()
+	storetest.RunCounters(t, func(tb testing.TB) store.Counters {
+		tb.Helper()
+		return openNew(tb)
+	})
+}

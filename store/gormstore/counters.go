@@ -1,0 +1,140 @@
+package gormstore
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"gorm.io/gorm"
+	"gorm.io/gorm/clause"
+
+	"example.com/threepid/store"
+)
+
+var _ store.Counters = (*Store)(nil)
+
+// putAtOnce bounds the rows in one INSERT: databases bound the parameters of a
+// statement.
+const putAtOnce = 200
+
+type countRow struct {
+	Subject   string `gorm:"primaryKey;size:64"`
+	StartedAt int64  `gorm:"primaryKey;autoIncrement:false"`
+	Node      string `gorm:"primaryKey;size:32"`
+	Sent      int64  `gorm:"not null"`
+	Validated int64  `gorm:"not null"`
+	ExpiresAt int64  `gorm:"not null;index"`
+}
+
+// TableName implements GORM's tabler.
+func (countRow) TableName() string { return "threepid_counts" }
+
+type verdictRow struct {
+	Subject   string `gorm:"primaryKey;size:64"`
+	Version   int64  `gorm:"not null;index;autoIncrement:false"`
+	State     string `gorm:"not null;size:500"`
+	ExpiresAt int64  `gorm:"not null;index"`
+}
+
+// TableName implements GORM's tabler.
+func (verdictRow) TableName() string { return "threepid_verdicts" }
+
+// addCounters makes the tables in which nodes share what the guard counts.
+func addCounters(tx *gorm.DB) error { return createMissing(tx, &countRow{}, &verdictRow{}) }
+
+// statement is a GORM session of one statement in the background: see Options.
+func (s *Store) statement(ctx context.Context) *gorm.DB {
+	return s.db.Session(&gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true})
+}
+
+// PutCounts implements [store.Counters].
+func (s *Store) PutCounts(ctx context.Context, counts []store.Count) error {
+	rows := make([]countRow, 0, len(counts))
+	for _, c := range counts {
+		rows = append(rows, countRow{c.Subject, c.At, c.Node, c.Sent, c.Validated, c.ExpiresAt})
+	}
+	if len(rows) == 0 {
+		return ctx.Err()
+	}
+	replace := clause.OnConflict{
+		Columns:   []clause.Column{{Name: "subject"}, {Name: "started_at"}, {Name: "node"}},
+		DoUpdates: clause.AssignmentColumns([]string{"sent", "validated", "expires_at"}),
+	}
+	if err := s.statement(ctx).Clauses(replace).CreateInBatches(rows, putAtOnce).Error; err != nil {
+		return fmt.Errorf("gormstore: put counts: %w", err)
+	}
+	return nil
+}
+
+// SumCounts implements [store.Counters].
+func (s *Store) SumCounts(ctx context.Context, subjects []string, since int64, except string) ([]store.Count, error) {
+	if len(subjects) == 0 {
+		return nil, ctx.Err()
+	}
+	var rows []countRow
+	err := s.statement(ctx).Model(&countRow{}).Select("subject, started_at, SUM(sent) AS sent, SUM(validated) AS validated").
+		Where("subject IN ? AND started_at >= ? AND node <> ?", subjects, since, except).
+		Group("subject, started_at").Find(&rows).Error
+	if err != nil {
+		return nil, fmt.Errorf("gormstore: sum counts: %w", err)
+	}
+	counts := make([]store.Count, 0, len(rows))
+	for _, r := range rows {
+		counts = append(counts, store.Count{Subject: r.Subject, At: r.StartedAt, Sent: r.Sent, Validated: r.Validated})
+	}
+	return counts, nil
+}
+
+// PutVerdicts implements [store.Counters].
+func (s *Store) PutVerdicts(ctx context.Context, verdicts []store.Verdict) error {
+	for _, v := range verdicts {
+		if err := s.putVerdict(ctx, verdictRow{v.Subject, v.Version, v.State, v.ExpiresAt}); err != nil {
+			return fmt.Errorf("gormstore: put a verdict: %w", err)
+		}
+	}
+	return ctx.Err()
+}
+
+// putVerdict replaces a verdict of a lower version, or adds one. When another node
+// adds one at the same moment, that may have a lower version: so it looks again.
+func (s *Store) putVerdict(ctx context.Context, row verdictRow) error {
+	for range maxTries {
+		updated := s.statement(ctx).Model(&verdictRow{}).Where("subject = ? AND version < ?", row.Subject, row.Version).
+			Updates(map[string]any{"version": row.Version, "state": row.State, "expires_at": row.ExpiresAt})
+		if updated.Error != nil || updated.RowsAffected > 0 {
+			return updated.Error
+		}
+		added := s.statement(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
+		if added.Error != nil || added.RowsAffected > 0 {
+			return added.Error
+		}
+		var found verdictRow
+		if err := s.statement(ctx).Where("subject = ?", row.Subject).Limit(1).Find(&found).Error; err != nil || found.Version >= row.Version {
+			return err
+		}
+	}
+	return fmt.Errorf("other nodes keep changing the verdict of %q", row.Subject)
+}
+
+// Verdicts implements [store.Counters].
+func (s *Store) Verdicts(ctx context.Context, since int64) ([]store.Verdict, error) {
+	var rows []verdictRow
+	if err := s.statement(ctx).Where("version >= ?", since).Find(&rows).Error; err != nil {
+		return nil, fmt.Errorf("gormstore: read verdicts: %w", err)
+	}
+	verdicts := make([]store.Verdict, 0, len(rows))
+	for _, r := range rows {
+		verdicts = append(verdicts, store.Verdict(r))
+	}
+	return verdicts, nil
+}
+
+// DeleteExpiredCounts implements [store.Counters].
+func (s *Store) DeleteExpiredCounts(ctx context.Context, now time.Time) error {
+	for _, row := range []any{&countRow{}, &verdictRow{}} {
+		if err := s.statement(ctx).Where("expires_at <= ?", now.UnixMilli()).Delete(row).Error; err != nil {
+			return fmt.Errorf("gormstore: delete expired counts: %w", err)
+		}
+	}
+	return nil
+}
