@@ -10,6 +10,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 )
 
@@ -25,7 +26,7 @@ func BenchmarkRequestToken(b *testing.B) {
 			accept := sms.Func(func(context.Context, sms.Message) error { return nil })
 			plugin, err := threepid.Register(router, open(b), accept, threepid.Options{
 				PublicURL: "https://example.org", Logger: slogDiscard(),
-				Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true},
+				Limits: limits.Limits{Disabled: true}, Guard: limits.Guard{Disabled: true},
 			})
 			if err != nil {
 				b.Fatal(err)
@@ -97,12 +98,12 @@ func benchmarkParallel(b *testing.B, router http.Handler, status int, body func(
 // one that they refuse.
 func BenchmarkLimits(b *testing.B) {
 	for name, open := range stores() {
-		for _, limits := range []string{"off", "on"} {
+		for _, setting := range []string{"off", "on"} {
 			router := gin.New()
 			var asked atomic.Int64
 			plugin, err := threepid.Register(router, open(b), sms.Func(func(context.Context, sms.Message) error { return nil }), threepid.Options{
 				PublicURL: "https://example.org", Logger: slogDiscard(),
-				Limits: threepid.Limits{Off: limits == "off"}, Guard: threepid.Guard{Off: limits == "off", Observe: true},
+				Limits: limits.Limits{Disabled: setting == "off"}, Guard: limits.Guard{Disabled: setting == "off", DryRun: true},
 				Client: func(*gin.Context) string { return fmt.Sprint("client", asked.Load()) },
 			})
 			if err != nil {
@@ -113,9 +114,9 @@ func BenchmarkLimits(b *testing.B) {
 				n := asked.Add(1)
 				return benchBody(fmt.Sprint("s", n), fmt.Sprintf("+4474%08d", n*10_007%100_000_000))
 			}
-			b.Run(name+"/"+limits+"/fresh", func(b *testing.B) { benchmarkPath(b, router, http.StatusOK, fresh) })
-			b.Run(name+"/"+limits+"/fresh-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusOK, fresh) })
-			if limits == "off" {
+			b.Run(name+"/"+setting+"/fresh", func(b *testing.B) { benchmarkPath(b, router, http.StatusOK, fresh) })
+			b.Run(name+"/"+setting+"/fresh-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusOK, fresh) })
+			if setting == "off" {
 				continue
 			}
 			const victim = "+447911123456"
@@ -123,8 +124,8 @@ func BenchmarkLimits(b *testing.B) {
 			for range 6 {
 				post(b, router, http.StatusOK, addPath, one())
 			}
-			b.Run(name+"/"+limits+"/refused", func(b *testing.B) { benchmarkPath(b, router, http.StatusTooManyRequests, one) })
-			b.Run(name+"/"+limits+"/refused-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusTooManyRequests, one) })
+			b.Run(name+"/"+setting+"/refused", func(b *testing.B) { benchmarkPath(b, router, http.StatusTooManyRequests, one) })
+			b.Run(name+"/"+setting+"/refused-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusTooManyRequests, one) })
 		}
 	}
 }

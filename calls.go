@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
 
@@ -168,22 +169,13 @@ func (p *Plugin) ReleaseNumber(ctx context.Context, number string) error {
 	return p.service.Release(ctx, number)
 }
 
-// Block is what keeps SMS from being sent to a number, or its codes from being
-// accepted, whichever client asks.
-type Block struct {
-	Reason  string    // for a person
-	Range   string    // the first digits of the numbers that are blocked with it; empty when it is only this number
-	Country string    // two letters, when its whole country is blocked; empty otherwise
-	Until   time.Time // UTC
-}
-
 // Blocks returns what blocks a number, in E.164 with or without the plus sign: its
 // limits on SMS and wrong codes, and what the guard holds against its range and
 // country. It changes nothing. A client that has not asked for the number lately may
 // be served nonetheless (Limits.Reserve), limits of single clients are not the number's, and
 // Policy does not count as a block. Errors are as in Unblock.
-func (p *Plugin) Blocks(ctx context.Context, number string) ([]Block, error) {
-	return asBlocks(p.service.Blocks(ctx, number))
+func (p *Plugin) Blocks(ctx context.Context, number string) ([]limits.Block, error) {
+	return p.service.Blocks(ctx, number)
 }
 
 // Unblock forgets the SMS and wrong codes counted for a number, in E.164 with or without
@@ -192,14 +184,6 @@ func (p *Plugin) Blocks(ctx context.Context, number string) ([]Block, error) {
 // block of a country, or of all numbers; these end by themselves. Limits of single
 // clients stay. The error is ErrInvalidNumber or ErrClosed; any other says that the
 // store failed.
-func (p *Plugin) Unblock(ctx context.Context, number string) ([]Block, error) {
-	return asBlocks(p.service.Unblock(ctx, number))
-}
-
-func asBlocks(list []verify.Block, err error) ([]Block, error) {
-	blocks := make([]Block, 0, len(list))
-	for _, b := range list {
-		blocks = append(blocks, Block(b))
-	}
-	return blocks, err
+func (p *Plugin) Unblock(ctx context.Context, number string) ([]limits.Block, error) {
+	return p.service.Unblock(ctx, number)
 }

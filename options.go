@@ -20,6 +20,7 @@ import (
 	"example.com/threepid/delegate"
 	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
 
@@ -103,12 +104,13 @@ type Options struct {
 	// Default: none, and the endpoints of an account's list are not mounted.
 	Authenticate func(*gin.Context) (userID string, err error)
 
-	// Limits bound the texts and the wrong codes. Default: see Limits.
-	Limits Limits
+	// Limits bound the SMS that are sent and the wrong codes that are compared. Defaults
+	// to what limits.Limits says.
+	Limits limits.Limits
 
-	// Guard closes blocks of numbers, countries and IPv6 networks whose texts
-	// hardly anybody confirms. Default: see Guard.
-	Guard Guard
+	// Guard blocks ranges of numbers, countries and networks whose numbers hardly ever
+	// validate. Defaults to what limits.Guard says.
+	Guard limits.Guard
 
 	// Policy says which numbers are texted at all. Default: see Policy.
 	Policy Policy
@@ -259,7 +261,7 @@ func (o Options) complete(st store.Store) (Options, error) {
 		return o, errors.New("threepid: Options.Authenticate has the list of an account's numbers served, but Options.Accounts, " +
 			"a store.OwnerFunc, can only look numbers up: implement store.Accounts, or leave the account's endpoints out with Options.Omit")
 	}
-	o.Limits, o.Guard, o.Policy = o.Limits.withDefaults(), o.Guard.withDefaults(), o.Policy.clone()
+	o.Limits, o.Guard, o.Policy = o.Limits.WithDefaults(), o.Guard.WithDefaults(), o.Policy.clone()
 	o.TestNumbers = slices.Clone(o.TestNumbers)
 	o.ServerKeys = slices.Clone(o.ServerKeys) // verify.New clones the keys themselves
 	o.Omit = slices.Clone(o.Omit)
@@ -269,7 +271,7 @@ func (o Options) complete(st store.Store) (Options, error) {
 	}
 	o.PublicURL = strings.TrimRight(o.PublicURL, "/")
 	return o, errors.Join(o.checkNames(), o.checkSpans(), o.checkEnds(),
-		o.Limits.check(), o.Guard.check(), o.Policy.check(), checkTestNumbers(o.TestNumbers, o.TokenDigits))
+		inOptions(o.Limits.Validate()), inOptions(o.Guard.Validate()), checkAllowed(o.Guard.Allow), o.Policy.check(), checkTestNumbers(o.TestNumbers, o.TokenDigits))
 }
 
 // mountsAccount tells whether any of the account's endpoints is mounted.
@@ -369,4 +371,22 @@ func isNil(v any) bool {
 	nillable := []reflect.Kind{reflect.Pointer, reflect.Func, reflect.Map, reflect.Chan, reflect.Slice}
 	r := reflect.ValueOf(v)
 	return slices.Contains(nillable, r.Kind()) && r.IsNil()
+}
+
+// inOptions says of an error where the field is that it names.
+func inOptions(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("threepid: Options.%w", err)
+}
+
+// checkAllowed returns an error for a country in Guard.Allow that does not exist.
+func checkAllowed(allowed []string) error {
+	for _, a := range allowed {
+		if !strings.HasPrefix(a, "+") && !isCountry(a) {
+			return fmt.Errorf("threepid: Options.Guard.Allow: %q is no country", a)
+		}
+	}
+	return nil
 }

@@ -25,6 +25,7 @@ import (
 	"example.com/threepid"
 	"example.com/threepid/delegate/identityserver"
 	"example.com/threepid/internal/plugintest"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -207,22 +208,22 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"test number's code of letters", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 12345x"), "6 digits"},
 		{"test number's code of another script", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 ٠٠٠"), "6 digits"},
 		{"test number twice", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 123456", "+447700900001 654321"), "twice"},
-		{"limit of nothing", gin.New(), memstore.New(), smstest.New(), limitOf(0, time.Minute), "Limits.Number"},
-		{"limit without end", gin.New(), memstore.New(), smstest.New(), limitOf(1, time.Millisecond), "Limits.Number"},
-		{"limit of years", gin.New(), memstore.New(), smstest.New(), limitOf(1, 1<<62), "Limits.Number"},
-		{"limit of years together", gin.New(), memstore.New(), smstest.New(), limitOf(1<<62, time.Hour), "Limits.Number"},
-		{"more limits than are kept", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: threepid.Limits{
-			Country: slices.Repeat([]threepid.Limit{{Burst: 1, Per: time.Hour}}, 9),
-		}}, "Limits.Country"},
-		{"fewer wrong codes than none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: threepid.Limits{MostWrongCodes: -1}}, "MostWrongCodes"},
-		{"guard of fewer than no numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: -1}), "MinNumbers"},
-		{"guard of too many numbers", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinNumbers: 1 << 62}), "MinNumbers"},
-		{"guard of more than all", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{MinPercent: 101}), "MinPercent"},
-		{"guard that looks too short", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Window: time.Second}), "Window"},
-		{"guard that looks too far", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Window: 25 * time.Hour}), "Window"},
-		{"guard that closes too short", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{CloseFirst: time.Second}), "CloseFirst"},
-		{"guard that closes less at most", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{CloseMost: time.Minute}), "CloseMost"},
-		{"guard that allows what is none", gin.New(), memstore.New(), smstest.New(), guardOf(threepid.Guard{Allow: []string{"44"}}), "Guard.Allow"},
+		{"limit of nothing", gin.New(), memstore.New(), smstest.New(), limitOf(0, time.Minute), "Limits.PerNumber"},
+		{"limit without end", gin.New(), memstore.New(), smstest.New(), limitOf(1, time.Millisecond), "Limits.PerNumber"},
+		{"limit of years", gin.New(), memstore.New(), smstest.New(), limitOf(1, 1<<62), "Limits.PerNumber"},
+		{"limit of years together", gin.New(), memstore.New(), smstest.New(), limitOf(1<<62, time.Hour), "Limits.PerNumber"},
+		{"more limits than are kept", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: limits.Limits{
+			PerCountry: slices.Repeat([]limits.Limit{{Burst: 1, Every: time.Hour}}, 9),
+		}}, "Limits.PerCountry"},
+		{"fewer wrong codes than none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Limits: limits.Limits{MaxWrongCodes: -1}}, "MaxWrongCodes"},
+		{"guard of fewer than no numbers", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{MinNumbers: -1}), "MinNumbers"},
+		{"guard of too many numbers", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{MinNumbers: 1 << 62}), "MinNumbers"},
+		{"guard of more than all", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{MinValidatedPercent: 101}), "MinValidatedPercent"},
+		{"guard that looks too short", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{Window: time.Second}), "Window"},
+		{"guard that looks too far", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{Window: 25 * time.Hour}), "Window"},
+		{"guard that blocks for too short", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{InitialBlock: time.Second}), "InitialBlock"},
+		{"guard that blocks for less at most", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{MaxBlock: time.Minute}), "MaxBlock"},
+		{"guard that allows what is none", gin.New(), memstore.New(), smstest.New(), guardOf(limits.Guard{Allow: []string{"44"}}), "Guard.Allow"},
 		{"next link host with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{NextLinkHosts: []string{"https://a"}}, "NextLinkHosts"},
 	}
 	for _, row := range rows {
@@ -255,10 +256,10 @@ func testNumbers(list ...string) threepid.Options {
 }
 
 func limitOf(burst int, per time.Duration) threepid.Options {
-	return threepid.Options{Limits: threepid.Limits{Number: []threepid.Limit{{Burst: burst, Per: per}}}}
+	return threepid.Options{Limits: limits.Limits{PerNumber: []limits.Limit{{Burst: burst, Every: per}}}}
 }
 
-func guardOf(g threepid.Guard) threepid.Options { return threepid.Options{Guard: g} }
+func guardOf(g limits.Guard) threepid.Options { return threepid.Options{Guard: g} }
 
 func TestRegisterRefusesARouteTheHostHas(t *testing.T) {
 	t.Parallel()

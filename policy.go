@@ -12,6 +12,7 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
 
@@ -57,16 +58,33 @@ type Policy struct {
 	// was approved and failed, and once for identical requests that arrive together at
 	// one node. The context ends after ten seconds, with the caller, or when the plugin
 	// is closed. Defaults to approving of all.
-	Approve func(context.Context, Inquiry) error
+	//
+	// Returning Trusted, for a solved CAPTCHA or a paying customer, has the SMS sent
+	// although the guard blocks it. Limits apply all the same.
+	Approve func(context.Context, ApprovalRequest) (Approval, error)
 }
 
-// Inquiry is what is known of a request when Policy.Approve is asked.
-type Inquiry struct {
+// Approval is how far a host approves of an SMS.
+type Approval = verify.Approval
+
+// The approvals.
+const (
+	Approved = verify.Approved // it is sent unless the guard blocks it
+	Trusted  = verify.Trusted  // it is sent although the guard blocks it
+)
+
+// ApprovalRequest is what is known of a request when Policy.Approve is asked.
+type ApprovalRequest struct {
 	Purpose store.Purpose
 	MSISDN  string // E.164 without the plus sign
 	Country string // of the number; two letters, or "001"
 	Client  string // an IP address, or what Options.Client says
 	Header  http.Header
+
+	// Blocks is what the guard blocks: the number's range or country, or the client's
+	// network. If there is any, the SMS is sent only if Approve returns Trusted, or if
+	// Guard.DryRun is set.
+	Blocks []limits.Block
 }
 
 // TestNumber is a number that is never texted and whose code is always the
@@ -117,8 +135,10 @@ func (p Policy) rules() verify.Policy {
 		rules.RefuseKinds = append(rules.RefuseKinds, phonenumbers.FIXED_LINE)
 	}
 	if p.Approve != nil {
-		rules.Approve = func(ctx context.Context, i verify.Inquiry) error {
-			return p.Approve(ctx, Inquiry{Purpose: i.Purpose, MSISDN: i.MSISDN, Country: i.Country, Client: i.Client, Header: i.Header})
+		rules.Approve = func(ctx context.Context, r verify.ApprovalRequest) (Approval, error) {
+			return p.Approve(ctx, ApprovalRequest{
+				Purpose: r.Purpose, MSISDN: r.MSISDN, Country: r.Country, Client: r.Client, Header: r.Header, Blocks: r.Blocks,
+			})
 		}
 	}
 	return rules

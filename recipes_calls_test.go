@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store/memstore"
 )
@@ -166,7 +167,7 @@ func ExamplePlugin_Unblock() {
 	router := gin.New()
 	plugin, err := threepid.Register(router, memstore.New(), smstest.New(), threepid.Options{
 		PublicURL: "https://example.org", Logger: slogDiscard(),
-		Limits: threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}},
+		Limits: limits.Limits{PerNumber: []limits.Limit{{Burst: 1, Every: time.Hour}}},
 	})
 	if err != nil {
 		fmt.Println(err)

@@ -30,15 +30,12 @@ func (o Options) config(st store.Store, sender sms.Sender, catalog *texts.Catalo
 		RequireValid:    o.RequireValidNumbers,
 		NextLinkHosts:   o.NextLinkHosts,
 		Policy:          o.Policy.rules(),
-		Limits:          o.Limits.rules(),
-		Guard:           o.Guard.rules(),
+		Limits:          o.Limits,
+		Guard:           o.Guard,
 		Conceal:         o.ConcealAccounts,
 		TestNumbers:     testNumberRules(o.TestNumbers),
 		Delegate:        o.Delegate,
 		ServerKeys:      o.ServerKeys,
-	}
-	if tell := o.Guard.OnClosing; tell != nil {
-		c.OnClosing = func(closing verify.Closing) { tell(Closing(closing)) }
 	}
 	return c
 }
@@ -59,8 +56,8 @@ func (o Options) warn(router gin.IRouter) {
 		o.Logger.Warn("threepid: a test number is validated by everybody who knows its code, and never texted",
 			"number", verify.Mask(n.Number), "until", until(n.Until))
 	}
-	if o.Limits.Off {
-		o.Logger.Warn("threepid: Options.Limits.Off: anybody can have any number of texts sent")
+	if o.Limits.Disabled {
+		o.Logger.Warn("threepid: Options.Limits.Disabled is set: anybody can have any number of SMS sent")
 	}
 }
 

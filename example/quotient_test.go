@@ -16,6 +16,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store/memstore"
 )
@@ -71,7 +72,7 @@ func serveQuotient(t *testing.T, texts *smstest.Recorder, seen *requests) *httpt
 	router.Use(seen.count)
 	plugin, err := threepid.Register(router, memstore.New(), texts, threepid.Options{
 		BasePath: "/_matrix/client/r0", AllowLegacyClients: true, Logger: slog.New(slog.DiscardHandler),
-		Limits: threepid.Limits{NumberClient: []threepid.Limit{{Burst: 1, Per: 12 * time.Second}}},
+		Limits: limits.Limits{PerNumberAndClient: []limits.Limit{{Burst: 1, Every: 12 * time.Second}}},
 		Authenticate: func(c *gin.Context) (string, error) {
 			if c.GetHeader("Authorization") != "Bearer alices-token" {
 				return "", threepid.ErrMissingToken

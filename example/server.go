@@ -15,6 +15,7 @@ import (
 
 	"example.com/threepid"
 	"example.com/threepid/example/web"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -87,8 +88,8 @@ func options(cfg config, logger *slog.Logger) threepid.Options {
 		BasePath:        cfg.basePaths[0],
 		PublicURL:       cfg.publicURL,
 		Logger:          logger,
-		Limits:          threepid.Limits{Off: off},
-		Guard:           threepid.Guard{Off: off || cfg.guard == "off", Observe: cfg.guard == "observe"},
+		Limits:          limits.Limits{Disabled: off},
+		Guard:           limits.Guard{Disabled: off || cfg.guard == "off", DryRun: cfg.guard == "observe"},
 		Policy:          threepid.Policy{AllowCountries: cfg.countries},
 		ConcealAccounts: cfg.conceal,
 		TestNumbers:     cfg.testNumbers,

@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store/sqlite"
 )
@@ -30,7 +31,7 @@ func serve(ctx context.Context, listen, db string) (err error) {
 	accept := sms.Func(func(context.Context, sms.Message) error { return nil })
 	plugin, err := threepid.Register(router, st, accept, threepid.Options{
 		PublicURL: "http://" + listen, Logger: slog.New(slog.DiscardHandler),
-		ConcealAccounts: true, Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true},
+		ConcealAccounts: true, Limits: limits.Limits{Disabled: true}, Guard: limits.Guard{Disabled: true},
 	})
 	if err != nil {
 		return err

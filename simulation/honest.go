@@ -3,6 +3,7 @@ package main
 import (
 	"fmt"
 	"math"
+	"net/http"
 	"time"
 )
 
@@ -12,7 +13,9 @@ type crowd struct {
 	people    int
 	texts     int
 	validated int
-	refused   int // people who were ever answered 429
+	refused   int // people who were ever refused
+
+	refusedSolving int // those of them who solve CAPTCHAs
 }
 
 // person is one of them.
@@ -20,13 +23,14 @@ type person struct {
 	client, secret, number, sid string
 	attempt                     int
 	refused                     bool
+	solves                      bool // CAPTCHAs
 }
 
 // start has people come over a day, few at night and many in the evening.
 func (c *crowd) start(people int) {
 	c.people = people
 	for i := range people {
-		p := &person{client: c.address(i), secret: c.secret(), number: c.mobile()}
+		p := &person{client: c.address(i), secret: c.secret(), number: c.mobile(), solves: i%100 < peopleSolve}
 		c.in(c.timeOfDay(), func() { c.ask(p) })
 	}
 }
@@ -56,10 +60,13 @@ func (c *crowd) timeOfDay() time.Duration {
 func (c *crowd) ask(p *person) {
 	p.attempt++
 	a := c.world.ask(p.client, p.secret, p.number, p.attempt)
+	if p.solves && a.status == http.StatusForbidden {
+		a, _ = c.askSolving(p.client, p.secret, p.number, p.attempt)
+	}
 	if a.status != 200 {
 		c.turnedAway(p)
 		p.attempt--
-		if p.attempt == 0 && a.retryAfter() < time.Hour {
+		if p.attempt == 0 && a.status == http.StatusTooManyRequests && a.retryAfter() < time.Hour {
 			c.in(a.retryAfter(), func() { c.ask(p) })
 		}
 		return
@@ -94,6 +101,9 @@ func (c *crowd) submit(p *person) {
 func (c *crowd) turnedAway(p *person) {
 	if !p.refused {
 		c.refused++
+		if p.solves {
+			c.refusedSolving++
+		}
 	}
 	p.refused = true
 }

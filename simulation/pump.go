@@ -13,7 +13,10 @@ type pump struct {
 	fresh   bool // each try is from an address that was never seen
 	next    int
 	tries   int
-	texts   int // that got out
+	texts   int       // that got out
+	pays    bool      // for CAPTCHAs
+	paid    int       // for so many of them
+	free    time.Time // when the next can be solved
 }
 
 // pumpPause is how long each of the pump's clients waits before it tries again.
@@ -33,26 +36,39 @@ func (p *pump) try(client string) {
 	if p.tries++; p.fresh {
 		from = fmt.Sprintf("3fff:0:%x:%x::1", p.tries>>16, p.tries&0xffff) // RFC 9637; two networks of /48 a day
 	}
-	if p.ask(from, p.secret(), p.number(p.next), 1).status == 200 {
+	if p.send(from) {
 		p.texts++
 	}
 	p.next = (p.next + 1) % p.numbers
 	p.in(pumpPause, func() { p.try(client) })
 }
 
-// threeBlocks are numbers of three blocks of British mobiles, in order, or as
+// send asks for the next number, and reports whether the SMS is sent.
+func (p *pump) send(from string) bool {
+	if !p.pays || p.now().Before(p.free) {
+		return p.ask(from, p.secret(), p.number(p.next), 1).status == 200
+	}
+	a, solved := p.askSolving(from, p.secret(), p.number(p.next), 1)
+	if solved {
+		p.paid++
+		p.free = p.now().Add(solvingPause)
+	}
+	return a.status == 200
+}
+
+// threeRanges are numbers of three ranges of British mobiles, in order, or as
 // the step mixes them.
-func threeBlocks(numbers, step int) func(i int) string {
-	blocks := []string{"+44740012", "+44752134", "+44779056"}
-	each := numbers/len(blocks) + 1
+func threeRanges(numbers, step int) func(i int) string {
+	ranges := []string{"+44740012", "+44752134", "+44779056"}
+	each := numbers/len(ranges) + 1
 	return func(i int) string {
-		i = i * step % (each * len(blocks))
-		return fmt.Sprintf("%s%04d", blocks[i/each], i%each)
+		i = i * step % (each * len(ranges))
+		return fmt.Sprintf("%s%04d", ranges[i/each], i%each)
 	}
 }
 
-// anyBlock are numbers all over the British mobiles.
-func (w *world) anyBlock(int) string { return w.mobile() }
+// anyRange are numbers all over the British mobiles.
+func (w *world) anyRange(int) string { return w.mobile() }
 
 // mobile is a random British mobile.
 func (w *world) mobile() string {

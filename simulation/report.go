@@ -22,15 +22,15 @@ type setting struct {
 func settings() []setting {
 	return []setting{
 		{"defaults", func(*threepid.Options) {}},
-		{"limits only", func(o *threepid.Options) { o.Guard.Off = true }},
-		{"nothing", func(o *threepid.Options) { o.Limits.Off, o.Guard.Off = true, true }},
+		{"limits only", func(o *threepid.Options) { o.Guard.Disabled = true }},
+		{"nothing", func(o *threepid.Options) { o.Limits.Disabled, o.Guard.Disabled = true, true }},
 	}
 }
 
 // result is what came of a day.
 type result struct {
 	pumped, honestTexts, validated, refused int
-	closings                                int
+	blocks                                  int
 }
 
 // scenario is a day with a pump, or with honest people, or with both.
@@ -42,16 +42,16 @@ type scenario struct {
 }
 
 func scenarios() []scenario {
-	inOrder := func(_ *world, s size) func(int) string { return threeBlocks(s.numbers, 1) }
-	mixed := func(_ *world, s size) func(int) string { return threeBlocks(s.numbers, 7919) }
-	wide := func(w *world, _ size) func(int) string { return w.anyBlock }
+	inOrder := func(_ *world, s size) func(int) string { return threeRanges(s.numbers, 1) }
+	mixed := func(_ *world, s size) func(int) string { return threeRanges(s.numbers, 7919) }
+	wide := func(w *world, _ size) func(int) string { return w.anyRange }
 	return []scenario{
-		{"pump over three blocks, in order", inOrder, false, false},
-		{"pump over three blocks, mixed", mixed, false, false},
+		{"pump over three ranges, in order", inOrder, false, false},
+		{"pump over three ranges, mixed", mixed, false, false},
 		{"pump all over the country", wide, false, false},
 		{"pump all over the country, each time from a new address", wide, true, false},
 		{"honest people", nil, false, true},
-		{"honest people, and a pump over three blocks", mixed, false, true},
+		{"honest people, and a pump over three ranges", mixed, false, true},
 		{"honest people, and a pump all over their country", wide, false, true},
 		{"honest people, and that pump from new addresses", wide, true, true},
 	}
@@ -73,7 +73,7 @@ func playDay(sc scenario, s size, change func(*threepid.Options)) (result, error
 		people.start(s.users)
 	}
 	w.play(day)
-	return result{attacker.texts, people.texts, people.validated, people.refused, w.closings}, nil
+	return result{attacker.texts, people.texts, people.validated, people.refused, w.blocks}, nil
 }
 
 // playSettings plays a scenario with each of the settings at once.
@@ -113,6 +113,12 @@ func run(out io.Writer, s size) error {
 	if err := reportDays(out, s); err != nil {
 		return err
 	}
+	if err := reportBursts(out); err != nil {
+		return err
+	}
+	if err := reportStepUp(out, s); err != nil {
+		return err
+	}
 	if err := reportGuessing(out, s); err != nil {
 		return err
 	}
@@ -122,7 +128,7 @@ func run(out io.Writer, s size) error {
 func reportDays(out io.Writer, s size) error {
 	_, _ = fmt.Fprintf(out, "A day; the pump has %d numbers and %d clients, each of which tries every %v; %d honest people.\n\n",
 		s.numbers, s.clients, pumpPause, s.users)
-	_, _ = fmt.Fprintln(out, "| a day of | with | pumped texts | honest texts | validated | honest people refused | closings |")
+	_, _ = fmt.Fprintln(out, "| a day of | with | pumped SMS | honest SMS | validated | honest people refused | blocks |")
 	_, _ = fmt.Fprintln(out, "| --- | --- | ---: | ---: | ---: | ---: | ---: |")
 	for _, sc := range scenarios() {
 		results, err := playSettings(sc, s)
@@ -131,7 +137,7 @@ func reportDays(out io.Writer, s size) error {
 		}
 		for i, r := range results {
 			_, _ = fmt.Fprintf(out, "| %s | %s | %d | %d | %d | %d | %d |\n",
-				sc.name, settings()[i].name, r.pumped, r.honestTexts, r.validated, r.refused, r.closings)
+				sc.name, settings()[i].name, r.pumped, r.honestTexts, r.validated, r.refused, r.blocks)
 		}
 	}
 	return nil
@@ -139,7 +145,7 @@ func reportDays(out io.Writer, s size) error {
 
 func reportGuessing(out io.Writer, s size) error {
 	_, _ = fmt.Fprintf(out, "\nGuessing for %d days against one number.\n\n", s.days)
-	_, _ = fmt.Fprintln(out, "| clients | with | texts | tries compared | owner could not validate |")
+	_, _ = fmt.Fprintln(out, "| clients | with | SMS | tries compared | owner could not validate |")
 	_, _ = fmt.Fprintln(out, "| ---: | --- | ---: | ---: | --- |")
 	for _, clients := range []int{1, s.guessers} {
 		for _, set := range slices.Delete(settings(), 1, 2) {

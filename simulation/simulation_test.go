@@ -32,9 +32,9 @@ func TestPump(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name string
-		most int // texts in a day over three blocks, with the defaults
+		most int // texts in a day over three ranges, with the defaults
 	}{
-		{"pump over three blocks, in order", 150}, {"pump over three blocks, mixed", 200},
+		{"pump over three ranges, in order", 150}, {"pump over three ranges, mixed", 200},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
@@ -72,7 +72,7 @@ func TestHonestPeople(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if r.validated < s.users*6/10 || r.refused*1000 >= s.users || r.closings > 0 {
+	if r.validated < s.users*6/10 || r.refused*1000 >= s.users || r.blocks > 0 {
 		t.Errorf("%+v", r)
 	}
 }
@@ -92,11 +92,45 @@ func TestGuessing(t *testing.T) {
 			t.Errorf("%d clients: %+v", clients, g)
 		}
 	}
-	free, err := playGuessing(1, s, func(o *threepid.Options) { o.Limits.Off, o.Guard.Off = true, true })
+	free, err := playGuessing(1, s, func(o *threepid.Options) { o.Limits.Disabled, o.Guard.Disabled = true, true })
 	if err != nil {
 		t.Fatal(err)
 	}
 	if free.compared < 1_000 {
 		t.Errorf("without limits %d tries were compared: the attacker does not try", free.compared)
+	}
+}
+
+// TestBurst has an attacker ask as fast as it can, of one node and of three.
+func TestBurst(t *testing.T) {
+	t.Parallel()
+	for _, nodes := range []int{1, 3} {
+		sent, err := playBurst(nodes)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Logf("%d nodes: %v SMS", nodes, sent)
+		for opening, n := range sent {
+			if n == 0 || n > 300*nodes {
+				t.Errorf("%d nodes, opening %d: %d SMS", nodes, opening, n)
+			}
+		}
+	}
+}
+
+// TestStepUp has people who solve a CAPTCHA be served while their country is pumped.
+func TestStepUp(t *testing.T) {
+	t.Parallel()
+	free, err := playStepUp(false, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	paid, err := playStepUp(true, small)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%+v; when the attacker pays: %+v", free, paid)
+	if free.solving*1000 > small.users || free.paid > 0 || paid.solving*100 > small.users || paid.paid == 0 {
+		t.Errorf("%+v; when the attacker pays: %+v", free, paid)
 	}
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store/memstore"
 )
@@ -28,12 +29,14 @@ type world struct {
 	clock  atomic.Int64 // Unix nanoseconds
 	events events
 	dice   *rand.Rand
-	router *gin.Engine
-	plugin *threepid.Plugin
+	router *gin.Engine // of the node that is asked
+	nodes  []*node
 
-	mu       sync.Mutex
-	texts    map[string]string // the latest to each number, by number
-	closings int
+	solved bool // a CAPTCHA, by the client of the next request
+
+	mu     sync.Mutex
+	texts  map[string]string // the latest to each number, by number
+	blocks int
 
 	secrets int
 }
@@ -44,19 +47,29 @@ const (
 	subPath = base + string(threepid.EndpointSubmit)
 )
 
+// node is one of the servers.
+type node struct {
+	router *gin.Engine
+	plugin *threepid.Plugin
+}
+
 // newWorld begins at midnight. change adjusts the options.
 func newWorld(seed uint64, change func(*threepid.Options)) (*world, error) {
+	return newNodes(seed, 1, change)
+}
+
+// newNodes is newWorld with several servers over one store.
+func newNodes(seed uint64, nodes int, change func(*threepid.Options)) (*world, error) {
 	w := &world{
 		dice:  rand.New(rand.NewPCG(seed, seed)), //nolint:gosec // a game
 		texts: make(map[string]string),
 	}
 	w.clock.Store(time.Date(2026, 3, 2, 0, 0, 0, 0, time.UTC).UnixNano())
-	w.router = gin.New()
 	opts := threepid.Options{
 		PublicURL: "https://example.org",
 		Now:       w.now,
 		Client:    func(c *gin.Context) string { return c.GetHeader("X-Client") },
-		Guard:     threepid.Guard{OnClosing: func(threepid.Closing) { w.closed() }},
+		Guard:     limits.Guard{OnBlock: func(limits.Block) { w.closed() }},
 		Logger:    slog.New(slog.DiscardHandler),
 	}
 	change(&opts)
@@ -64,9 +77,17 @@ func newWorld(seed uint64, change func(*threepid.Options)) (*world, error) {
 		w.texted(m)
 		return nil
 	})
-	var err error
-	w.plugin, err = threepid.Register(w.router, memstore.New(), sender, opts)
-	return w, err
+	st := memstore.New()
+	for range nodes {
+		router := gin.New()
+		plugin, err := threepid.Register(router, st, sender, opts)
+		if err != nil {
+			return nil, err
+		}
+		w.nodes = append(w.nodes, &node{router, plugin})
+	}
+	w.router = w.nodes[0].router
+	return w, nil
 }
 
 // answer is what the server answered.
@@ -83,11 +104,25 @@ func (w *world) post(client, path string, body map[string]any) answer {
 	text, _ := json.Marshal(body)
 	req := httptest.NewRequestWithContext(context.Background(), http.MethodPost, path, strings.NewReader(string(text)))
 	req.Header.Set("X-Client", client)
+	if w.solved {
+		req.Header.Set("X-Captcha", "solved")
+	}
 	recorder := httptest.NewRecorder()
 	w.router.ServeHTTP(recorder, req)
 	a := answer{status: recorder.Code}
 	_ = json.Unmarshal(recorder.Body.Bytes(), &a)
 	return a
+}
+
+// askSolving is ask, with a CAPTCHA solved if the server wants one.
+func (w *world) askSolving(client, secret, number string, attempt int) (a answer, solved bool) {
+	a = w.ask(client, secret, number, attempt)
+	if a.status != http.StatusForbidden {
+		return a, false
+	}
+	w.solved = true
+	defer func() { w.solved = false }()
+	return w.ask(client, secret, number, attempt), true
 }
 
 // ask asks for a text.
@@ -114,11 +149,11 @@ func (w *world) texted(m sms.Message) {
 	w.texts[m.To] = m.Text
 }
 
-// closed counts one more closing by the guard.
+// closed counts one more block by the guard.
 func (w *world) closed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	w.closings++
+	w.blocks++
 }
 
 func (w *world) now() time.Time { return time.Unix(0, w.clock.Load()).UTC() }
@@ -143,7 +178,9 @@ func (w *world) play(d time.Duration) {
 		e.do()
 	}
 	w.clock.Store(end.UnixNano())
-	_ = w.plugin.Close()
+	for _, n := range w.nodes {
+		_ = n.plugin.Close()
+	}
 }
 
 // between is a random span.

@@ -16,6 +16,7 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 )
@@ -35,13 +36,17 @@ func approveTests() []test {
 }
 
 // approve sets the host's hook.
-func approve(hook func(context.Context, threepid.Inquiry) error) func(*threepid.Options) {
-	return func(o *threepid.Options) { o.Policy.Approve = hook }
+func approve(hook func(context.Context, threepid.ApprovalRequest) error) func(*threepid.Options) {
+	return func(o *threepid.Options) {
+		o.Policy.Approve = func(ctx context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+			return threepid.Approved, hook(ctx, r)
+		}
+	}
 }
 
 func testApproveIsToldAll(t *testing.T, open opener) {
-	asked := make(chan threepid.Inquiry, 1)
-	n := start(t, open(t), approve(func(ctx context.Context, i threepid.Inquiry) error {
+	asked := make(chan threepid.ApprovalRequest, 1)
+	n := start(t, open(t), approve(func(ctx context.Context, i threepid.ApprovalRequest) error {
 		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 10*time.Second {
 			t.Errorf("the context ends at %v, %v", end, ok)
 		}
@@ -73,7 +78,7 @@ func testApproveIsToldAll(t *testing.T, open opener) {
 			t.Errorf("%s: told %+v", row.number, i)
 		}
 	}
-	named := start(t, open(t), approve(func(_ context.Context, i threepid.Inquiry) error {
+	named := start(t, open(t), approve(func(_ context.Context, i threepid.ApprovalRequest) error {
 		asked <- i
 		return nil
 	}), func(o *threepid.Options) {
@@ -94,7 +99,7 @@ type singleUse struct {
 	delay time.Duration
 }
 
-func (s *singleUse) check(_ context.Context, i threepid.Inquiry) error {
+func (s *singleUse) check(_ context.Context, i threepid.ApprovalRequest) error {
 	time.Sleep(s.delay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -173,7 +178,7 @@ func testApproveIsAskedOnceByIdenticalRequests(t *testing.T, open opener) {
 func testApproveComesAfterTheLimits(t *testing.T, open opener) {
 	var captcha singleUse
 	n := start(t, open(t), approve(captcha.check), func(o *threepid.Options) {
-		o.Limits = threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}, Reserve: []threepid.Limit{}}
+		o.Limits = limits.Limits{PerNumber: []limits.Limit{{Burst: 1, Every: time.Hour}}, Reserve: []limits.Limit{}}
 	})
 	n.associate(t, "@alice:example.org", inFrance[1:])
 	expect(t, n.postSolved(addPath, dial(inFrance), "kept"), http.StatusBadRequest, "M_THREEPID_IN_USE")
@@ -189,7 +194,7 @@ func testApproveComesAfterTheLimits(t *testing.T, open opener) {
 // testApproveIsAskedLast has it asked of no request that is malformed or that
 // the other rules refuse.
 func testApproveIsAskedLast(t *testing.T, open opener) {
-	n := start(t, open(t), approve(func(_ context.Context, i threepid.Inquiry) error {
+	n := start(t, open(t), approve(func(_ context.Context, i threepid.ApprovalRequest) error {
 		t.Errorf("asked about %s", i.MSISDN)
 		return threepid.ErrDenied
 	}), func(o *threepid.Options) { o.Policy.DenyCountries, o.RequireValidNumbers = []string{"FR"}, true })
@@ -205,7 +210,7 @@ func testApproveIsAskedLast(t *testing.T, open opener) {
 	expectDenied(t, n.post(addPath, dial(serviceNumbers(phonenumbers.PREMIUM_RATE)[0])))
 
 	// A number that is not read back as itself is none: see verify.Number.
-	n = start(t, open(t), approve(func(_ context.Context, i threepid.Inquiry) error {
+	n = start(t, open(t), approve(func(_ context.Context, i threepid.ApprovalRequest) error {
 		t.Errorf("asked about %s", i.MSISDN)
 		return threepid.ErrDenied
 	}))
@@ -228,7 +233,7 @@ func testApproveRefusesOrFails(t *testing.T, open opener) {
 			t.Parallel()
 			var verdict atomic.Pointer[error]
 			verdict.Store(&row.err)
-			n := start(t, open(t), approve(func(context.Context, threepid.Inquiry) error { return *verdict.Load() }))
+			n := start(t, open(t), approve(func(context.Context, threepid.ApprovalRequest) error { return *verdict.Load() }))
 			a := n.post(addPath, attempt(1))
 			expect(t, a, row.status, row.errcode)
 			if strings.Contains(a.body, "captcha") || strings.Contains(a.body, "s3cr3t") {
@@ -254,7 +259,7 @@ func testApproveThatPanics(t *testing.T, open opener) {
 	router.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Status(http.StatusInternalServerError) }))
 	var asked atomic.Int64
 	recorder := smstest.New()
-	n := startOn(t, router, open(t), recorder, &logs{}, approve(func(context.Context, threepid.Inquiry) error {
+	n := startOn(t, router, open(t), recorder, &logs{}, approve(func(context.Context, threepid.ApprovalRequest) error {
 		if asked.Add(1) == 2 {
 			panic("boom")
 		}
@@ -280,7 +285,7 @@ func testApproveThatPanics(t *testing.T, open opener) {
 func testApproveThatHangs(t *testing.T, open opener) {
 	began := make(chan struct{})
 	ended := make(chan error, 1)
-	n := start(t, open(t), approve(func(ctx context.Context, _ threepid.Inquiry) error {
+	n := start(t, open(t), approve(func(ctx context.Context, _ threepid.ApprovalRequest) error {
 		close(began)
 		<-ctx.Done()
 		ended <- ctx.Err()

@@ -65,7 +65,7 @@ func testSentBefore(t *testing.T, open opener) {
 	for name, off := range map[string]bool{"limits": false, "no limits": true} {
 		t.Run(name, func(t *testing.T) {
 			n := start(t, open(t), func(o *threepid.Options) {
-				o.Limits.Off, o.Guard.Off = off, off
+				o.Limits.Disabled, o.Guard.Disabled = off, off
 			})
 			expectSent := func(attempts int64, status, want int) {
 				t.Helper()

@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -147,7 +148,7 @@ func testCallsFailAsTheEndpointsDo(t *testing.T, open opener) {
 // testCallsAreLimited has a client's requests count whether they come by HTTP or not.
 func testCallsAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Limits = threepid.Limits{Client: []threepid.Limit{{Burst: 2, Per: time.Hour}}, Submits: []threepid.Limit{{Burst: 1, Per: time.Hour}}}
+		o.Limits = limits.Limits{PerClient: []limits.Limit{{Burst: 2, Every: time.Hour}}, WrongCodesPerClient: []limits.Limit{{Burst: 1, Every: time.Hour}}}
 	})
 	r := asked(1)
 	r.ClientKey = "127.0.0.1"
@@ -244,11 +245,11 @@ func testCallsWhenTheStoreFails(t *testing.T, open opener) {
 }
 
 func testCallsAskTheHostsHook(t *testing.T, open opener) {
-	var heard threepid.Inquiry
+	var heard threepid.ApprovalRequest
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Policy.Approve = func(_ context.Context, i threepid.Inquiry) error {
-			heard = i
-			return nil
+		o.Policy.Approve = func(_ context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+			heard = r
+			return threepid.Approved, nil
 		}
 	})
 	r := asked(1)

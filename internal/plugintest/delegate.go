@@ -12,6 +12,7 @@ import (
 
 	"example.com/threepid"
 	"example.com/threepid/delegate"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -167,7 +168,7 @@ func testDelegateRefusals(t *testing.T, open opener) {
 			t.Parallel()
 			s := &service{fail: row.err}
 			n := startDelegated(t, open(t), s, func(o *threepid.Options) {
-				o.Limits = threepid.Limits{Number: []threepid.Limit{{Burst: 1, Per: time.Hour}}}
+				o.Limits = limits.Limits{PerNumber: []limits.Limit{{Burst: 1, Every: time.Hour}}}
 			})
 			a := n.post(addPath, attempt(1))
 			expect(t, a, row.status, row.errcode)
@@ -231,9 +232,9 @@ func testDelegateGuessing(t *testing.T, open opener) {
 func testDelegateTriesComeBack(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s, func(o *threepid.Options) {
-		o.Limits = threepid.Limits{
-			WrongCodes: []threepid.Limit{{Burst: 2, Per: time.Hour}}, WrongCodesClient: []threepid.Limit{{Burst: 2, Per: time.Hour}},
-			Submits: []threepid.Limit{{Burst: 2, Per: time.Hour}}, MostWrongCodes: 2,
+		o.Limits = limits.Limits{
+			WrongCodesPerNumber: []limits.Limit{{Burst: 2, Every: time.Hour}}, WrongCodesPerNumberAndClient: []limits.Limit{{Burst: 2, Every: time.Hour}},
+			WrongCodesPerClient: []limits.Limit{{Burst: 2, Every: time.Hour}}, MaxWrongCodes: 2,
 		}
 	})
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")

@@ -13,6 +13,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -195,14 +196,14 @@ func testEachRequestTokenHasLimits(t *testing.T, open opener) {
 // limitedByNumber has every request come from another client, whose limits would be
 // tighter.
 func limitedByNumber(o *threepid.Options) {
-	o.Limits = threepid.Limits{}
+	o.Limits = limits.Limits{}
 	var clients atomic.Int64
 	o.Client = func(*gin.Context) string { return fmt.Sprint("client", clients.Add(1)) }
 }
 
 func testEachSubmitTokenHasLimits(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Limits = threepid.Limits{Submits: []threepid.Limit{{Burst: 2, Per: time.Minute}}}
+		o.Limits = limits.Limits{WrongCodesPerClient: []limits.Limit{{Burst: 2, Every: time.Minute}}}
 	})
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	for range 2 {

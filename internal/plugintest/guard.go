@@ -1,6 +1,7 @@
 package plugintest
 
 import (
+	"context"
 	"fmt"
 	"net/http"
 	"slices"
@@ -11,7 +12,9 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
+	"example.com/threepid/store"
 )
 
 // guardTests are about closing what looks like SMS pumping. The rules of when it
@@ -31,16 +34,18 @@ func guardTests() []test {
 		{"GuardCountsNoFailures", testGuardCountsNoFailures},
 		{"GuardNoticesWhoFailedBefore", testGuardNoticesWhoFailedBefore},
 		{"GuardIsSharedByNodes", testGuardIsSharedByNodes},
+		{"TrustedPassesTheGuard", testTrustedPassesTheGuard},
+		{"VerdictsOutliveTheirNode", testVerdictsOutliveTheirNode},
 	}
 }
 
 // closings keeps what a guard tells.
 type closings struct {
 	mu  sync.Mutex
-	all []threepid.Closing
+	all []limits.Block
 }
 
-func (c *closings) hear(closing threepid.Closing) {
+func (c *closings) hear(closing limits.Block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.all = append(c.all, closing)
@@ -50,8 +55,8 @@ func (c *closings) hear(closing threepid.Closing) {
 func guarded(heard *closings) func(*threepid.Options) {
 	return func(o *threepid.Options) {
 		limited(o)
-		o.Limits.Block = []threepid.Limit{}
-		o.Guard = threepid.Guard{OnClosing: heard.hear}
+		o.Limits.PerRange = []limits.Limit{}
+		o.Guard = limits.Guard{OnBlock: heard.hear}
 	}
 }
 
@@ -82,10 +87,10 @@ func testGuardClosesABlock(t *testing.T, open opener) {
 	}
 	closing := heard.all[0]
 	want := n.clock.Now().Add(14 * time.Minute)
-	if closing.Block != "44740001" || closing.Country != "GB" || closing.Times != 1 || !closing.Until.Equal(want) || closing.Observed || closing.Reason == "" {
+	if closing.Range != "44740001" || closing.Country != "GB" || closing.Count != 1 || !closing.Until.Equal(want) || closing.DryRun || closing.Reason == "" {
 		t.Errorf("%+v", closing)
 	}
-	for _, said := range []string{"the guard has closed a block of numbers to texts; Plugin.Unblock opens it", "the guard has closed a country to texts; Guard.Allow"} {
+	for _, said := range []string{"the guard has blocked SMS to a range of numbers; Plugin.Unblock ends it", "the guard has blocked SMS to a country; Guard.Allow"} {
 		if !strings.Contains(n.logs.String(), said) {
 			t.Errorf("the log does not say that %s: %s", said, n.logs)
 		}
@@ -104,13 +109,14 @@ func testGuardClosesACountry(t *testing.T, open opener) {
 		n.clock.advance(time.Minute)
 		return n.asks(fmt.Sprint("client", i%15), mobile(i, i*97%10_000))
 	})
-	if let < 20 || let > 24 || len(heard.all) != 1 || heard.all[0].Block != "" || heard.all[0].Country != "GB" {
+	if let < 20 || let > 24 || len(heard.all) != 1 || heard.all[0].Range != "" || heard.all[0].Country != "GB" {
 		t.Errorf("%d texts went out, heard %+v", let, heard.all)
 	}
 	expectLimited(t, refused, 14*time.Minute)
 	expect(t, n.asks("client1", "+33612345678"), http.StatusOK, "")
 
-	// Who comes for the first time is let in, for one number until it validates.
+	// A client that comes for the first time is served: for one number more than it
+	// has validated.
 	own := newSecret()
 	ask := func(i int) answer {
 		return n.as("somebody", addPath, request(map[string]any{"client_secret": own, "phone_number": mobile(90, 1), "send_attempt": i}))
@@ -120,14 +126,15 @@ func testGuardClosesACountry(t *testing.T, open opener) {
 	expect(t, n.asks("somebody", mobile(91, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	expect(t, n.guess("somebody", sid, own, n.token()), http.StatusOK, "")
 	expect(t, n.asks("somebody", mobile(91, 1)), http.StatusOK, "")
-	expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	expect(t, n.asks("somebody", mobile(92, 1)), http.StatusOK, "")
+	expect(t, n.asks("somebody", mobile(93, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 
 	// That number is not forgotten for others that fail, nor because it fails later.
 	for _, number := range []string{inFrance, mobile(91, 1)} {
 		n.clock.advance(time.Second)
 		n.sms.Fail(sms.ErrRejected)
 		expect(t, n.asks("somebody", number), http.StatusBadRequest, "M_DESTINATION_REJECTED")
-		expect(t, n.asks("somebody", mobile(92, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+		expect(t, n.asks("somebody", mobile(93, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	}
 }
 
@@ -177,7 +184,7 @@ func testGuardClosesANetwork(t *testing.T, open opener) {
 	for i, client := range []string{"2001:db8:78::1", "203.0.113.7"} {
 		expect(t, ask(client, 2000+i), http.StatusOK, "")
 	}
-	if log := n.logs.String(); strings.Contains(log, "2001:db8:77:1") || !strings.Contains(log, "the guard has closed a network of clients") {
+	if log := n.logs.String(); strings.Contains(log, "2001:db8:77:1") || !strings.Contains(log, "the guard has blocked SMS to a network of clients") {
 		t.Errorf("the log has a client's address, or does not say that its network is closed: %s", log)
 	}
 }
@@ -199,7 +206,7 @@ func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
 }
 
 func testGuardIsSoonerThanTheLimitOfABlock(t *testing.T, open opener) {
-	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	let, _ := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i/4), mobile(1, 1000+i)) })
 	if let != 8 {
 		t.Errorf("%d consecutive numbers were texted", let)
@@ -228,7 +235,7 @@ func testGuardSparesPeople(t *testing.T, open opener) {
 // asks for counts too little to close anything to others.
 func testGuardIsNotClosedByOneClient(t *testing.T, open opener) {
 	var heard closings
-	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Limits.BlockClient = []threepid.Limit{} })
+	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Limits.PerRangeAndClient = []limits.Limit{} })
 	for i := range 300 {
 		n.asks("attacker", scattered(i%2)(i))
 		n.clock.advance(time.Minute)
@@ -240,15 +247,15 @@ func testGuardIsNotClosedByOneClient(t *testing.T, open opener) {
 
 func testGuardObserves(t *testing.T, open opener) {
 	var heard closings
-	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Guard.Observe = true })
+	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Guard.DryRun = true })
 	for i := range 40 {
 		n.clock.advance(20 * time.Second)
 		expect(t, n.asks(newSecret(), scattered(1)(i)), http.StatusOK, "")
 	}
-	if len(heard.all) != 2 || !heard.all[0].Observed || !heard.all[1].Observed {
+	if len(heard.all) != 2 || !heard.all[0].DryRun || !heard.all[1].DryRun {
 		t.Errorf("heard %+v", heard.all)
 	}
-	if log := n.logs.String(); !strings.Contains(log, "the guard would close") || strings.Contains(log, "has closed") {
+	if log := n.logs.String(); !strings.Contains(log, "the guard would block") || strings.Contains(log, "has blocked") {
 		t.Errorf("the log does not say that it only observes: %s", log)
 	}
 }
@@ -324,4 +331,58 @@ func testGuardIsSharedByNodes(t *testing.T, open opener) {
 		t.Errorf("%d texts went out", let)
 	}
 	expect(t, other.asks("somebody", mobile(1, 9999)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+}
+
+// testTrustedPassesTheGuard has the host's hook trust a client that solved a CAPTCHA: the
+// SMS is sent although its range is blocked, but not beyond a limit.
+func testTrustedPassesTheGuard(t *testing.T, open opener) {
+	var heard closings
+	var told []limits.Block
+	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) {
+		withoutReserve(o)
+		o.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
+		o.Policy.Approve = func(_ context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+			told = r.Blocks
+			if r.Header.Get("X-Captcha") != "" {
+				return threepid.Trusted, nil
+			}
+			return threepid.Approved, nil
+		}
+	})
+	n.pump(t, scattered(1))
+	until := heard.all[0].Until
+	want := []limits.Block{{Country: "GB", Range: "44740001", Count: 1, Until: until}}
+	expect(t, n.asks("somebody", mobile(1, 9998)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	if !slices.Equal(told, want) {
+		t.Errorf("the hook is told %+v, want %+v", told, want)
+	}
+	body := request(map[string]any{"client_secret": newSecret(), "phone_number": mobile(1, 9999)})
+	expect(t, n.postSolved(addPath, body, "solved"), http.StatusOK, "")
+	body = request(map[string]any{"client_secret": newSecret(), "phone_number": mobile(1, 9999)})
+	told = nil
+	expect(t, n.postSolved(addPath, body, "solved"), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	if told != nil {
+		t.Error("the hook is asked about a request that a limit refuses")
+	}
+}
+
+// testVerdictsOutliveTheirNode has a node block a country and close. Another one, started
+// after that, knows.
+func testVerdictsOutliveTheirNode(t *testing.T, open opener) {
+	st := open(t)
+	if _, ok := st.(store.Counters); !ok {
+		t.Skip("the store shares no counts between nodes")
+	}
+	var heard closings
+	n := start(t, st, guarded(&heard))
+	until(t, func(i int) answer {
+		n.clock.advance(10 * time.Second)
+		return n.asks(fmt.Sprintf("2001:db8:77:%x::1", i), mobile(i%90, i*97%10_000))
+	})
+	if err := n.plugin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	next := startWith(t, st, n.sms, &logs{}, guarded(&heard), func(o *threepid.Options) { o.Now = n.clock.Now })
+	expect(t, next.asks("2001:db8:77:9999::1", mobile(91, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
+	expect(t, next.asks("2001:db8:78::1", mobile(91, 1)), http.StatusOK, "")
 }

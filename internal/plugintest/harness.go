@@ -19,6 +19,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -76,7 +77,7 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 	n.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	opts := threepid.Options{
 		Logger: n.logs.logger(), Now: n.clock.Now,
-		Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true}, // they have tests of their own
+		Limits: limits.Limits{Disabled: true}, Guard: limits.Guard{Disabled: true}, // they have tests of their own
 	}
 	for _, c := range change {
 		c(&opts)

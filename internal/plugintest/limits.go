@@ -14,6 +14,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 )
@@ -42,14 +43,14 @@ func limitTests() []test {
 		{"SlowProviderCostsOneText", testSlowProviderCostsOneText},
 		{"OneClientLocksNobodyOut", testOneClientLocksNobodyOut},
 		{"RefusalsWriteNothing", testRefusalsWriteNothing},
-		{"BucketsExpire", testBucketsExpire},
+		{"RecordsExpire", testRecordsExpire},
 		{"LimitsCanBeSwitchedOff", testLimitsCanBeSwitchedOff},
 	}
 }
 
 // limited switches the limits on, the guard not, and has tests say who asks.
 func limited(o *threepid.Options) {
-	o.Limits = threepid.Limits{}
+	o.Limits = limits.Limits{}
 	o.Client = func(c *gin.Context) string { return c.GetHeader("X-Test-Client") }
 }
 
@@ -132,7 +133,7 @@ func testLimitOfANumber(t *testing.T, open opener) {
 
 // withoutReserve leaves clients nothing beyond the limits that all of them share.
 func withoutReserve(o *threepid.Options) {
-	o.Limits.Reserve, o.Limits.ReserveCodes = []threepid.Limit{}, []threepid.Limit{}
+	o.Limits.Reserve, o.Limits.ReserveCodes = []limits.Limit{}, []limits.Limit{}
 }
 
 // slowNumber has the number refuse everybody for days after one SMS, but for a
@@ -140,8 +141,8 @@ func withoutReserve(o *threepid.Options) {
 func slowNumber(o *threepid.Options) {
 	limited(o)
 	const long = 100 * 24 * time.Hour
-	o.Limits.Number = []threepid.Limit{{Burst: 1, Per: long}}
-	o.Limits.Reserve = []threepid.Limit{{Burst: 3, Per: long}}
+	o.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: long}}
+	o.Limits.Reserve = []limits.Limit{{Burst: 3, Every: long}}
 }
 
 // testReserveOfANumber has a client use a number up. It gets one SMS from the reserve, as
@@ -234,8 +235,8 @@ func testLimitOfABlock(t *testing.T, open opener) {
 
 func testLimitOfCountryAndAll(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) {
-		o.Limits.Country = []threepid.Limit{{Burst: 3, Per: time.Hour}}
-		o.Limits.All = []threepid.Limit{{Burst: 5, Per: time.Hour}, {Burst: 100, Per: time.Minute}}
+		o.Limits.PerCountry = []limits.Limit{{Burst: 3, Every: time.Hour}}
+		o.Limits.Global = []limits.Limit{{Burst: 5, Every: time.Hour}, {Burst: 100, Every: time.Minute}}
 	})
 	let, _ := until(t, func(i int) answer { return n.asks("one", mobile(i, 1)) })
 	french, refused := until(t, func(i int) answer { return n.asks("one", fmt.Sprintf("+3361234567%d", i)) })
@@ -266,8 +267,8 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 func testLongestLimitIsTold(t *testing.T, open opener) {
 	for _, row := range []struct{ number, client time.Duration }{{time.Hour, time.Minute}, {time.Minute, time.Hour}} {
 		n := start(t, open(t), limited, withoutReserve, func(o *threepid.Options) {
-			o.Limits.Number = []threepid.Limit{{Burst: 1, Per: row.number}}
-			o.Limits.Client = []threepid.Limit{{Burst: 1, Per: row.client}}
+			o.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: row.number}}
+			o.Limits.PerClient = []limits.Limit{{Burst: 1, Every: row.client}}
 		})
 		expect(t, n.asks("one", spoken), http.StatusOK, "")
 		expectLimited(t, n.asks("one", spoken), time.Hour)
@@ -444,7 +445,7 @@ func testSlowProviderCostsOneText(t *testing.T, open opener) {
 // testOneClientLocksNobodyOut has one client do for two days whatever it is let
 // do against a number. Its owner can always have a text and validate.
 func testOneClientLocksNobodyOut(t *testing.T, open opener) {
-	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	for hour := range 48 {
 		clientSecret := newSecret()
 		for i := range 12 {
@@ -476,9 +477,9 @@ func testRefusalsWriteNothing(t *testing.T, open opener) {
 	}
 }
 
-// testBucketsExpire has all that limits remember go in the end.
-func testBucketsExpire(t *testing.T, open opener) {
-	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+// testRecordsExpire has all that limits remember go in the end.
+func testRecordsExpire(t *testing.T, open opener) {
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	a := n.asks("one", spoken)
 	for range 3 {
 		n.guess("one", a.text("sid"), "secret-of-nobody", "1")
@@ -493,20 +494,20 @@ func testBucketsExpire(t *testing.T, open opener) {
 	if n := sweep(0); n != 0 {
 		t.Errorf("%d rows have expired at once", n)
 	}
-	if n := sweep(49 * time.Hour); n != 7 { // number, number and client, client, its block, block, country; and the session
-		t.Errorf("%d rows have expired after two days, want 7", n)
+	if n := sweep(49 * time.Hour); n != 4 { // number, client, range; and the session
+		t.Errorf("%d rows have expired after two days, want 4", n)
 	}
 }
 
 func testLimitsCanBeSwitchedOff(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) {
-		o.Limits = threepid.Limits{Number: []threepid.Limit{}, NumberClient: []threepid.Limit{{Burst: 30, Per: time.Hour}}, BlockClient: []threepid.Limit{}}
+		o.Limits = limits.Limits{PerNumber: []limits.Limit{}, PerNumberAndClient: []limits.Limit{{Burst: 30, Every: time.Hour}}, PerRangeAndClient: []limits.Limit{}}
 	})
 	let, _ := until(t, func(int) answer { return n.asks("one", spoken) })
 	if let != 20 { // the block's
 		t.Errorf("%d texts", let)
 	}
-	off := start(t, open(t), limited, func(o *threepid.Options) { o.Limits.Off = true })
+	off := start(t, open(t), limited, func(o *threepid.Options) { o.Limits.Disabled = true })
 	for range 50 {
 		expect(t, off.asks("one", spoken), http.StatusOK, "")
 	}

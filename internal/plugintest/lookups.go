@@ -9,6 +9,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/store/storetest"
 )
 
@@ -68,7 +69,7 @@ func testLookUpsAreLimited(t *testing.T, open opener) {
 // fewLookUps lets one look-up through.
 func fewLookUps(o *threepid.Options) {
 	limited(o)
-	o.Limits.LookUps = []threepid.Limit{{Burst: 1, Per: time.Hour}}
+	o.Limits.LookUps = []limits.Limit{{Burst: 1, Every: time.Hour}}
 }
 
 func testLookUpLimitRefusesNoRetry(t *testing.T, open opener) {
@@ -91,8 +92,8 @@ func testLookUpLimitRefusesNoRetry(t *testing.T, open opener) {
 
 func testLookUpLimitCanBeSwitchedOff(t *testing.T, open opener) {
 	for name, change := range map[string]func(*threepid.Options){
-		"all off":   func(o *threepid.Options) { limited(o); o.Limits.Off = true },
-		"this off":  func(o *threepid.Options) { limited(o); o.Limits.LookUps = []threepid.Limit{} },
+		"all off":   func(o *threepid.Options) { limited(o); o.Limits.Disabled = true },
+		"this off":  func(o *threepid.Options) { limited(o); o.Limits.LookUps = []limits.Limit{} },
 		"no client": func(o *threepid.Options) { limited(o); o.Client = func(*gin.Context) string { return "" } },
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -10,6 +10,7 @@ import (
 	"github.com/nyaruka/phonenumbers"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 	"example.com/threepid/store/storetest"
 )
@@ -242,7 +243,9 @@ func testPolicyLeavesNothingBehind(t *testing.T, open opener) {
 	for name, p := range map[string]threepid.Policy{
 		"country": {AllowCountries: []string{"FR"}},
 		"prefix":  {DenyPrefixes: []string{"+44"}},
-		"hook":    {Approve: func(context.Context, threepid.Inquiry) error { return threepid.ErrDenied }},
+		"hook": {Approve: func(context.Context, threepid.ApprovalRequest) (threepid.Approval, error) {
+			return 0, threepid.ErrDenied
+		}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -266,4 +269,4 @@ func testPolicyLeavesNothingBehind(t *testing.T, open opener) {
 }
 
 // inEarnest gives a node the limits and the guard that are the default.
-func inEarnest(o *threepid.Options) { o.Limits, o.Guard = threepid.Limits{}, threepid.Guard{} }
+func inEarnest(o *threepid.Options) { o.Limits, o.Guard = limits.Limits{}, limits.Guard{} }

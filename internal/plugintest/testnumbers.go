@@ -80,7 +80,9 @@ func testTestNumberIsBeyondPolicyAndLimits(t *testing.T, open opener) {
 		o.RequireValidNumbers = true
 		o.Policy = threepid.Policy{
 			AllowCountries: []string{"FR"}, DenyPrefixes: []string{"+44"},
-			Approve: func(context.Context, threepid.Inquiry) error { return threepid.ErrDenied },
+			Approve: func(context.Context, threepid.ApprovalRequest) (threepid.Approval, error) {
+				return threepid.Approved, threepid.ErrDenied
+			},
 		}
 	})
 	var sid string

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store/storetest"
@@ -221,7 +222,7 @@ func testPageSaysHowLongToWait(t *testing.T, open opener) {
 		5 * time.Hour:    "Слишком много попыток. Повторите через 5 ч.",
 	} {
 		n := start(t, open(t), func(o *threepid.Options) {
-			o.Limits = threepid.Limits{WrongCodesClient: []threepid.Limit{{Burst: 1, Per: per}}}
+			o.Limits = limits.Limits{WrongCodesPerNumberAndClient: []limits.Limit{{Burst: 1, Every: per}}}
 		})
 		sid := n.mustRequest(addPath, attempt(1)).text("sid")
 		n.submit(sid, secret, wrong(n.token()))

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 )
 
 // tryTests are about guessing codes.
@@ -109,7 +110,7 @@ func (n *node) burn(t *testing.T) (compared int, last answer) {
 // manyTexts leaves the number of texts to a number unlimited.
 func manyTexts(o *threepid.Options) {
 	limited(o)
-	o.Limits.Number, o.Limits.Block = []threepid.Limit{}, []threepid.Limit{}
+	o.Limits.PerNumber, o.Limits.PerRange = []limits.Limit{}, []limits.Limit{}
 }
 
 func testNewTokenDoesNotForgetWrongTries(t *testing.T, open opener) {
@@ -153,8 +154,8 @@ func testHundredWrongTriesLockANumber(t *testing.T, open opener) {
 // code that is sent can be typed once all the same, until the reserve is used up.
 func testFirstCodeIsComparedOnALockedNumber(t *testing.T, open opener) {
 	n := start(t, open(t), manyTexts, func(o *threepid.Options) {
-		o.Limits.MostWrongCodes = 5
-		o.Limits.ReserveCodes = []threepid.Limit{{Burst: 3, Per: time.Hour}}
+		o.Limits.MaxWrongCodes = 5
+		o.Limits.ReserveCodes = []limits.Limit{{Burst: 3, Every: time.Hour}}
 	})
 	for _, want := range []int{5, 1, 1} {
 		compared, last := n.burn(t)
@@ -220,7 +221,7 @@ func testWrongCodesOfAClientForANumberAreLimited(t *testing.T, open opener) {
 // for it and guessed: the wrong codes of that one still count.
 func testRightTokenForgivesNobodyElse(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) {
-		o.Limits.WrongCodesClient = []threepid.Limit{{Burst: 1, Per: time.Hour}}
+		o.Limits.WrongCodesPerNumberAndClient = []limits.Limit{{Burst: 1, Every: time.Hour}}
 	})
 	guess := func() (sid, clientSecret string, a answer) {
 		clientSecret = newSecret()

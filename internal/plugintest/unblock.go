@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 )
 
 // unblockTests are about what an operator does for a person whose number is blocked.
@@ -23,7 +24,7 @@ func unblockTests() []test {
 }
 
 func testUnblock(t *testing.T, open opener) {
-	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = threepid.Guard{} })
+	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	n.expectBlocks(t, msisdn)
 	until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
 	for i := range 9 {
@@ -36,7 +37,7 @@ func testUnblock(t *testing.T, open opener) {
 		t.Errorf("blocks %+v", blocks)
 	}
 	wait := time.Duration(refused.fields["retry_after_ms"].(float64)) * time.Millisecond
-	last := slices.MaxFunc(blocks, func(a, b threepid.Block) int { return a.Until.Compare(b.Until) })
+	last := slices.MaxFunc(blocks, func(a, b limits.Block) int { return a.Until.Compare(b.Until) })
 	if got := last.Until.Sub(n.clock.Now()); got != wait {
 		t.Errorf("blocked for %v, and the client is told %v", got, wait)
 	}
@@ -52,9 +53,9 @@ func testUnblock(t *testing.T, open opener) {
 // blocked, and that a host's own limit has.
 func testUnblockLeavesTheCountry(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) {
-		o.Guard = threepid.Guard{MinNumbers: 4}
-		o.Limits.Country = []threepid.Limit{{Burst: 100, Per: time.Hour}}
-		o.Limits.All = []threepid.Limit{{Burst: 12, Per: time.Hour}}
+		o.Guard = limits.Guard{MinNumbers: 4}
+		o.Limits.PerCountry = []limits.Limit{{Burst: 100, Every: time.Hour}}
+		o.Limits.Global = []limits.Limit{{Burst: 12, Every: time.Hour}}
 	})
 	until(t, func(i int) answer {
 		n.clock.advance(time.Minute)
@@ -72,7 +73,7 @@ func testUnblockLeavesTheCountry(t *testing.T, open opener) {
 
 func testUnblockWrongCodes(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Limits = threepid.Limits{MostWrongCodes: 3}
+		o.Limits = limits.Limits{MaxWrongCodes: 3}
 	})
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	for range 3 {
@@ -128,7 +129,7 @@ func testOperatorsNumbers(t *testing.T, open opener) {
 }
 
 // expectBlocks wants blocks with reasons that begin like these.
-func (n *node) expectBlocks(t *testing.T, number string, reasons ...string) []threepid.Block {
+func (n *node) expectBlocks(t *testing.T, number string, reasons ...string) []limits.Block {
 	t.Helper()
 	blocks, err := n.plugin.Blocks(t.Context(), number)
 	ok := err == nil && len(blocks) == len(reasons)

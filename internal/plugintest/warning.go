@@ -11,6 +11,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 )
@@ -30,7 +31,7 @@ func warningTests() []test {
 func careful(o *threepid.Options) {
 	o.PublicURL = "https://example.org"
 	o.Policy.AllowCountries = []string{"GB"}
-	o.Limits = threepid.Limits{}
+	o.Limits = limits.Limits{}
 }
 
 // loner is a router that believes no X-Forwarded-For.
@@ -58,7 +59,7 @@ func testWarnsAtStart(t *testing.T, open opener) {
 	}{
 		"no public URL":   {func(o *threepid.Options) { o.PublicURL = "" }, []string{"Options.PublicURL"}},
 		"no country list": {func(o *threepid.Options) { o.Policy.AllowCountries = nil }, []string{"Options.Policy.AllowCountries"}},
-		"no limits":       {func(o *threepid.Options) { o.Limits.Off = true }, []string{"Options.Limits.Off"}},
+		"no limits":       {func(o *threepid.Options) { o.Limits.Disabled = true }, []string{"Options.Limits.Disabled"}},
 		"texts too long": {
 			func(o *threepid.Options) { o.Brand = "A Brand With Many Letters" },
 			[]string{"ru Password: 2 (UCS-2)", "70 as UCS-2"},
@@ -143,7 +144,7 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 		n.send(req)
 	}
 	forwarded := func(n *node, path string) { forwardedFor(n, path, "203.0.113.7") }
-	off := func(o *threepid.Options) { o.Limits.Off = true }
+	off := func(o *threepid.Options) { o.Limits.Disabled = true }
 	count := func(n *node) int { return strings.Count(n.logs.String(), "router was not told of") }
 
 	n := startOn(t, loner(t), open(t), smstest.New(), &logs{}, careful, off)

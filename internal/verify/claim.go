@@ -5,6 +5,8 @@ import (
 	"errors"
 	"time"
 
+	"example.com/threepid/internal/limit"
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
 
@@ -26,12 +28,13 @@ type claim struct {
 	standing standing // free: the right is ours
 	at       int64    // when it was claimed
 
-	handle  string  // the delegate's name for the verification that it started
-	again   bool    // an earlier try of this attempt may have been sent
-	charged bool    // the SMS was taken from the buckets
-	counted bool    // the guards counted the number
-	refused refusal // a limit was reached
-	tally   *tally
+	handle  string         // the delegate's name for the verification that it started
+	again   bool           // an earlier try of this attempt may have been sent
+	charged bool           // the SMS was taken from the limits
+	counted bool           // the guard counted the number
+	refused limit.Refusal  // a limit was reached
+	ledger  *limit.Ledger  // of the unit of work
+	blocks  []limits.Block // what the guard blocked because of it
 }
 
 // claim takes the right to send, in a new session if there is none.
@@ -63,7 +66,18 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	if err == nil {
 		err = s.refused(c.refused, d.who)
 	}
+	if err == nil && c.standing == free {
+		c.blocks = s.limiter.Watch.Report(c.ledger)
+	}
 	return c, err
+}
+
+// takeSMS takes from the limits what an attempt costs.
+func takeSMS(g *limit.Ledger, sess store.Session, d delivery) limit.Refusal {
+	if paid(sess, d.Attempt) {
+		return g.TakeRetry()
+	}
+	return g.TakeSMS(d.trusted)
 }
 
 // claimIn claims in a unit of work. before is the result of its last run, which may
@@ -71,10 +85,10 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) (claim, error) {
 	var c claim
 	var err error
-	if c.tally, err = s.tally(tx, d.who, textScopes()...); err != nil {
+	if c.ledger, err = s.ledger(tx, d.who, limit.SMSKinds()...); err != nil {
 		return before, err
 	}
-	c.at = c.tally.now // the guards count it by this time, and take it back by this time
+	c.at = c.ledger.Now() // the guard counts it at this time, and takes it back by this time
 	sess, found, err := s.live(tx, d.key)
 	switch {
 	case err != nil:
@@ -89,22 +103,18 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 		return c, nil
 	}
 	c.again = paid(sess, d.Attempt)
-	c.charged = len(c.tally.entries) > 0 && !c.again
-	take := (*tally).takeRetry
-	if c.charged {
-		take = (*tally).takeText
-	}
-	if c.refused = take(c.tally); c.refused.wait > 0 {
+	c.charged = !c.ledger.Empty() && !c.again
+	if c.refused = takeSMS(c.ledger, sess, d); c.refused.Wait > 0 {
 		return c, nil
 	}
 	switch {
 	case c.charged:
-		c.counted = c.tally.notice()
-		sess = charged(sess, d.who.client)
+		c.counted = c.ledger.Notice()
+		sess = charged(sess, d.who.Client)
 	case !c.again:
 		sess.Texts++ // no limit needs it, but sms.Message.SentBefore does
 	}
-	if err := c.tally.put(tx); err != nil {
+	if err := putLedger(tx, c.ledger); err != nil {
 		return c, err
 	}
 	epoch, err := loadEpoch(tx, sess.MSISDN)

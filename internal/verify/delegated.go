@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/threepid/delegate"
+	"example.com/threepid/internal/limit"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -78,12 +79,12 @@ func limitOf(err error) error {
 	if wait <= 0 {
 		wait = limitedFor
 	}
-	return refusal{wait: wait.Milliseconds()}.err()
+	return errLimited(wait)
 }
 
 // check compares a token that is counted as a wrong one already. No error means
 // that it is right.
-func (s *Service) check(ctx context.Context, sess store.Session, sub Submission, who subject) error {
+func (s *Service) check(ctx context.Context, sess store.Session, sub Submission, who limit.Subject) error {
 	typed := normalizeToken(sub.Token)
 	switch {
 	case s.right(sess, sub):
@@ -138,11 +139,11 @@ func (s *Service) logCheck(sess store.Session, err error, typed string) {
 
 // returnTry takes back what countTry did, for a token that nobody compared: a
 // service that is down must not use up a person's tries.
-func (s *Service) returnTry(ctx context.Context, tried store.Session, who subject) {
+func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.Subject) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		t, err := s.tally(tx, who, wrongScopes()...)
+		g, err := s.ledger(tx, who, limit.CodeKinds()...)
 		if err != nil {
 			return err
 		}
@@ -154,9 +155,9 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who subjec
 			return nil // a token that is no longer, or was right meanwhile
 		}
 		sess.WrongTries--
-		t.returnTry()
-		t.countFailed()
-		return errors.Join(t.put(tx), tx.PutSession(sess))
+		g.ReturnCode()
+		g.CountFailed()
+		return errors.Join(putLedger(tx, g), tx.PutSession(sess))
 	})
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		s.Logger.Error("threepid: a code that was not compared stays counted as a wrong one: the database fails", "sid", tried.SID, "error", err)

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -135,7 +136,7 @@ func faultAt(t *testing.T, step int64, after bool, fault func(cancel func()) err
 	}
 	c := config(s, s)
 	c.Sender, c.Now = s, clock.Now
-	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	c.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
 	receipt, err := recovered(func() (verify.Receipt, error) { return service.Request(ctx, request(1)) })
@@ -305,7 +306,7 @@ func oneAtATime(t *testing.T, st store.Store, inner *memstore.Store, sender sms.
 	t.Helper()
 	c := config(st, inner)
 	c.Sender, c.Now = sender, newClock().Now
-	c.Limits.Number = []verify.Limit{{Burst: burst, Per: time.Hour}}
+	c.Limits.PerNumber = []limits.Limit{{Burst: burst, Every: time.Hour}}
 	service := verify.New(c)
 	t.Cleanup(service.Close)
 	return service
@@ -391,7 +392,7 @@ func TestRefusedTokensCostNoWrite(t *testing.T) {
 	counting := storetest.Counting(inner)
 	c := config(counting, inner)
 	c.Sender, c.Now = texts, newClock().Now
-	c.Limits.Submit = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	c.Limits.WrongCodesPerClient = []limits.Limit{{Burst: 1, Every: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
 	receipt, err := service.Request(t.Context(), request(1))

@@ -238,8 +238,22 @@ func TestHumanly(t *testing.T) {
 		time.Millisecond: "a second", 2 * time.Second: "2 seconds", 61 * time.Second: "2 minutes",
 		time.Minute: "60 seconds", 2 * time.Hour: "120 minutes", 3 * time.Hour: "3 hours", 49 * time.Hour: "3 days", 13 * 24 * time.Hour: "13 days",
 	} {
-		if got := humanly(d); got != want {
+		if got := roundForHumans(d); got != want {
 			t.Errorf("%v: %q, want %q", d, got, want)
 		}
+	}
+}
+
+// TestValidatedForgivesTries has the right token come after wrong ones, twice: each
+// time it proves the number anew.
+func TestValidatedForgivesTries(t *testing.T) {
+	t.Parallel()
+	s := claimedSession()
+	s.WrongTries, s.Texts, s.ClientTexts = maxTries, 2, 1
+	for _, at := range []int64{minute, 2 * minute} {
+		if s = validated(s, spans, at); s.WrongTries != 0 || s.Texts != 0 || s.ClientTexts != 0 || s.ValidatedAt != at {
+			t.Errorf("%+v", s)
+		}
+		s.WrongTries, s.Texts, s.ClientTexts = maxTries, 1, 1
 	}
 }

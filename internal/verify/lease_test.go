@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -149,7 +150,7 @@ func TestStoreSlowerThanALease(t *testing.T) {
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
 	c := config(inner, inner)
 	c.Now, c.Sender = clock.Now, texts
-	c.Limits.Number = []verify.Limit{{Burst: 1, Per: 24 * time.Hour}}
+	c.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: 24 * time.Hour}}
 	quick := verify.New(c)
 	defer quick.Close()
 	c.Store = &late{Store: inner, lock: func() {}, commit: func() { clock.advance(5500 * time.Millisecond) }}
@@ -198,7 +199,7 @@ func TestFailedRetryOfAnUncertainSMS(t *testing.T) {
 			}
 			c := config(inner, inner)
 			c.Sender, c.Now = texts, clock.Now
-			c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+			c.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
 			if err := retry(c, texts, clock); err == nil {
 				t.Fatal("the retry succeeded")
 			}

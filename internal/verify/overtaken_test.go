@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store/memstore"
 )
@@ -59,8 +60,8 @@ func TestClientThatWasReplacedMeanwhile(t *testing.T) {
 	inner, texts := memstore.New(), smstest.New()
 	c := config(inner, inner)
 	c.Sender, c.Now = texts, newClock().Now
-	c.Limits.Client = []verify.Limit{{Burst: 2, Per: time.Hour}}
-	c.Limits.Submit = []verify.Limit{{Burst: 9, Per: time.Hour}}
+	c.Limits.PerClient = []limits.Limit{{Burst: 2, Every: time.Hour}}
+	c.Limits.WrongCodesPerClient = []limits.Limit{{Burst: 9, Every: time.Hour}}
 	others := verify.New(c)
 	defer others.Close()
 	ask := func(client, number string, attempt int64) string {

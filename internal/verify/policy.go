@@ -9,6 +9,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
 
@@ -21,16 +22,26 @@ type Policy struct {
 
 	// Approve is asked once for each attempt that would be sent; nil approves of
 	// all. An error that wraps ErrDenied refuses the request, any other fails it.
-	Approve func(context.Context, Inquiry) error
+	Approve func(context.Context, ApprovalRequest) (Approval, error)
 }
 
-// Inquiry is what the host's hook is told of a request.
-type Inquiry struct {
+// Approval is how far a host approves of an SMS.
+type Approval int
+
+// The approvals.
+const (
+	Approved Approval = iota
+	Trusted           // the SMS is sent although the guard blocks it
+)
+
+// ApprovalRequest is what the host's hook is told of a request.
+type ApprovalRequest struct {
 	Purpose store.Purpose
 	MSISDN  string // E.164 without the plus sign
 	Country string // of the number; two letters, or "001"
 	Client  string // an IP address, or what the host says
 	Header  map[string][]string
+	Blocks  []limits.Block // what the guard blocks: only a trusted request is sent
 }
 
 // ErrDenied is what a host refuses a request with.
@@ -80,22 +91,28 @@ func (s *Service) checkPolicy(n Number) error {
 // once for each: a claim is only made after the hook approved, so a session that
 // was claimed for this attempt and purpose carries the approval, whatever became of
 // that claim.
-func (s *Service) approve(ctx context.Context, d delivery, sess store.Session) error {
-	if s.Policy.Approve == nil || d.test || approved(sess, d) {
-		return nil
+//
+// A trusted request passes what the guard blocks. So does a further try of an attempt
+// that was claimed: the guard has let it pass before.
+func (s *Service) approve(ctx context.Context, d delivery, st state) (trusted bool, err error) {
+	if d.test || approved(st.sess, d) {
+		return true, nil
+	}
+	if s.Policy.Approve == nil {
+		return false, nil
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err := s.Policy.Approve(ctx, Inquiry{
-		Purpose: d.Purpose, MSISDN: d.number.MSISDN, Country: d.number.Home(), Client: d.Client, Header: d.Header,
+	approval, err := s.Policy.Approve(ctx, ApprovalRequest{
+		Purpose: d.Purpose, MSISDN: d.number.MSISDN, Country: d.number.Home(), Client: d.Client, Header: d.Header, Blocks: st.blocks,
 	})
 	if errors.Is(err, ErrDenied) {
-		return errDenied()
+		return false, errDenied()
 	}
 	if err != nil {
-		return fmt.Errorf("threepid: ask the host: %w", err)
+		return false, fmt.Errorf("threepid: ask the host: %w", err)
 	}
-	return nil
+	return approval == Trusted, nil
 }
 
 // approved reports whether the session was claimed for the delivery's attempt.

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 	"example.com/threepid/store/memstore"
@@ -28,7 +29,7 @@ func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Stor
 	}
 	c := config(s, s)
 	c.Sender = s
-	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	c.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
 	c.Store, c.Accounts, c.Sender = inner, inner, texts
@@ -86,7 +87,7 @@ func TestTryIsLimitedWhereItIsCounted(t *testing.T) {
 		return nil
 	}
 	c := config(s, s)
-	c.Limits.Wrong = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	c.Limits.WrongCodesPerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
 	service := verify.New(c)
 	defer service.Close()
 	guess := func(secret, sid string) error {

@@ -7,6 +7,8 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"example.com/threepid/internal/limit"
+	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
 
@@ -21,9 +23,11 @@ type delivery struct {
 	Request
 	number Number
 	key    store.Key
-	who    subject
+	who    limit.Subject
 	decoy  bool // the number is not to be validated, and the SMS will say so
 	test   bool // a test number: no SMS is sent, and none is counted
+
+	trusted bool // it passes what the guard blocks, because the host's hook said so
 }
 
 // Request sends a code, unless this attempt was sent already. It returns when the
@@ -190,18 +194,26 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state) (state, Rec
 	if !d.number.ReadsBack() {
 		return st, Receipt{}, errNotANumber(d.Country)
 	}
-	if err := s.refused(st.refused, d.who); err != nil {
+	if !st.refused.Guard {
+		if err := s.refused(st.refused, d.who); err != nil {
+			return st, Receipt{}, err
+		}
+	}
+	trusted, err := s.approve(ctx, d, st)
+	if err != nil {
 		return st, Receipt{}, err
 	}
-	if err := s.approve(ctx, d, st.sess); err != nil {
-		return st, Receipt{}, err
+	if d.trusted = trusted; !trusted {
+		if err := s.refused(st.refused, d.who); err != nil {
+			return st, Receipt{}, err
+		}
 	}
 	c, err := s.claim(ctx, d)
 	if err != nil || c.standing != free {
 		return state{sess: c.sess, standing: c.standing}, Receipt{}, err
 	}
 	receipt, err := s.send(ctx, c, d)
-	s.tell(c.tally) // the host's code, after all of ours
+	s.reportBlocks(c.blocks) // the host's code, after all of ours
 	if errors.Is(err, errOvertaken) {
 		return state{sess: c.sess, standing: busy}, Receipt{}, nil
 	}
@@ -221,7 +233,8 @@ func seenReceipt(sess store.Session, d delivery) (Receipt, error) {
 type state struct {
 	sess     store.Session
 	standing standing
-	refused  refusal // by a limit, if the attempt would have to be sent
+	refused  limit.Refusal  // by a limit or the guard, if the attempt would have to be sent
+	blocks   []limits.Block // by the guard
 }
 
 // loadState reads the state of an attempt, and if withLimits is set, the limits
@@ -238,18 +251,15 @@ func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (s
 		if found {
 			st = state{sess: sess, standing: standingOf(sess, d.Attempt, s.now())}
 		}
-		if st.standing != free || !withLimits || !s.limited(d.who, textScopes()) {
+		if st.standing != free || !withLimits || d.who.MSISDN == "" {
 			return nil
 		}
-		t, err := s.tally(tx, d.who, textScopes()...)
+		g, err := s.ledger(tx, d.who, limit.SMSKinds()...)
 		if err != nil {
 			return err
 		}
-		take := (*tally).takeText
-		if paid(sess, d.Attempt) {
-			take = (*tally).takeRetry
-		}
-		st.refused = take(t)
+		st.blocks = g.Blocks()
+		st.refused = takeSMS(g, sess, d)
 		return nil
 	})
 	return st, err

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"example.com/threepid/internal/limit"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -250,45 +251,48 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 			}
 			pause *= 2
 		}
-		err = s.Store.Update(ctx, func(tx store.Tx) error { return s.recordOutcomeIn(tx, c, d, o) })
+		var g *limit.Ledger
+		err = s.Store.Update(ctx, func(tx store.Tx) error {
+			g, err = s.recordOutcomeIn(tx, c, d, o)
+			return err
+		})
 		if err == nil {
+			s.reportBlocks(s.limiter.Watch.Report(g))
 			return nil
 		}
 	}
 	return err
 }
 
-func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outcome) error {
+func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outcome) (g *limit.Ledger, err error) {
 	if o == store.OutcomeFailed && c.again {
 		o = store.OutcomeUnknown // the earlier try may still have been sent, and stays paid
 	}
-	var t *tally
 	failed := o == store.OutcomeFailed || o == store.OutcomeRejected
 	if c.charged && failed {
-		var err error
-		if t, err = s.tally(tx, d.who, textScopes()...); err != nil {
-			return err
+		if g, err = s.ledger(tx, d.who, limit.SMSKinds()...); err != nil {
+			return nil, err
 		}
 	}
 	current, err := tx.SessionBySID(c.sess.SID)
 	if errors.Is(err, store.ErrNotFound) {
-		return nil // expired meanwhile, and deleted or replaced
+		return nil, nil //nolint:nilnil // expired in the meantime, and deleted or replaced
 	}
 	if err != nil {
-		return err
+		return nil, err
 	}
 	// Not twice, should the first time have been kept and the news of it lost.
 	if failed && !c.again && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
-		if t != nil {
-			t.returnText(c.counted, c.at)
-			t.countFailed()
-			if err := t.put(tx); err != nil {
-				return err
+		if g != nil {
+			g.ReturnSMS(c.counted, c.at)
+			g.CountFailed()
+			if err := putLedger(tx, g); err != nil {
+				return nil, err
 			}
 		}
-		current = uncharged(current, d.who.client)
+		current = uncharged(current, d.who.Client)
 	}
-	return tx.PutSession(settled(current, c.sess, o, c.handle))
+	return g, tx.PutSession(settled(current, c.sess, o, c.handle))
 }
 
 // outcomeOf tells how a send ended. One that was cut off may have left.

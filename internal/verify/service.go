@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"example.com/threepid/delegate"
+	"example.com/threepid/internal/limit"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -57,11 +59,8 @@ type Config struct {
 	NextLinkHosts   []string // lower case; none means any
 
 	Policy Policy
-	Limits Limits
-	Guard  Guard
-
-	// OnClosing hears what the guard closes; it may be nil.
-	OnClosing func(Closing)
+	Limits limits.Limits
+	Guard  limits.Guard
 
 	// Conceal has requests for a number that is taken, or not known, answered
 	// as any other; the text says what is the matter.
@@ -83,10 +82,11 @@ type Service struct {
 	Config
 	flights   flights
 	numbers   recentNumbers
-	lookUps   lookUps
+	lookUps   limit.LookUps
 	lifetimes lifetimes
 	keys      serverKeys
 	exact     chan struct{} // see stopwatch
+	limiter   *limit.Limiter
 
 	mu      sync.Mutex
 	active  sync.WaitGroup  // requests under way, and the janitor
@@ -97,7 +97,11 @@ type Service struct {
 // New makes a Service. Nothing runs until Start.
 func New(c Config) *Service {
 	closing, cancel := context.WithCancelCause(context.Background())
+	c.Guard = c.Guard.WithDefaults()
+	counters, _ := c.Store.(store.Counters)
+	watch := limit.NewWatch(c.Guard, counters, nodeName(), func() int64 { return c.Now().UnixMilli() })
 	return &Service{
+		limiter: &limit.Limiter{Limits: c.Limits, Guard: c.Guard, Watch: watch, CountFailedChecks: c.Delegate != nil},
 		Config:  c,
 		closing: closing,
 		close:   cancel,
@@ -111,15 +115,23 @@ func New(c Config) *Service {
 	}
 }
 
-// Start starts the janitor, which deletes expired sessions until Close.
+// Start loads what the guard has decided, and starts what runs until Close: the
+// janitor, which deletes expired rows, and the exchange of the guard's counts.
 func (s *Service) Start() {
-	if s.enter() != nil {
-		return
+	ctx, cancel := bounded(context.Background())
+	defer cancel()
+	if err := s.limiter.Watch.Load(ctx); err != nil {
+		s.Logger.Error("threepid: the guard starts without the verdicts of other nodes, and reads them when the database works", "error", err)
 	}
-	go func() {
-		defer s.active.Done()
-		s.sweepUntilClosed()
-	}()
+	for _, run := range []func(){s.sweepUntilClosed, s.flushUntilClosed} {
+		if s.enter() != nil {
+			return
+		}
+		go func() {
+			defer s.active.Done()
+			run()
+		}()
+	}
 }
 
 // Close refuses further requests and returns when those under way have ended. A
@@ -133,6 +145,7 @@ func (s *Service) Close() {
 	s.close(ErrClosed)
 	s.mu.Unlock()
 	s.active.Wait()
+	_ = s.flush()
 }
 
 // untilClosed is a context for work that need not be finished when Close is called.
@@ -187,6 +200,13 @@ func (s *Service) sweepUntilClosed() {
 // sweep deletes what has expired by now, chunk by chunk, unless Close comes.
 func (s *Service) sweep() {
 	before := s.Now().Add(-expiredRetention)
+	if counters, ok := s.Store.(store.Counters); ok {
+		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		if err := counters.DeleteExpiredCounts(ctx, s.Now()); err != nil {
+			s.Logger.Error("threepid: cannot delete expired counts of the guard; trying again later", "error", err)
+		}
+		cancel()
+	}
 	for {
 		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
 		n, err := s.Store.DeleteExpired(ctx, before, sweepChunk)

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 
+	"example.com/threepid/internal/limit"
 	"example.com/threepid/store"
 )
 
@@ -65,8 +66,8 @@ func (s *Service) prove(ctx context.Context, sess store.Session, sub Submission)
 	if err != nil {
 		return "", err
 	}
-	take := func(t *tally) refusal { return t.takeTry(firstTry(sess)) }
-	if err := s.ask(ctx, who, wrongScopes(), take); err != nil {
+	take := func(g *limit.Ledger) limit.Refusal { return g.TakeCode(firstTry(sess)) }
+	if err := s.ask(ctx, who, limit.CodeKinds(), take); err != nil {
 		return "", err
 	}
 	if sess, err = s.countTry(ctx, sub, who); err != nil {
@@ -132,27 +133,27 @@ func (s *Service) right(sess store.Session, sub Submission) bool {
 
 // submitter is the key for rate limiting of a token. Guesses at a test number's are
 // limited too: its token never changes. The guard does not see its validations.
-func (s *Service) submitter(sess store.Session, sub Submission) (subject, error) {
+func (s *Service) submitter(sess store.Session, sub Submission) (limit.Subject, error) {
 	number, err := s.numbers.parse("+"+sess.MSISDN, "")
 	if err != nil {
-		return subject{}, fmt.Errorf("threepid: the number of session %s cannot be read: it was stored by another release", sess.SID)
+		return limit.Subject{}, fmt.Errorf("threepid: the number of session %s cannot be read: it was stored by another release", sess.SID)
 	}
 	who := s.subject(number, sub.Client)
 	if _, test := s.testNumber(sess.MSISDN); test {
-		who.guarded = false
+		who.Guarded = false
 	}
 	return who, nil
 }
 
 // countTry counts the token as a wrong one.
-func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (sess store.Session, err error) {
+func (s *Service) countTry(ctx context.Context, sub Submission, who limit.Subject) (sess store.Session, err error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	var verdict error
-	var met refusal
+	var met limit.Refusal
 	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		verdict, met = nil, refusal{}
-		t, err := s.tally(tx, who, wrongScopes()...)
+		verdict, met = nil, limit.Refusal{}
+		g, err := s.ledger(tx, who, limit.CodeKinds()...)
 		if err != nil {
 			return err
 		}
@@ -166,13 +167,13 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who subject) (se
 		var after store.Session
 		after, verdict = s.compared(sess, epoch.State)
 		if verdict == nil {
-			met = t.takeTry(firstTry(sess))
+			met = g.TakeCode(firstTry(sess))
 		}
-		if verdict != nil || met.wait > 0 {
+		if verdict != nil || met.Wait > 0 {
 			return errRefused
 		}
 		sess = after
-		return errors.Join(t.put(tx), tx.PutSession(sess))
+		return errors.Join(putLedger(tx, g), tx.PutSession(sess))
 	})
 	if errors.Is(err, errRefused) {
 		return sess, cmp.Or(verdict, s.refused(met, who)) // which logs: not inside the unit
@@ -185,15 +186,15 @@ var errRefused = errors.New("threepid: refused")
 
 // confirm records that the right token of a session was submitted. What it took
 // from the buckets comes back.
-func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submission, who subject) (store.Session, error) {
+func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submission, who limit.Subject) (store.Session, error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	var before, after store.Session
 	var verdict error
-	err := s.Store.Update(ctx, func(tx store.Tx) error {
+	var g, other *limit.Ledger
+	err := s.Store.Update(ctx, func(tx store.Tx) (err error) {
 		verdict = nil
-		tallies, err := s.confirming(tx, tried, who)
-		if err != nil {
+		if g, other, err = s.confirming(tx, tried, who); err != nil {
 			return err
 		}
 		if before, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
@@ -208,7 +209,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 			return nil
 		}
 		if before.Client != tried.Client { // another client asked for a text meanwhile
-			if tallies, err = s.confirming(tx, before, who); err != nil {
+			if g, other, err = s.confirming(tx, before, who); err != nil {
 				return err
 			}
 		}
@@ -216,40 +217,51 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		if s.delegated(after.MSISDN) {
 			after.Proof = s.proofOf(after, sub.ClientSecret, sub.Token)
 		}
-		tallies[0].confirm(before.Texts, before.ClientTexts)
-		for _, t := range tallies {
-			if err := t.put(tx); err != nil {
-				return err
-			}
+		g.Confirm(before.Texts, before.ClientTexts)
+		if other != nil {
+			err = putLedger(tx, other)
 		}
-		return errors.Join(keepEpoch(tx, epoch, after), tx.PutSession(after))
+		return errors.Join(err, putLedger(tx, g), keepEpoch(tx, epoch, after), tx.PutSession(after))
 	})
+	if err == nil && verdict == nil {
+		s.reportBlocks(s.limiter.Watch.Report(g))
+	}
 	if err == nil && verdict == nil && before.ValidatedAt == 0 {
 		s.Logger.Info("threepid: number validated", "sid", after.SID, "number", Mask(after.MSISDN))
 	}
 	return after, errors.Join(err, verdict)
 }
 
-// confirming reads the buckets that a right token changes: first those that the
-// session's texts came from, and those of whoever submits, if it is another client.
-func (s *Service) confirming(tx store.Tx, sess store.Session, who subject) ([]*tally, error) {
+// confirming loads the records that a right token changes: those that the session's SMS
+// came from, and the client's that submits, if it is another one.
+func (s *Service) confirming(tx store.Tx, sess store.Session, who limit.Subject) (g, other *limit.Ledger, err error) {
 	asker := who
-	asker.client = sess.Client
-	t, err := s.tally(tx, asker, textScopes()...)
-	if err != nil {
-		return nil, err
+	asker.Client = sess.Client
+	keys := s.limiter.Keys(asker, limit.SMSKinds()...)
+	n := len(keys)
+	if who.Client != asker.Client {
+		keys = append(keys, s.limiter.Keys(who, limit.Client)...)
 	}
-	if who.client == asker.client {
-		t.forgetTries(wrongScopes()...)
-		return []*tally{t}, nil
+	var rows []store.Bucket
+	if len(keys) > 0 {
+		if rows, err = tx.Buckets(keys); err != nil {
+			return nil, nil, err
+		}
 	}
-	t.forgetTries(scopeNumber)
-	other, err := s.tally(tx, who, scopeNumberClient, scopeClient)
-	if err != nil {
-		return nil, err
+	if g, err = s.limiter.Load(asker, rows[:n], s.now(), limit.SMSKinds()...); err != nil {
+		return nil, nil, err
 	}
-	other.forgetTries(wrongScopes()...)
-	return []*tally{t, other}, nil
+	if who.Client == asker.Client {
+		g.ForgiveCodes(true, true)
+		return g, nil, nil
+	}
+	if other, err = s.limiter.Load(who, rows[n:], s.now(), limit.Client); err != nil {
+		return nil, nil, err
+	}
+	g.ForgiveCodes(true, false)
+	other.Borrow(g)
+	other.ForgiveCodes(false, true)
+	return g, other, nil
 }
 
 // Validated looks a validated session up. The error is ErrNoSession,

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -92,12 +93,12 @@ func (o *openUnits) service(texts *smstest.Recorder, now *clock, change func(*ve
 		o.host("text")
 		return t.Token
 	}
-	c.Policy.Approve = func(context.Context, verify.Inquiry) error {
+	c.Policy.Approve = func(context.Context, verify.ApprovalRequest) (verify.Approval, error) {
 		o.host("Policy.Approve")
-		return nil
+		return verify.Approved, nil
 	}
-	c.Limits.Number = []verify.Limit{{Burst: 3, Per: time.Hour}}
-	c.Limits.Submit = []verify.Limit{{Burst: 3, Per: time.Hour}}
+	c.Limits.PerNumber = []limits.Limit{{Burst: 3, Every: time.Hour}}
+	c.Limits.WrongCodesPerClient = []limits.Limit{{Burst: 3, Every: time.Hour}}
 	change(&c)
 	return verify.New(c)
 }

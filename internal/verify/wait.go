@@ -26,7 +26,7 @@ func (s *Service) newPatience() patience { return time.After(2 * s.lifetimes.lea
 // await returns when the flight that another request leads has ended.
 func (s *Service) await(ctx context.Context, fl *flight, p patience) error {
 	if !s.flights.startWaiting(fl) {
-		return refusal{wait: waitAgain.Milliseconds()}.err()
+		return errLimited(waitAgain)
 	}
 	defer s.flights.stopWaiting(fl)
 	select {

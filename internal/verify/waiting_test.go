@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/verify"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -112,7 +113,7 @@ func TestCloseBeforeTheCall(t *testing.T) {
 	inner, texts := memstore.New(), smstest.New()
 	c := config(inner, inner)
 	c.Sender = texts
-	c.Limits.Number = []verify.Limit{{Burst: 1, Per: time.Hour}}
+	c.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
 	var service *verify.Service
 	closed := make(chan struct{})
 	var once sync.Once

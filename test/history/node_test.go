@@ -17,6 +17,7 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 )
 
 const (
@@ -86,7 +87,7 @@ func runNode(settings string) error {
 func newNode(st bothStores, s nodeSettings) (handler http.Handler, closePlugin func(), err error) {
 	router := gin.New()
 	plugin, err := threepid.Register(router, st, senderTo(s.Provider, s.ID), threepid.Options{
-		Limits: threepid.Limits{Off: true}, Guard: threepid.Guard{Off: true},
+		Limits: limits.Limits{Disabled: true}, Guard: limits.Guard{Disabled: true},
 		Logger:      slog.New(slog.DiscardHandler),
 		SendTimeout: sendTimeout,
 		Now:         func() time.Time { return time.Now().Add(s.Offset) },

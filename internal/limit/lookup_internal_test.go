@@ -1,23 +1,25 @@
-package verify
+package limit
 
 import (
 	"fmt"
 	"testing"
 	"time"
+
+	"example.com/threepid/limits"
 )
 
 // TestLookUpsForgetOldClients has many clients come once: what is remembered is
 // bounded, and a client that keeps coming is not forgotten.
 func TestLookUpsForgetOldClients(t *testing.T) {
 	t.Parallel()
-	limits := []Limit{{Burst: 1, Per: time.Hour}}
-	var l lookUps
-	if wait := l.take(limits, "regular", 0); wait != 0 {
+	list := []limits.Limit{{Burst: 1, Every: time.Hour}}
+	var l LookUps
+	if wait := l.Take(list, "regular", 0).Wait; wait != 0 {
 		t.Fatalf("the first look-up waits %d ms", wait)
 	}
 	for i := range 3 * lookUpsHalf {
-		l.take(limits, fmt.Sprint(i), 0)
-		if i%(lookUpsHalf/2) == 0 && l.take(limits, "regular", 0) == 0 {
+		l.Take(list, fmt.Sprint(i), 0)
+		if i%(lookUpsHalf/2) == 0 && l.Take(list, "regular", 0).Wait == 0 {
 			t.Fatalf("after %d others the client is forgotten", i)
 		}
 	}

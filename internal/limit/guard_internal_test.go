@@ -1,26 +1,34 @@
-package verify
+package limit
 
 import (
+	"fmt"
 	"testing"
 	"time"
+
+	"example.com/threepid/limits"
 )
 
-var guard = Guard{
-	On: true, MinNumbers: 20, MinPercent: 20, Window: time.Hour, CloseFirst: 15 * time.Minute, CloseMost: 12 * time.Hour,
-}
+var guard = rules{limits.Guard{}.WithDefaults()}
 
 // watch is a guard at work on one block.
 type watch struct {
-	guardState
-	now    int64
-	closed []string // the reasons
+	state
+	now     int64
+	blocked []string // the reasons
+	asked   int
+}
+
+// client is another one each time.
+func (w *watch) client() string {
+	w.asked++
+	return fmt.Sprint("client", w.asked)
 }
 
 func (w *watch) text(suffix int64) {
 	var reason string
-	w.guardState = guard.texted(w.guardState, suffix, w.now)
-	if w.guardState, reason = guard.judged(w.guardState, map[bool]scope{true: scopeBlock, false: scopeCountry}[suffix >= 0], w.now); reason != "" {
-		w.closed = append(w.closed, reason)
+	w.state = guard.sent(w.state, w.client(), suffix, w.now)
+	if w.state, reason = guard.judged(w.state, situation{area: map[bool]area{true: areaRange, false: areaCountry}[suffix >= 0], percent: 20}, w.now); reason != "" {
+		w.blocked = append(w.blocked, reason)
 	}
 }
 
@@ -35,13 +43,13 @@ func TestGuardClosesWhatNobodyConfirms(t *testing.T) {
 	for i := range 20 {
 		w.text(scattered(i))
 	}
-	if len(w.closed) > 0 {
-		t.Fatalf("closed before anybody can have typed a code: %v", w.closed)
+	if len(w.blocked) > 0 {
+		t.Fatalf("closed before anybody can have typed a code: %v", w.blocked)
 	}
 	w.now += 5 * minute
 	w.text(scattered(20))
-	if len(w.closed) != 1 || w.closedFor(w.now) != 15*minute {
-		t.Fatalf("closed %v for %d", w.closed, w.closedFor(w.now))
+	if len(w.blocked) != 1 || w.blockedFor(w.now) != 15*minute {
+		t.Fatalf("closed %v for %d", w.blocked, w.blockedFor(w.now))
 	}
 }
 
@@ -52,11 +60,11 @@ func TestGuardSparesWhatPeopleConfirm(t *testing.T) {
 		w.text(scattered(i))
 		w.now += minute
 		if i%4 == 0 {
-			w.guardState = guard.validated(w.guardState, scattered(i), w.now, w.now)
+			w.state = guard.validated(w.state, scattered(i), w.now, w.now)
 		}
 	}
-	if len(w.closed) > 0 {
-		t.Errorf("closed: %v", w.closed)
+	if len(w.blocked) > 0 {
+		t.Errorf("closed: %v", w.blocked)
 	}
 }
 
@@ -66,15 +74,15 @@ func TestGuardWindowSlides(t *testing.T) {
 	w := startOfWatch()
 	for i := range 100 {
 		w.text(scattered(i))
-		w.guardState = guard.validated(w.guardState, scattered(i), w.now, w.now)
+		w.state = guard.validated(w.state, scattered(i), w.now, w.now)
 	}
 	w.now += 61 * minute
 	for i := range 25 {
 		w.text(scattered(i))
 		w.now += minute
 	}
-	if len(w.closed) != 1 {
-		t.Errorf("closed %d times", len(w.closed))
+	if len(w.blocked) != 1 {
+		t.Errorf("closed %d times", len(w.blocked))
 	}
 }
 
@@ -82,7 +90,7 @@ func TestGuardNoticesARush(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	texts := 0
-	for ; len(w.closed) == 0 && texts < 2000; texts++ {
+	for ; len(w.blocked) == 0 && texts < 2000; texts++ {
 		w.text(-1) // a country
 	}
 	if texts != 500 {
@@ -101,23 +109,23 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 	} {
 		w := startOfWatch()
 		texts := int64(0)
-		for ; len(w.closed) == 0 && texts < 100; texts++ {
+		for ; len(w.blocked) == 0 && texts < 100; texts++ {
 			w.text(numbers(texts))
 		}
-		if texts > 16 || w.closed[0] != reasonRun {
-			t.Errorf("%s: %d texts went out, then %v", name, texts, w.closed)
+		if texts > 16 || w.blocked[0] != reasonRun {
+			t.Errorf("%s: %d texts went out, then %v", name, texts, w.blocked)
 		}
 	}
 	w := startOfWatch()
 	for i := range int64(100) { // a company's, whose people confirm
 		w.text(1234 + i)
-		w.guardState = guard.validated(w.guardState, 1234+i, w.now, w.now)
+		w.state = guard.validated(w.state, 1234+i, w.now, w.now)
 	}
 	for range 100 { // one number again and again
 		w.text(77)
 	}
-	if len(w.closed) > 0 {
-		t.Errorf("closed: %v", w.closed)
+	if len(w.blocked) > 0 {
+		t.Errorf("closed: %v", w.blocked)
 	}
 }
 
@@ -128,7 +136,7 @@ func TestGuardClosesForLonger(t *testing.T) {
 	w := startOfWatch()
 	next := 0
 	texts := func() (n int) {
-		for times := len(w.closed); len(w.closed) == times; n++ {
+		for times := len(w.blocked); len(w.blocked) == times; n++ {
 			w.text(scattered(next))
 			next++
 			w.now += minute
@@ -143,14 +151,14 @@ func TestGuardClosesForLonger(t *testing.T) {
 		if got := w.Until - (w.now - minute); got != want.Milliseconds() {
 			t.Errorf("closing %d lasts %d, want %v", i+1, got, want)
 		}
-		if i > 0 && n != max(20>>i, fewestNumbers) {
+		if i > 0 && n != max(20>>i, minNumbersAgain) {
 			t.Errorf("closing %d took %d texts", i+1, n)
 		}
 		w.now = w.Until
 	}
 	w.now += (25 * time.Hour).Milliseconds()
-	if texts() < 20 || w.Strikes != 1 {
-		t.Errorf("a day later it has not forgotten: %d strikes", w.Strikes)
+	if texts() < 20 || w.Count != 1 {
+		t.Errorf("a day later it has not forgotten: %d strikes", w.Count)
 	}
 }
 
@@ -159,10 +167,10 @@ func TestGuardClosesForLonger(t *testing.T) {
 func TestGuardClosesForAsLongAsItMay(t *testing.T) {
 	t.Parallel()
 	g := guard
-	g.MinNumbers, g.CloseFirst, g.CloseMost = 1, 7*24*time.Hour, 7*24*time.Hour
+	g.MinNumbers, g.InitialBlock, g.MaxBlock = 1, 7*24*time.Hour, 7*24*time.Hour
 	for strikes := range 40 {
-		s, reason := g.judged(guardState{Strikes: strikes, Slots: []guardSlot{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, scopeBlock, 1_700_000_000_000)
-		if left := s.closedFor(1_700_000_000_000); reason == "" || left != g.CloseMost.Milliseconds() {
+		s, reason := g.judged(state{Count: strikes, By: []byEntry{{"a", g.slot(1_700_000_000_000)}, {"b", g.slot(1_700_000_000_000)}, {"c", g.slot(1_700_000_000_000)}}, Slots: counts{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, situation{area: areaRange, percent: 20}, 1_700_000_000_000)
+		if left := s.blockedFor(1_700_000_000_000); reason == "" || left != g.MaxBlock.Milliseconds() {
 			t.Errorf("closed %d times before, it closes for %d ms", strikes, left)
 		}
 	}
@@ -173,9 +181,9 @@ func TestGuardClosesForAsLongAsItMay(t *testing.T) {
 func TestGuardIsNotStuck(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
-	stored := guardState{Until: now + 365*24*60*minute, Strikes: 3}
+	stored := state{Until: now + 365*24*60*minute, Count: 3}
 	for range 3 {
-		left := guard.current(stored, now).closedFor(now)
+		left := guard.current(stored, now).blockedFor(now)
 		if left == 0 {
 			return
 		}
@@ -189,8 +197,8 @@ func TestGuardIsNotStuck(t *testing.T) {
 func TestGuardBearsSlowClocks(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
-	stored := guardState{Until: now + 1000 + guard.CloseMost.Milliseconds(), Strikes: 9}
-	if guard.current(stored, now).closedFor(now) == 0 {
+	stored := state{Until: now + 1000 + guard.MaxBlock.Milliseconds(), Count: 9}
+	if guard.current(stored, now).blockedFor(now) == 0 {
 		t.Error("open on a node whose clock is a second behind")
 	}
 }
@@ -202,10 +210,10 @@ func TestGuardTakesBackWhatDidNotLeave(t *testing.T) {
 		at := w.now
 		w.text(1234 + i)
 		w.now += 3 * minute
-		w.guardState = guard.notTexted(w.guardState, 1234+i, at, w.now)
+		w.state = guard.notSent(w.state, 1234+i, at, w.now)
 	}
-	if len(w.closed) > 0 {
-		t.Errorf("closed for texts that did not leave: %v", w.closed)
+	if len(w.blocked) > 0 {
+		t.Errorf("closed for texts that did not leave: %v", w.blocked)
 	}
 }
 
@@ -218,7 +226,7 @@ func TestGuardShutsAClosedCountry(t *testing.T) {
 		closed.text(-1)
 	}
 	until := closed.Until
-	if len(closed.closed) != 1 || closed.Shut {
+	if len(closed.blocked) != 1 || closed.BlockedForAll {
 		t.Fatalf("%+v", closed)
 	}
 	honest, attacker := *closed, *closed
@@ -226,24 +234,24 @@ func TestGuardShutsAClosedCountry(t *testing.T) {
 		honest.now += 10_000
 		honest.text(-1)
 		if i%3 == 0 {
-			honest.guardState = guard.validated(honest.guardState, -1, honest.now, honest.now)
+			honest.state = guard.validated(honest.state, -1, honest.now, honest.now)
 		}
-		if attacker.now += 10_000; !attacker.Shut {
+		if attacker.now += 10_000; !attacker.BlockedForAll {
 			attacker.text(-1)
 		}
 	}
-	if honest.Shut || len(honest.closed) != 1 {
+	if honest.BlockedForAll || len(honest.blocked) != 1 {
 		t.Errorf("shut to people who confirm: %+v", honest)
 	}
-	if !attacker.Shut || len(attacker.closed) != 2 || attacker.Until != until || attacker.Strikes != 1 {
+	if !attacker.BlockedForAll || len(attacker.blocked) != 2 || attacker.Until != until || attacker.Count != 1 {
 		t.Errorf("not shut, or for longer: %+v", attacker)
 	}
 	attacker.now = until
-	if attacker.closedFor(attacker.now) != 0 {
+	if attacker.blockedFor(attacker.now) != 0 {
 		t.Error("shut for ever")
 	}
 	attacker.text(-1)
-	if len(attacker.closed) != 2 {
+	if len(attacker.blocked) != 2 {
 		t.Error("closed again for what was before")
 	}
 
@@ -251,7 +259,7 @@ func TestGuardShutsAClosedCountry(t *testing.T) {
 	for i := range 500 {
 		block.text(scattered(i))
 	}
-	if block.Shut {
+	if block.BlockedForAll {
 		t.Error("a block has nobody whom it is still open to")
 	}
 }
@@ -263,16 +271,16 @@ func TestGuardForgetsWhatWasBeforeItClosed(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	before := w.now
-	for len(w.closed) == 0 {
+	for len(w.blocked) == 0 {
 		w.text(-1)
 		w.now++
 	}
 	w.text(-1) // of a newcomer
 	for range 3 {
-		w.guardState = guard.notTexted(w.guardState, -1, before, w.now)
-		w.guardState = guard.validated(w.guardState, -1, before, w.now)
+		w.state = guard.notSent(w.state, -1, before, w.now)
+		w.state = guard.validated(w.state, -1, before, w.now)
 	}
-	if len(w.While) != 1 || w.While[0][1] != 1 || w.While[0][2] != 0 {
-		t.Errorf("while closed it counts %v", w.While)
+	if len(w.WhileBlocked) != 1 || w.WhileBlocked[0][1] != 1 || w.WhileBlocked[0][2] != 0 {
+		t.Errorf("while closed it counts %v", w.WhileBlocked)
 	}
 }

@@ -1,9 +1,13 @@
-package verify
+package limit
 
 import (
 	"testing"
 	"time"
+
+	"example.com/threepid/limits"
 )
+
+const minute = int64(time.Minute / time.Millisecond)
 
 // FuzzLimit has a limit asked at odd times and compared with a slow model that
 // knows nothing of levels: it looks at every span of time that ends now.
@@ -12,7 +16,7 @@ func FuzzLimit(f *testing.F) {
 	f.Add(uint8(1), uint16(1), []byte{0, 1, 0, 1, 1, 2})
 	f.Add(uint8(8), uint16(40), []byte{9, 9, 9, 200, 9, 9, 9, 9, 9, 9, 9, 9, 0, 0})
 	f.Fuzz(func(t *testing.T, burst uint8, per uint16, pauses []byte) {
-		l := Limit{Burst: int(burst%20) + 1, Per: time.Duration(per%1000+1) * time.Millisecond}
+		l := limits.Limit{Burst: int(burst%20) + 1, Every: time.Duration(per%1000+1) * time.Millisecond}
 		if len(pauses) > 300 {
 			pauses = pauses[:300]
 		}
@@ -21,7 +25,7 @@ func FuzzLimit(f *testing.F) {
 		let := &slowLimit{Limit: l}
 		for _, pause := range pauses {
 			now += int64(pause) * int64(l.Burst) // up to many bursts' worth
-			next, wait := l.take(level, now)
+			next, wait := take(l, level, now)
 			if room := let.room(now); room != (wait == 0) {
 				t.Fatalf("%v at %d after %v: wait %d, but there is room: %v", l, now, let.times, wait, room)
 			}
@@ -37,7 +41,7 @@ func FuzzLimit(f *testing.F) {
 
 // slowLimit remembers when each one was let through.
 type slowLimit struct {
-	Limit
+	limits.Limit
 	times []int64
 }
 
@@ -45,7 +49,7 @@ type slowLimit struct {
 // than Burst and one for each Per that goes into it.
 func (s *slowLimit) room(now int64) bool {
 	for i, since := range s.times {
-		if int64(len(s.times)-i+1) > int64(s.Burst)+(now-since)/s.Per.Milliseconds() {
+		if int64(len(s.times)-i+1) > int64(s.Burst)+(now-since)/s.Every.Milliseconds() {
 			return false
 		}
 	}
@@ -54,34 +58,34 @@ func (s *slowLimit) room(now int64) bool {
 
 func TestLimitGivesBack(t *testing.T) {
 	t.Parallel()
-	l := Limit{Burst: 3, Per: time.Minute}
+	l := limits.Limit{Burst: 3, Every: time.Minute}
 	level := int64(0)
 	now := int64(1_000_000_000)
-	take := func() (wait int64) {
-		level, wait = l.take(level, now)
+	takeOne := func() (wait int64) {
+		level, wait = take(l, level, now)
 		return wait
 	}
 	for range 3 {
-		if take() != 0 {
+		if takeOne() != 0 {
 			t.Fatal("refused within the burst")
 		}
 	}
-	if wait := take(); wait != minute {
+	if wait := takeOne(); wait != minute {
 		t.Errorf("to wait %d", wait)
 	}
-	level = l.giveBack(level, now)
-	if take() != 0 || take() == 0 {
+	level = giveBack(l, level, now)
+	if takeOne() != 0 || takeOne() == 0 {
 		t.Error("one given back is not one more")
 	}
 	for range 10 {
-		level = l.giveBack(level, now)
+		level = giveBack(l, level, now)
 	}
 	for range 3 {
-		if take() != 0 {
+		if takeOne() != 0 {
 			t.Error("refused after all was given back")
 		}
 	}
-	if take() == 0 {
+	if takeOne() == 0 {
 		t.Error("giving back more than was taken makes room for more than the burst")
 	}
 }
@@ -91,11 +95,11 @@ func TestLimitGivesBack(t *testing.T) {
 // is told must be let through.
 func TestLimitIsNotStuck(t *testing.T) {
 	t.Parallel()
-	l := Limit{Burst: 2, Per: time.Minute}
+	l := limits.Limit{Burst: 2, Every: time.Minute}
 	now := int64(1_700_000_000_000)
 	level := now + 30*24*60*minute
 	for range 3 {
-		_, wait := l.take(level, now)
+		_, wait := take(l, level, now)
 		if wait == 0 {
 			return
 		}
@@ -104,41 +108,41 @@ func TestLimitIsNotStuck(t *testing.T) {
 	t.Error("refused again and again, each time for a minute")
 }
 
-// TestLimitBearsSlowClocks has another node's clock be a second ahead: that is no
+// TestLimitAllowsSlowClocks has another node's clock be a second ahead: that is no
 // reason to let more through.
-func TestLimitBearsSlowClocks(t *testing.T) {
+func TestLimitAllowsSlowClocks(t *testing.T) {
 	t.Parallel()
-	l := Limit{Burst: 2, Per: time.Minute}
+	l := limits.Limit{Burst: 2, Every: time.Minute}
 	now := int64(1_700_000_000_000)
 	level := int64(0)
 	for range 2 {
-		level, _ = l.take(level, now+1000)
+		level, _ = take(l, level, now+1000)
 	}
-	if _, wait := l.take(level, now); wait == 0 {
+	if _, wait := take(l, level, now); wait == 0 {
 		t.Error("a full limit lets through on a node whose clock is a second behind")
 	}
 }
 
 func TestSeveralLimitsTakeFromAllOrNone(t *testing.T) {
 	t.Parallel()
-	limits := []Limit{{Burst: 3, Per: time.Minute}, {Burst: 2, Per: time.Hour, Final: true}}
+	list := []limits.Limit{{Burst: 3, Every: time.Minute}, {Burst: 2, Every: time.Hour, CountValidated: true}}
 	now := int64(1_000_000_000)
 	var levels []int64
 	var wait int64
 	for i := range 2 {
-		if levels, wait = takeAll(limits, levels, now); wait != 0 {
+		if levels, wait = takeAll(list, levels, now); wait != 0 {
 			t.Fatal("refused", i)
 		}
 	}
 	before := levels
-	if levels, wait = takeAll(limits, levels, now); wait != 60*minute || levels[0] != before[0] {
+	if levels, wait = takeAll(list, levels, now); wait != 60*minute || levels[0] != before[0] {
 		t.Errorf("to wait %d, levels %v, were %v", wait, levels, before)
 	}
-	back := giveBackAll(limits, levels, 2, false, now)
+	back := giveBackAll(list, levels, 2, false, now)
 	if back[0] != now || back[1] != levels[1] {
 		t.Errorf("given back %v: the final one must stay", back)
 	}
-	if back = giveBackAll(limits, levels, 2, true, now); back[0] != now || back[1] != now {
+	if back = giveBackAll(list, levels, 2, true, now); back[0] != now || back[1] != now {
 		t.Errorf("given back %v: a text that did not leave must come back to all", back)
 	}
 }

@@ -1,0 +1,265 @@
+package limit
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"strings"
+	"time"
+
+	"example.com/threepid/store"
+)
+
+const (
+	// networkFlush is the part of MinNumbers that a network must have waiting before
+	// other nodes need to know of it: there are many networks, and most are honest.
+	networkFlush = 4
+
+	// readAgain is how far back verdicts are read again: the clock of the node that made
+	// one may be behind.
+	readAgain = 2 * clockSlack
+
+	// subjectsPerRead is how many subjects' sums are read at once.
+	subjectsPerRead = 500
+)
+
+// Flush exchanges counts and verdicts with the other nodes. When it fails, this node goes
+// on with what it has, and the next Flush makes up for it.
+func (w *Watch) Flush(ctx context.Context) error {
+	if w.store == nil {
+		return nil
+	}
+	w.flushing.Lock()
+	defer w.flushing.Unlock()
+	now := w.now()
+	out := w.outgoing(now)
+	err := w.write(ctx, out)
+	w.written(out, err != nil)
+	if err != nil {
+		return err
+	}
+	if err := w.Load(ctx); err != nil {
+		return err
+	}
+	var sums []store.Count
+	for len(out.subjects) > 0 {
+		n := min(len(out.subjects), subjectsPerRead)
+		part, err := w.store.SumCounts(ctx, out.subjects[:n], now-max(w.Window, hoursKept*time.Hour).Milliseconds(), w.node)
+		if err != nil {
+			return fmt.Errorf("threepid: read the guard's counts: %w", err)
+		}
+		sums, out.subjects = append(sums, part...), out.subjects[n:]
+	}
+	w.merge(sums, now)
+	return nil
+}
+
+func (w *Watch) write(ctx context.Context, out outgoing) error {
+	if len(out.counts) > 0 {
+		if err := w.store.PutCounts(ctx, out.counts); err != nil {
+			return fmt.Errorf("threepid: store the guard's counts: %w", err)
+		}
+	}
+	if len(out.verdicts) > 0 {
+		if err := w.store.PutVerdicts(ctx, out.verdicts); err != nil {
+			return fmt.Errorf("threepid: store the guard's verdicts: %w", err)
+		}
+	}
+	return nil
+}
+
+// Load reads verdicts of other nodes. A new node does so before it serves.
+func (w *Watch) Load(ctx context.Context) error {
+	if w.store == nil {
+		return nil
+	}
+	now := w.now()
+	w.mu.Lock()
+	since := w.read
+	w.mu.Unlock()
+	verdicts, err := w.store.Verdicts(ctx, since)
+	if err != nil {
+		return fmt.Errorf("threepid: read the guard's verdicts: %w", err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range verdicts {
+		w.adopt(v, now)
+	}
+	w.read = now - readAgain.Milliseconds()
+	return nil
+}
+
+// verdict is what the state of a store.Verdict has.
+type verdict struct {
+	Name          string `json:"n,omitempty"`
+	Blocked       int64  `json:"c,omitempty"`
+	Until         int64  `json:"u,omitempty"`
+	Count         int    `json:"k,omitempty"`
+	BlockedForAll bool   `json:"x,omitempty"`
+}
+
+// adopt takes another node's verdict over, if it is newer than this node's own.
+func (w *Watch) adopt(v store.Verdict, now int64) {
+	var decided verdict
+	if json.Unmarshal([]byte(v.State), &decided) != nil || v.ExpiresAt <= now {
+		return // of another release, or over
+	}
+	s := w.subjects[v.Subject]
+	if s == nil {
+		s = &watched{area: areaNetwork}
+		if strings.HasPrefix(v.Subject, "country ") {
+			s.area = areaCountry
+		}
+		w.subjects[v.Subject] = s
+	}
+	if v.Version <= s.version {
+		return
+	}
+	if s.Blocked != decided.Blocked { // what was counted before no longer is
+		s.state, s.others = state{}, nil
+	}
+	s.name, s.version, s.unsaved = decided.Name, v.Version, false
+	s.Blocked, s.Until, s.Count, s.BlockedForAll = decided.Blocked, decided.Until, decided.Count, decided.BlockedForAll
+}
+
+// outgoing is what a Flush has to write and to read.
+type outgoing struct {
+	counts   []store.Count
+	verdicts []store.Verdict
+	subjects []string          // of counters
+	keys     map[string]string // whose they are
+}
+
+// outgoing returns what has changed since the last Flush, and forgets subjects of
+// which nothing is known.
+func (w *Watch) outgoing(now int64) outgoing {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	out := outgoing{keys: make(map[string]string)}
+	for key, s := range w.subjects {
+		s.state = w.current(s.state, now)
+		if s.unsaved {
+			out.verdicts = append(out.verdicts, s.verdict(key, w.rules))
+		}
+		if s.empty() && !s.unsaved {
+			delete(w.subjects, key)
+			continue
+		}
+		if !s.isShared(w.rules, now) {
+			continue
+		}
+		phase, hours := s.phase(key, now), key+hoursMark
+		out.keys[phase], out.keys[hours] = key, key
+		out.subjects = append(out.subjects, phase)
+		out.counts = append(out.counts, rows(phase, w.node, *s.counting(now), s.dirty, w.slotSpan())...)
+		if s.area != areaNetwork {
+			out.subjects = append(out.subjects, hours)
+			out.counts = append(out.counts, rows(hours, w.node, s.hours, s.dirtyHours, hourSpan)...)
+		}
+	}
+	return out
+}
+
+func (s *watched) empty() bool {
+	return len(s.Slots)+len(s.WhileBlocked)+len(s.hours) == 0 && s.Until == 0
+}
+
+func (s *watched) verdict(key string, g rules) store.Verdict {
+	text, _ := json.Marshal(verdict{s.name, s.Blocked, s.Until, s.Count, s.BlockedForAll})
+	return store.Verdict{Subject: key, Version: s.version, State: string(text), ExpiresAt: max(g.forgottenAt(&s.state), s.version+g.MaxBlock.Milliseconds())}
+}
+
+const hoursMark = " hours"
+
+// phase is the subject of counters that a subject's numbers are counted for now. It
+// changes with each block, because what was counted before no longer counts.
+func (s *watched) phase(key string, now int64) string {
+	if s.blockedFor(now) > 0 {
+		return fmt.Sprintf("%s blocked %d", key, s.Blocked)
+	}
+	return fmt.Sprintf("%s since %d", key, s.Blocked)
+}
+
+// isShared reports whether other nodes need to know of a subject's counts.
+func (s *watched) isShared(g rules, now int64) bool {
+	if s.area != areaNetwork {
+		return true
+	}
+	waiting := int64(0)
+	for _, part := range *s.counting(now) {
+		waiting += part[1] - part[2]
+	}
+	return waiting >= int64(g.MinNumbers/networkFlush)
+}
+
+// rows returns the slots of a list that have changed, and forgets that they have.
+func rows(subject, node string, list counts, dirty map[int64]bool, span int64) []store.Count {
+	var all []store.Count
+	for _, part := range list {
+		if dirty[part[0]] {
+			all = append(all, store.Count{
+				Subject: subject, At: part[0] * span, Node: node, Sent: part[1], Validated: part[2],
+				ExpiresAt: (part[0] + slotsPerWindow + 1) * span,
+			})
+		}
+	}
+	clear(dirty)
+	return all
+}
+
+// written takes note of what was written, or was not.
+func (w *Watch) written(out outgoing, failed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for _, v := range out.verdicts {
+		if s := w.subjects[v.Subject]; s != nil && s.version == v.Version {
+			s.unsaved = failed
+		}
+	}
+	for _, c := range out.counts {
+		if s := w.subjects[out.keys[c.Subject]]; s != nil && failed {
+			s.touch(c.At/w.spanOf(c.Subject), strings.HasSuffix(c.Subject, hoursMark))
+		}
+	}
+}
+
+// touch has a slot be written by the next Flush.
+func (s *watched) touch(at int64, hour bool) {
+	dirty := &s.dirty
+	if hour {
+		dirty = &s.dirtyHours
+	}
+	if *dirty == nil {
+		*dirty = make(map[int64]bool)
+	}
+	(*dirty)[at] = true
+}
+
+// spanOf returns how long a slot of a subject of counters is.
+func (w *Watch) spanOf(subject string) int64 {
+	if strings.HasSuffix(subject, hoursMark) {
+		return hourSpan
+	}
+	return w.slotSpan()
+}
+
+// merge takes over what the other nodes have counted.
+func (w *Watch) merge(sums []store.Count, now int64) {
+	bySubject := make(map[string]counts)
+	for _, c := range sums {
+		bySubject[c.Subject] = append(bySubject[c.Subject], slot{c.At / w.spanOf(c.Subject), c.Sent, c.Validated})
+	}
+	first := w.slot(now) - slotsPerWindow + 1
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	for key, s := range w.subjects {
+		s.others = nil
+		for _, part := range bySubject[s.phase(key, now)] {
+			if part[0] >= first {
+				s.others = append(s.others, part)
+			}
+		}
+		s.before = bySubject[key+hoursMark]
+	}
+}

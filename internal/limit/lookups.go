@@ -1,0 +1,34 @@
+package limit
+
+import (
+	"sync"
+
+	"example.com/threepid/limits"
+)
+
+// lookUpsHalf is how many clients each half of LookUps holds: some megabytes in all.
+const lookUpsHalf = 32768
+
+// LookUps are the levels of the limits on looking accounts up, by client. They are
+// in memory and for this node alone, since a flood must not cost a write. Clients
+// that have not come for long are forgotten. The zero value is empty.
+type LookUps struct {
+	mu         sync.Mutex
+	young, old map[string][]int64 // when the young are enough, they replace the old
+}
+
+// Take takes one look-up of a client, or returns how long it must wait.
+func (l *LookUps) Take(list []limits.Limit, client string, now int64) Refusal {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	levels, ok := l.young[client]
+	if !ok {
+		levels = l.old[client]
+	}
+	levels, wait := takeAll(list, levels, now)
+	if !ok && (l.young == nil || len(l.young) >= lookUpsHalf) {
+		l.old, l.young = l.young, make(map[string][]int64)
+	}
+	l.young[client] = levels
+	return Refusal{Scope: "look-ups", Wait: wait}
+}

@@ -1,0 +1,143 @@
+package limit
+
+import (
+	"time"
+
+	"example.com/threepid/limits"
+)
+
+// How the guard learns of SMS. Ranges are judged here, in their records; what concerns
+// countries and networks goes to the Watch once the unit of work is stored.
+
+// guardShare is how many numbers one client may bring to the guard's notice: a single
+// one must not be able to block anything for everybody else.
+func guardShare() []limits.Limit { return []limits.Limit{{Burst: 4, Every: 15 * time.Minute}} }
+
+// Notice has the guard count the number, unless it did lately or the client has used
+// its share up, and reports whether it did. It judges in either case: what is counted may
+// look worse by now, although no client comes that still has a share.
+func (g *Ledger) Notice() (counted bool) {
+	if !g.who.Guarded {
+		return false
+	}
+	counted = g.takeShare()
+	g.events = append(g.events, event{who: g.who, sent: counted})
+	r := g.find(Range)
+	if r == nil {
+		return counted
+	}
+	rules := g.rules()
+	s := rules.current(r.Guard, g.now)
+	if g.Guard.DryRun && s.blockedFor(g.now) > 0 {
+		return counted
+	}
+	if counted {
+		s = rules.sent(s, g.who.customerKey(), g.who.suffix(), g.now)
+	}
+	s, reason := rules.judged(s, situation{area: areaRange, percent: g.Guard.MinValidatedPercent, excused: g.Watch.outage(g.who, g.now)}, g.now)
+	if counted || reason != "" {
+		r.Guard, r.changed = s, true
+	}
+	if reason != "" {
+		g.blocks = append(g.blocks, limits.Block{
+			Country: g.who.Country, Range: g.who.Range(), Reason: reason, Count: s.Count,
+			Until: time.UnixMilli(s.Until).UTC(), DryRun: g.Guard.DryRun,
+		})
+	}
+	return counted
+}
+
+// takeShare reports whether the number is to be counted, and takes it from the
+// client's share.
+func (g *Ledger) takeShare() bool {
+	number, client := g.find(Number), g.find(Client)
+	if number == nil || g.isCounted(number) {
+		return false
+	}
+	if client != nil {
+		share, wait := takeAll(guardShare(), client.Share, g.now)
+		if wait > 0 {
+			return false
+		}
+		client.Share, client.changed = share, true
+	}
+	number.Counted, number.Confirmed, number.changed = g.now, false, true
+	return true
+}
+
+// isCounted reports whether the guard has counted the number: once in its window,
+// however many SMS it receives, and again after a block.
+func (g *Ledger) isCounted(number *entry) bool {
+	if r := g.find(Range); r != nil && r.Guard.blockedSince(number.Counted, g.now) {
+		return false
+	}
+	return g.countedLately(number) && !g.Watch.countryBlockedSince(g.who, number.Counted, g.now)
+}
+
+func (g *Ledger) countedLately(number *entry) bool {
+	at := number.Counted
+	return at > g.now-g.Guard.Window.Milliseconds() && at <= g.now+clockSlack.Milliseconds()
+}
+
+// uncount takes back what Notice counted at a time, for an SMS that was not sent.
+func (g *Ledger) uncount(at int64) {
+	number := g.find(Number)
+	if number == nil || number.Counted != at {
+		return
+	}
+	number.Counted, number.changed = 0, true
+	if client := g.find(Client); client != nil {
+		// Otherwise a client that first asks for numbers that are rejected is not noticed.
+		client.Share, client.changed = giveBackAll(guardShare(), client.Share, 1, true, g.now), true
+	}
+	g.events = append(g.events, event{who: g.who, notSentAt: at})
+	if r := g.find(Range); r != nil {
+		r.Guard, r.changed = g.rules().notSent(r.Guard, g.who.suffix(), at, g.now), true
+	}
+}
+
+// countValidation has the guard count that the number has validated, once.
+func (g *Ledger) countValidation() {
+	number := g.find(Number)
+	if number == nil || !g.who.Guarded || !g.countedLately(number) || number.Confirmed {
+		return
+	}
+	number.Confirmed, number.changed = true, true
+	g.events = append(g.events, event{who: g.who, validatedAt: number.Counted})
+	if r := g.find(Range); r != nil {
+		r.Guard, r.changed = g.rules().validated(r.Guard, g.who.suffix(), number.Counted, g.now), true
+	}
+}
+
+// blocked returns how long the guard blocks the request.
+func (g *Ledger) blocked() Refusal {
+	var met Refusal
+	if !g.who.Guarded || g.Guard.DryRun {
+		return met
+	}
+	met = g.Watch.blocked(g.who, g.mayAsk(), g.now)
+	if r := g.find(Range); r != nil {
+		s := g.rules().current(r.Guard, g.now)
+		met.meet("guard: range", s.blockedFor(g.now))
+	}
+	return met
+}
+
+// Blocks returns what the guard blocks of the ledger's subject, also if Guard.DryRun is
+// set. A country that is open to the client is left out.
+func (g *Ledger) Blocks() []limits.Block { return g.guardBlocks(g.mayAsk()) }
+
+func (g *Ledger) guardBlocks(mayAsk bool) []limits.Block {
+	if !g.who.Guarded {
+		return nil
+	}
+	var blocks []limits.Block
+	if r := g.find(Range); r != nil {
+		if s := g.rules().current(r.Guard, g.now); s.blockedFor(g.now) > 0 {
+			blocks = append(blocks, limits.Block{
+				Country: g.who.Country, Range: g.who.Range(), Count: s.Count, Until: time.UnixMilli(s.Until).UTC(), DryRun: g.Guard.DryRun,
+			})
+		}
+	}
+	return append(blocks, g.Watch.blocks(g.who, mayAsk, g.now)...)
+}

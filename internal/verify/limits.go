@@ -1,0 +1,162 @@
+package verify
+
+import (
+	"context"
+	"crypto/rand"
+	"math"
+	"time"
+
+	"example.com/threepid/internal/limit"
+	"example.com/threepid/limits"
+	"example.com/threepid/store"
+)
+
+// How the flows use the rate limits and the guard: package limit has the rules.
+
+// flushInterval is how often nodes exchange what the guard counts and decides.
+const (
+	flushInterval = time.Second
+	flushTimeout  = 2 * time.Second
+)
+
+// subject returns what an SMS to the number, or a code for it, counts for.
+func (s *Service) subject(n Number, client string) limit.Subject {
+	name, prefix := limit.ClientName(client)
+	return limit.Subject{
+		MSISDN: n.MSISDN, Country: n.Home(), Client: name, Prefix: prefix,
+		Guarded: s.Guard.Watches(n.MSISDN, n.Home()),
+	}
+}
+
+// ledger loads the records of a subject.
+func (s *Service) ledger(tx store.Tx, who limit.Subject, kinds ...limit.Kind) (*limit.Ledger, error) {
+	var rows []store.Bucket
+	if keys := s.limiter.Keys(who, kinds...); len(keys) > 0 {
+		var err error
+		if rows, err = tx.Buckets(keys); err != nil {
+			return nil, err
+		}
+	}
+	return s.limiter.Load(who, rows, s.now(), kinds...)
+}
+
+// putLedger stores what has changed.
+func putLedger(tx store.Tx, g *limit.Ledger) error {
+	rows, err := g.Changed()
+	if err != nil || len(rows) == 0 {
+		return err
+	}
+	return tx.PutBuckets(rows)
+}
+
+// ask does to the records what do does, keeps nothing of it, and returns what
+// the client is refused with: a flood of refused requests takes no write lock.
+func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind, do func(*limit.Ledger) limit.Refusal) error {
+	if len(s.limiter.Keys(who, kinds...)) == 0 {
+		return nil
+	}
+	var met limit.Refusal
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	err := s.Store.View(ctx, func(tx store.Tx) error {
+		g, err := s.ledger(tx, who, kinds...)
+		if err != nil {
+			return err
+		}
+		met = do(g)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	return s.refused(met, who)
+}
+
+// refused returns the error for a refusal, nil if there was none.
+func (s *Service) refused(met limit.Refusal, who limit.Subject) error {
+	if met.Wait == 0 {
+		return nil
+	}
+	s.Logger.Info("threepid: a limit is reached", "scope", met.Scope, "number", Mask(who.MSISDN),
+		"country", who.Country, "wait", (time.Duration(met.Wait) * time.Millisecond).Round(time.Second))
+	return errLimited(time.Duration(met.Wait) * time.Millisecond)
+}
+
+// errLimited says nothing that depends on whose number it is, nor which limit was reached.
+func errLimited(wait time.Duration) error {
+	e := Errorf(Limited, "Too many requests. Try again in %s.", roundForHumans(wait))
+	e.RetryAfter = wait
+	return e
+}
+
+// roundForHumans rounds up to what a person says.
+func roundForHumans(d time.Duration) string {
+	up := func(unit time.Duration) int { return int(math.Ceil(float64(d) / float64(unit))) }
+	switch {
+	case d <= time.Second:
+		return "a second"
+	case d <= time.Minute:
+		return plural(up(time.Second), "second", "seconds")
+	case d <= 2*time.Hour:
+		return plural(up(time.Minute), "minute", "minutes")
+	case d <= 48*time.Hour:
+		return plural(up(time.Hour), "hour", "hours")
+	default:
+		return plural(up(24*time.Hour), "day", "days")
+	}
+}
+
+// reportBlocks tells the operator what the guard has blocked.
+func (s *Service) reportBlocks(blocks []limits.Block) {
+	for _, b := range blocks {
+		s.Logger.Warn(blockWords(b), "country", b.Country, "range", b.Range, "network", b.Network,
+			"reason", b.Reason, "count", b.Count, "until", b.Until, "dry_run", b.DryRun)
+		if s.Guard.OnBlock != nil {
+			s.Guard.OnBlock(b)
+		}
+	}
+}
+
+// blockWords say for the log what was blocked, and how that ends.
+func blockWords(b limits.Block) string {
+	what, remedy := "a country", "Guard.Allow exempts one"
+	switch {
+	case b.Network != "":
+		what, remedy = "a network of clients", "it ends by itself"
+	case b.Range != "":
+		what, remedy = "a range of numbers", "Plugin.Unblock ends it"
+	}
+	if b.DryRun {
+		return "threepid: the guard would block SMS to " + what + ", but Guard.DryRun is set"
+	}
+	return "threepid: the guard has blocked SMS to " + what + "; " + remedy
+}
+
+// flushUntilClosed exchanges what the guard knows with the other nodes until Close.
+func (s *Service) flushUntilClosed() {
+	ticker := time.NewTicker(flushInterval)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-s.closing.Done():
+			return
+		case <-ticker.C:
+		}
+		err := s.flush()
+		if err != nil && !failing {
+			s.Logger.Error("threepid: the guard cannot exchange counts with the other nodes; it goes on with what it has, and tries again every second", "error", err)
+		}
+		failing = err != nil
+	}
+}
+
+func (s *Service) flush() error {
+	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
+	defer cancel()
+	return s.limiter.Watch.Flush(ctx)
+}
+
+// nodeName names this node's counts. It is random, so that a node that starts again does
+// not replace what it counted before.
+func nodeName() string { return rand.Text() }

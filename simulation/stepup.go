@@ -1,0 +1,68 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"time"
+
+	"example.com/threepid"
+)
+
+// What is assumed of CAPTCHAs: most people solve one, and an attacker has them solved
+// for 2 USD a thousand, one a second.
+const (
+	peopleSolve   = 90 // of a hundred
+	usdPerCAPTCHA = 0.002
+	solvingPause  = time.Second
+)
+
+// stepUp asks for a CAPTCHA where the guard blocks, and trusts a request that has one.
+func stepUp(o *threepid.Options) {
+	o.Policy.Approve = func(_ context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+		switch {
+		case r.Header.Get("X-Captcha") != "":
+			return threepid.Trusted, nil
+		case len(r.Blocks) > 0:
+			return threepid.Approved, threepid.ErrDenied
+		}
+		return threepid.Approved, nil
+	}
+}
+
+// stepUpDay is a day of honest people, and of a pump all over their country.
+type stepUpDay struct {
+	pumped, paid     int // SMS, and CAPTCHAs of the attacker
+	validated        int
+	refused, solving int // people who were refused, and those of them who solve CAPTCHAs
+}
+
+func playStepUp(pays bool, s size) (stepUpDay, error) {
+	w, err := newWorld(1, stepUp)
+	if err != nil {
+		return stepUpDay{}, err
+	}
+	attacker, people := &pump{world: w, numbers: s.numbers, number: w.anyRange, pays: pays}, &crowd{world: w}
+	attacker.start(s.clients)
+	people.start(s.users)
+	w.play(day)
+	return stepUpDay{attacker.texts, attacker.paid, people.validated, people.refused, people.refusedSolving}, nil
+}
+
+func reportStepUp(out io.Writer, s size) error {
+	_, _ = fmt.Fprintf(out, "\nThe same day of honest people and a pump all over their country, with CAPTCHAs where the guard blocks; %d %% of people solve them.\n\n", peopleSolve)
+	_, _ = fmt.Fprintln(out, "| the attacker | pumped SMS | CAPTCHAs, USD | validated | people refused | of those who solve |")
+	_, _ = fmt.Fprintln(out, "| --- | ---: | ---: | ---: | ---: | ---: |")
+	for _, pays := range []bool{false, true} {
+		d, err := playStepUp(pays, s)
+		if err != nil {
+			return err
+		}
+		name := "does not solve CAPTCHAs"
+		if pays {
+			name = "pays for them"
+		}
+		_, _ = fmt.Fprintf(out, "| %s | %d | %d, %.0f | %d | %d | %d |\n", name, d.pumped, d.paid, float64(d.paid)*usdPerCAPTCHA, d.validated, d.refused, d.solving)
+	}
+	return nil
+}
