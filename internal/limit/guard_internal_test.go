@@ -37,7 +37,7 @@ func scattered(i int) int64 { return int64(i*97) % 10_000 }
 
 func startOfWatch() *watch { return &watch{now: 1_700_000_000_000} }
 
-func TestGuardClosesWhatNobodyConfirms(t *testing.T) {
+func TestGuardBlocksWhatNobodyConfirms(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	for i := range 20 {
@@ -113,7 +113,7 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 			w.text(numbers(texts))
 		}
 		if texts > 16 || w.blocked[0] != reasonRun {
-			t.Errorf("%s: %d texts went out, then %v", name, texts, w.blocked)
+			t.Errorf("%s: %d SMS were sent, then %v", name, texts, w.blocked)
 		}
 	}
 	w := startOfWatch()
@@ -129,9 +129,9 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 	}
 }
 
-// TestGuardClosesForLonger has it close again and again, each time twice as
+// TestGuardBlocksForLonger has it close again and again, each time twice as
 // long and after fewer numbers, up to the most, and forget in the end.
-func TestGuardClosesForLonger(t *testing.T) {
+func TestGuardBlocksForLonger(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	next := 0
@@ -149,10 +149,10 @@ func TestGuardClosesForLonger(t *testing.T) {
 	for i, want := range []time.Duration{15 * time.Minute, 30 * time.Minute, time.Hour, 2 * time.Hour, 4 * time.Hour, 8 * time.Hour, 12 * time.Hour, 12 * time.Hour} {
 		n := texts()
 		if got := w.Until - (w.now - minute); got != want.Milliseconds() {
-			t.Errorf("closing %d lasts %d, want %v", i+1, got, want)
+			t.Errorf("block %d lasts %d, want %v", i+1, got, want)
 		}
 		if i > 0 && n != max(20>>i, minNumbersAgain) {
-			t.Errorf("closing %d took %d texts", i+1, n)
+			t.Errorf("block %d took %d SMS", i+1, n)
 		}
 		w.now = w.Until
 	}
@@ -162,9 +162,9 @@ func TestGuardClosesForLonger(t *testing.T) {
 	}
 }
 
-// TestGuardClosesForAsLongAsItMay has it close so often that twice as long again
+// TestGuardBlocksForAsLongAsItMay has it close so often that twice as long again
 // would be more than a duration can tell.
-func TestGuardClosesForAsLongAsItMay(t *testing.T) {
+func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
 	t.Parallel()
 	g := guard
 	g.MinNumbers, g.InitialBlock, g.MaxBlock = 1, 7*24*time.Hour, 7*24*time.Hour
@@ -176,8 +176,8 @@ func TestGuardClosesForAsLongAsItMay(t *testing.T) {
 	}
 }
 
-// TestGuardIsNotStuck has a closing end far ahead, by a clock that is set back since:
-// nobody who is refused writes, so who waits as long as he is told must be let through.
+// TestGuardIsNotStuck has a block end far ahead, by a clock that was set back since: a
+// refused request writes nothing, so one that waits as long as it is told must pass.
 func TestGuardIsNotStuck(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
@@ -192,9 +192,9 @@ func TestGuardIsNotStuck(t *testing.T) {
 	t.Error("closed again and again, each time for as long as it may")
 }
 
-// TestGuardBearsSlowClocks has a node whose clock is a second behind keep closed what
+// TestGuardAllowsSlowClocks has a node whose clock is a second behind keep closed what
 // another has closed for as long as it may.
-func TestGuardBearsSlowClocks(t *testing.T) {
+func TestGuardAllowsSlowClocks(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
 	stored := state{Until: now + 1000 + guard.MaxBlock.Milliseconds(), Count: 9}
@@ -203,7 +203,7 @@ func TestGuardBearsSlowClocks(t *testing.T) {
 	}
 }
 
-func TestGuardTakesBackWhatDidNotLeave(t *testing.T) {
+func TestGuardTakesBackWhatWasNotSent(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	for i := range int64(100) {
@@ -217,9 +217,9 @@ func TestGuardTakesBackWhatDidNotLeave(t *testing.T) {
 	}
 }
 
-// TestGuardShutsAClosedCountry has those whom it is still open to be judged too:
+// TestGuardBlocksACountryForAll has those whom it is still open to be judged too:
 // by their own texts, and only once.
-func TestGuardShutsAClosedCountry(t *testing.T) {
+func TestGuardBlocksACountryForAll(t *testing.T) {
 	t.Parallel()
 	closed := startOfWatch()
 	for range 500 {
@@ -264,10 +264,10 @@ func TestGuardShutsAClosedCountry(t *testing.T) {
 	}
 }
 
-// TestGuardForgetsWhatWasBeforeItClosed has a text of before a closing turn out not
+// TestGuardForgetsWhatWasBeforeItBlocked has a text of before a closing turn out not
 // to have left, and another of then validate: neither changes what is counted of
 // those to whom a country is still open.
-func TestGuardForgetsWhatWasBeforeItClosed(t *testing.T) {
+func TestGuardForgetsWhatWasBeforeItBlocked(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	before := w.now

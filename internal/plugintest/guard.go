@@ -17,19 +17,19 @@ import (
 	"example.com/threepid/store"
 )
 
-// guardTests are about closing what looks like SMS pumping. The rules of when it
-// closes are tested with the guard itself; here it is at work.
+// guardTests are about blocking what looks like SMS pumping. The rules of when it
+// blocks are tested with the guard itself; here it is at work.
 func guardTests() []test {
 	return []test{
-		{"GuardClosesABlock", testGuardClosesABlock},
-		{"GuardClosesACountry", testGuardClosesACountry},
-		{"GuardShutsACountry", testGuardShutsACountry},
-		{"GuardClosesANetwork", testGuardClosesANetwork},
+		{"GuardBlocksARange", testGuardBlocksARange},
+		{"GuardBlocksACountry", testGuardBlocksACountry},
+		{"GuardBlocksACountryForAll", testGuardBlocksACountryForAll},
+		{"GuardBlocksANetwork", testGuardBlocksANetwork},
 		{"GuardJudgesWithoutNewcomers", testGuardJudgesWithoutNewcomers},
-		{"GuardIsSoonerThanTheLimitOfABlock", testGuardIsSoonerThanTheLimitOfABlock},
+		{"GuardIsSoonerThanTheLimitOfARange", testGuardIsSoonerThanTheLimitOfARange},
 		{"GuardSparesPeople", testGuardSparesPeople},
-		{"GuardIsNotClosedByOneClient", testGuardIsNotClosedByOneClient},
-		{"GuardObserves", testGuardObserves},
+		{"GuardIsNotTriggeredByOneClient", testGuardIsNotTriggeredByOneClient},
+		{"GuardDryRun", testGuardDryRun},
 		{"GuardAllows", testGuardAllows},
 		{"GuardCountsNoFailures", testGuardCountsNoFailures},
 		{"GuardNoticesWhoFailedBefore", testGuardNoticesWhoFailedBefore},
@@ -39,20 +39,20 @@ func guardTests() []test {
 	}
 }
 
-// closings keeps what a guard tells.
-type closings struct {
+// heardBlocks keeps what a guard reports.
+type heardBlocks struct {
 	mu  sync.Mutex
 	all []limits.Block
 }
 
-func (c *closings) hear(closing limits.Block) {
+func (c *heardBlocks) hear(block limits.Block) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.all = append(c.all, closing)
+	c.all = append(c.all, block)
 }
 
 // guarded switches the guard on, and those limits off that would be sooner.
-func guarded(heard *closings) func(*threepid.Options) {
+func guarded(heard *heardBlocks) func(*threepid.Options) {
 	return func(o *threepid.Options) {
 		limited(o)
 		o.Limits.PerRange = []limits.Limit{}
@@ -60,8 +60,8 @@ func guarded(heard *closings) func(*threepid.Options) {
 	}
 }
 
-// pump has each text asked for by another client, one a minute, to numbers of a
-// block that lie far from each other, until it is refused.
+// pump has each SMS asked for by another client, one a minute, to numbers of a
+// range that lie far from each other, until it is refused.
 func (n *node) pump(t *testing.T, number func(i int) string) (let int, refused answer) {
 	t.Helper()
 	return until(t, func(i int) answer {
@@ -74,21 +74,21 @@ func scattered(block int) func(i int) string {
 	return func(i int) string { return mobile(block, i*97%10_000) }
 }
 
-func testGuardClosesABlock(t *testing.T, open opener) {
-	var heard closings
+func testGuardBlocksARange(t *testing.T, open opener) {
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	let, refused := n.pump(t, scattered(1))
 	if let < 20 || let > 24 { // those of the last minutes do not count yet
-		t.Errorf("%d texts went out", let)
+		t.Errorf("%d SMS were sent", let)
 	}
 	expectLimited(t, refused, 14*time.Minute) // a minute of 15 is over
 	if len(heard.all) != 2 {                  // the block, and its country with it
 		t.Fatalf("heard %+v", heard.all)
 	}
-	closing := heard.all[0]
+	block := heard.all[0]
 	want := n.clock.Now().Add(14 * time.Minute)
-	if closing.Range != "44740001" || closing.Country != "GB" || closing.Count != 1 || !closing.Until.Equal(want) || closing.DryRun || closing.Reason == "" {
-		t.Errorf("%+v", closing)
+	if block.Range != "44740001" || block.Country != "GB" || block.Count != 1 || !block.Until.Equal(want) || block.DryRun || block.Reason == "" {
+		t.Errorf("%+v", block)
 	}
 	for _, said := range []string{"the guard has blocked SMS to a range of numbers; Plugin.Unblock ends it", "the guard has blocked SMS to a country; Guard.Allow"} {
 		if !strings.Contains(n.logs.String(), said) {
@@ -102,15 +102,15 @@ func testGuardClosesABlock(t *testing.T, open opener) {
 	}
 }
 
-func testGuardClosesACountry(t *testing.T, open opener) {
-	var heard closings
+func testGuardBlocksACountry(t *testing.T, open opener) {
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	let, refused := until(t, func(i int) answer {
 		n.clock.advance(time.Minute)
 		return n.asks(fmt.Sprint("client", i%15), mobile(i, i*97%10_000))
 	})
 	if let < 20 || let > 24 || len(heard.all) != 1 || heard.all[0].Range != "" || heard.all[0].Country != "GB" {
-		t.Errorf("%d texts went out, heard %+v", let, heard.all)
+		t.Errorf("%d SMS were sent, heard %+v", let, heard.all)
 	}
 	expectLimited(t, refused, 14*time.Minute)
 	expect(t, n.asks("client1", "+33612345678"), http.StatusOK, "")
@@ -138,17 +138,17 @@ func testGuardClosesACountry(t *testing.T, open opener) {
 	}
 }
 
-// testGuardShutsACountry has an attacker with an endless supply of clients, such as
+// testGuardBlocksACountryForAll has an attacker with an endless supply of clients, such as
 // an IPv6 network: that a closed country is open to each of them is found out.
-func testGuardShutsACountry(t *testing.T, open opener) {
-	var heard closings
+func testGuardBlocksACountryForAll(t *testing.T, open opener) {
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	let, refused := until(t, func(i int) answer {
 		n.clock.advance(10 * time.Second)
 		return n.asks(newSecret(), mobile(i%90, i*97%10_000))
 	})
 	if let > 60 || len(heard.all) != 2 || heard.all[1].Reason == heard.all[0].Reason || !heard.all[1].Until.Equal(heard.all[0].Until) {
-		t.Errorf("%d texts went out, heard %+v", let, heard.all)
+		t.Errorf("%d SMS were sent, heard %+v", let, heard.all)
 	}
 	expect(t, refused, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	expect(t, n.asks(newSecret(), "+33612345678"), http.StatusOK, "")
@@ -156,10 +156,10 @@ func testGuardShutsACountry(t *testing.T, open opener) {
 	expect(t, n.asks(newSecret(), mobile(91, 1)), http.StatusOK, "")
 }
 
-// testGuardClosesANetwork has an attacker own an IPv6 network: it is closed, and the
+// testGuardBlocksANetwork has an attacker own an IPv6 network: it is closed, and the
 // country stays open to those who come from elsewhere.
-func testGuardClosesANetwork(t *testing.T, open opener) {
-	var heard closings
+func testGuardBlocksANetwork(t *testing.T, open opener) {
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	network := func(i int) string { return fmt.Sprintf("2001:db8:77:%x::1", i) }
 	ask := func(client string, i int) answer { return n.asks(client, mobile(i%90, i*97%10_000)) }
@@ -168,7 +168,7 @@ func testGuardClosesANetwork(t *testing.T, open opener) {
 		return ask(network(i), i)
 	})
 	if let > 50 {
-		t.Errorf("%d texts went out", let)
+		t.Errorf("%d SMS were sent", let)
 	}
 	expectLimited(t, refused, 15*time.Minute-10*time.Second)
 	var closed []string
@@ -192,7 +192,7 @@ func testGuardClosesANetwork(t *testing.T, open opener) {
 // testGuardJudgesWithoutNewcomers has clients go on that have had their share of
 // being counted: what was counted before is looked at all the same.
 func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
-	var heard closings
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	ask := func(i int) answer { return n.asks(fmt.Sprint("client", i%6), mobile(i%90, i*97%10_000)) }
 	for i := range 24 { // four of each, at once
@@ -205,7 +205,7 @@ func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
 	}
 }
 
-func testGuardIsSoonerThanTheLimitOfABlock(t *testing.T, open opener) {
+func testGuardIsSoonerThanTheLimitOfARange(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	let, _ := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i/4), mobile(1, 1000+i)) })
 	if let != 8 {
@@ -215,7 +215,7 @@ func testGuardIsSoonerThanTheLimitOfABlock(t *testing.T, open opener) {
 }
 
 func testGuardSparesPeople(t *testing.T, open opener) {
-	var heard closings
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	for i := range 100 {
 		client, clientSecret := newSecret(), newSecret()
@@ -231,10 +231,10 @@ func testGuardSparesPeople(t *testing.T, open opener) {
 	}
 }
 
-// testGuardIsNotClosedByOneClient has one client do its worst for hours: what it
+// testGuardIsNotTriggeredByOneClient has one client do its worst for hours: what it
 // asks for counts too little to close anything to others.
-func testGuardIsNotClosedByOneClient(t *testing.T, open opener) {
-	var heard closings
+func testGuardIsNotTriggeredByOneClient(t *testing.T, open opener) {
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Limits.PerRangeAndClient = []limits.Limit{} })
 	for i := range 300 {
 		n.asks("attacker", scattered(i%2)(i))
@@ -245,8 +245,8 @@ func testGuardIsNotClosedByOneClient(t *testing.T, open opener) {
 	}
 }
 
-func testGuardObserves(t *testing.T, open opener) {
-	var heard closings
+func testGuardDryRun(t *testing.T, open opener) {
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Guard.DryRun = true })
 	for i := range 40 {
 		n.clock.advance(20 * time.Second)
@@ -264,7 +264,7 @@ func testGuardAllows(t *testing.T, open opener) {
 	for _, allowed := range []string{"GB", "+447400"} {
 		t.Run(allowed, func(t *testing.T) {
 			t.Parallel()
-			var heard closings
+			var heard heardBlocks
 			n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Guard.Allow = []string{"FR", allowed} })
 			for i := range 40 {
 				n.clock.advance(time.Minute)
@@ -278,7 +278,7 @@ func testGuardAllows(t *testing.T, open opener) {
 }
 
 func testGuardCountsNoFailures(t *testing.T, open opener) {
-	var heard closings
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard), ticking)
 	n.sms.FailAlways(fmt.Errorf("down"))
 	for i := range 60 {
@@ -302,7 +302,7 @@ func ticking(o *threepid.Options) {
 // provider rejects, which costs it nothing, and then for one that is pumped: what
 // it may bring to the guard's notice is not used up.
 func testGuardNoticesWhoFailedBefore(t *testing.T, open opener) {
-	var heard closings
+	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	let, _ := until(t, func(i int) answer {
 		n.clock.advance(time.Minute)
@@ -314,13 +314,13 @@ func testGuardNoticesWhoFailedBefore(t *testing.T, open opener) {
 		return n.asks(client, scattered(1)(i))
 	})
 	if let > 24 {
-		t.Errorf("%d texts went out", let)
+		t.Errorf("%d SMS were sent", let)
 	}
 }
 
 func testGuardIsSharedByNodes(t *testing.T, open opener) {
 	st := open(t)
-	var heard closings
+	var heard heardBlocks
 	n := start(t, st, guarded(&heard))
 	other := startWith(t, st, n.sms, &logs{}, guarded(&heard), func(o *threepid.Options) { o.Now = n.clock.Now })
 	let, _ := until(t, func(i int) answer {
@@ -328,7 +328,7 @@ func testGuardIsSharedByNodes(t *testing.T, open opener) {
 		return []*node{n, other}[i%2].asks(newSecret(), scattered(1)(i))
 	})
 	if let < 20 || let > 24 {
-		t.Errorf("%d texts went out", let)
+		t.Errorf("%d SMS were sent", let)
 	}
 	expect(t, other.asks("somebody", mobile(1, 9999)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 }
@@ -336,7 +336,7 @@ func testGuardIsSharedByNodes(t *testing.T, open opener) {
 // testTrustedPassesTheGuard has the host's hook trust a client that solved a CAPTCHA: the
 // SMS is sent although its range is blocked, but not beyond a limit.
 func testTrustedPassesTheGuard(t *testing.T, open opener) {
-	var heard closings
+	var heard heardBlocks
 	var told []limits.Block
 	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) {
 		withoutReserve(o)
@@ -373,7 +373,7 @@ func testVerdictsOutliveTheirNode(t *testing.T, open opener) {
 	if _, ok := st.(store.Counters); !ok {
 		t.Skip("the store shares no counts between nodes")
 	}
-	var heard closings
+	var heard heardBlocks
 	n := start(t, st, guarded(&heard))
 	until(t, func(i int) answer {
 		n.clock.advance(10 * time.Second)

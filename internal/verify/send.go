@@ -236,7 +236,7 @@ func (s *Service) callUntil(ctx context.Context, deadline time.Time, do func(con
 }
 
 // recordOutcome records how our claim ended. An attempt that failed is given back, and
-// with it what it took from the buckets, unless its SMS may have been sent.
+// with it what it took from the limits, unless its SMS may have been sent.
 func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o store.Outcome) error {
 	ctx, cancel := detached(ctx, recordTimeout)
 	defer cancel()

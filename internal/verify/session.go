@@ -100,7 +100,7 @@ func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets
 	return s
 }
 
-// paid tells whether an attempt has been taken from the buckets, and its text
+// paid tells whether an attempt has been taken from the limits, and its text
 // may have left: whether its sender died or its provider took too long, another
 // try of it costs nothing.
 func paid(s store.Session, attempt int64) bool {
@@ -108,7 +108,7 @@ func paid(s store.Session, attempt int64) bool {
 		(s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown)
 }
 
-// charged is s after another text was taken from the buckets.
+// charged is s after another SMS was taken from the limits.
 func charged(s store.Session, client string) store.Session {
 	if s.Client != client {
 		s.Client, s.ClientTexts = client, 0

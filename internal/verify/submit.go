@@ -185,7 +185,7 @@ func (s *Service) countTry(ctx context.Context, sub Submission, who limit.Subjec
 var errRefused = errors.New("threepid: refused")
 
 // confirm records that the right token of a session was submitted. What it took
-// from the buckets comes back.
+// from the limits is given back.
 func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submission, who limit.Subject) (store.Session, error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
