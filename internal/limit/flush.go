@@ -19,6 +19,10 @@ const (
 	// one may be behind.
 	readAgain = 2 * clockSlack
 
+	// flushesPerSweep is how many times Flush looks only at networks that something
+	// happened to, before it looks at all and forgets those of which nothing is known.
+	flushesPerSweep = 60
+
 	// subjectsPerRead is how many subjects' sums are read at once.
 	subjectsPerRead = 500
 )
@@ -26,13 +30,14 @@ const (
 // Flush exchanges counts and verdicts with the other nodes. When it fails, this node goes
 // on with what it has, and the next Flush makes up for it.
 func (w *Watch) Flush(ctx context.Context) error {
-	if w.store == nil {
-		return nil
-	}
 	w.flushing.Lock()
 	defer w.flushing.Unlock()
 	now := w.now()
 	out := w.outgoing(now)
+	if w.store == nil {
+		w.written(out, false)
+		return nil
+	}
 	err := w.write(ctx, out)
 	w.written(out, err != nil)
 	if err != nil {
@@ -50,7 +55,7 @@ func (w *Watch) Flush(ctx context.Context) error {
 		}
 		sums, out.subjects = append(sums, part...), out.subjects[n:]
 	}
-	w.merge(sums, now)
+	w.merge(sums, out.keys, now)
 	return nil
 }
 
@@ -137,7 +142,12 @@ func (w *Watch) outgoing(now int64) outgoing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	out := outgoing{keys: make(map[string]string)}
+	all := w.flushes%flushesPerSweep == 0
+	w.flushes++
 	for key, s := range w.subjects {
+		if s.area == areaNetwork && len(s.dirty) == 0 && !s.unsaved && !s.shared && !all {
+			continue
+		}
 		s.state = w.current(s.state, now)
 		if s.unsaved {
 			out.verdicts = append(out.verdicts, s.verdict(key, w.rules))
@@ -146,7 +156,7 @@ func (w *Watch) outgoing(now int64) outgoing {
 			delete(w.subjects, key)
 			continue
 		}
-		if !s.isShared(w.rules, now) {
+		if s.shared = s.isShared(w.rules, now); !s.shared {
 			continue
 		}
 		phase, hours := s.phase(key, now), key+hoursMark
@@ -244,22 +254,22 @@ func (w *Watch) spanOf(subject string) int64 {
 	return w.slotSpan()
 }
 
-// merge takes over what the other nodes have counted.
-func (w *Watch) merge(sums []store.Count, now int64) {
+// merge takes over what the other nodes have counted for the subjects with these keys.
+func (w *Watch) merge(sums []store.Count, keys map[string]string, now int64) {
 	bySubject := make(map[string]counts)
 	for _, c := range sums {
 		bySubject[c.Subject] = append(bySubject[c.Subject], slot{c.At / w.spanOf(c.Subject), c.Sent, c.Validated})
 	}
-	first := w.slot(now) - slotsPerWindow + 1
 	w.mu.Lock()
 	defer w.mu.Unlock()
-	for key, s := range w.subjects {
-		s.others = nil
-		for _, part := range bySubject[s.phase(key, now)] {
-			if part[0] >= first {
-				s.others = append(s.others, part)
-			}
+	for subject, key := range keys {
+		s := w.subjects[key]
+		switch {
+		case s == nil:
+		case strings.HasSuffix(subject, hoursMark):
+			s.before = bySubject[subject]
+		case subject == s.phase(key, now):
+			s.others = bySubject[subject]
 		}
-		s.before = bySubject[key+hoursMark]
 	}
 }

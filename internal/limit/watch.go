@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"slices"
 	"sync"
 	"time"
 
@@ -21,7 +22,8 @@ type Watch struct {
 
 	mu       sync.Mutex
 	subjects map[string]*watched
-	read     int64      // until when verdicts were read
+	read     int64 // until when verdicts were read
+	flushes  int
 	flushing sync.Mutex // one Flush at a time
 }
 
@@ -38,6 +40,7 @@ type watched struct {
 
 	version int64 // of the verdict
 	unsaved bool  // the verdict is not stored yet
+	shared  bool  // other nodes need to know of its counts
 
 	dirty, dirtyHours map[int64]bool // slots and hours that are not stored yet
 }
@@ -198,6 +201,8 @@ func (w *Watch) subject(of area, who Subject, now int64) *watched {
 	case areaRange, areaHost:
 	}
 	s.state = w.current(s.state, now)
+	first := w.slot(now) - slotsPerWindow + 1
+	s.others = slices.DeleteFunc(s.others, func(part slot) bool { return part[0] < first })
 	return s
 }
 

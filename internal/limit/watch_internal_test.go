@@ -271,3 +271,28 @@ func TestNumbersThatValidateAreLimited(t *testing.T) {
 		t.Errorf("%d SMS at one instant", sent)
 	}
 }
+
+// TestWatchForgetsNetworks has many networks come once, with a store that shares counts
+// and with one that does not: what is remembered is bounded.
+func TestWatchForgetsNetworks(t *testing.T) {
+	t.Parallel()
+	for _, shared := range []bool{true, false} {
+		w := newWorld(t, 1, nil)
+		watch := w.nodes[0].Watch
+		if !shared {
+			watch.store = nil
+		}
+		for i := range 2000 {
+			number, client := anyNumber(i), fmt.Sprintf("10.%d.%d.7", i/250, i%250)
+			w.ask(0, number, client)
+			w.validate(0, number, client)
+			w.advance(10 * time.Second)
+			if err := watch.Flush(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if n := len(watch.subjects); n > 2*60*6 {
+			t.Errorf("shared %v: %d subjects are remembered", shared, n)
+		}
+	}
+}
