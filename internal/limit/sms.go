@@ -74,8 +74,8 @@ func own(scope string, e *entry, list []limits.Limit, levels *[]int64) meter {
 	return meter{scope, e, list, *levels, func(next []int64) { *levels = next }}
 }
 
-// smsMeters are the limits that an SMS counts for. n is how many of them the last
-// client asked for.
+// smsMeters are the limits that an SMS counts for. One from the reserve passes the slow
+// ones of the number.
 func (g *Ledger) smsMeters(reserve bool) []meter {
 	var all []meter
 	lim := &g.Limits
