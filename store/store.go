@@ -1,19 +1,20 @@
-// Package store says what threepid keeps and what it asks of whoever keeps
-// it. It imports nothing but the standard library, so that a store can be
-// written without pulling in any other.
+// Package store defines what threepid keeps and what it requires of a store. It
+// imports nothing but the standard library, so that a store can be written
+// without linking any other.
 //
-// Two interfaces live here. [Store] holds validation sessions and the buckets
-// that limits fill; [Accounts] says which account a number belongs to. They are separate because a host usually
-// has a table of accounts already and hardly ever one of sessions.
+// [Store] holds validation sessions and the records of rate limits; [Accounts]
+// maps numbers to accounts. They are separate because a host usually has a table
+// of accounts already and hardly ever one of sessions.
 //
-// The words View and Update are bbolt's, for the same reason: the rules are
-// plain code over a loaded [Session], and atomicity is the store's business.
-// Package storetest holds the checks every Store and Accounts must pass.
+// A unit of work names its rows first and then changes plain data: see [Names]
+// and [Rows]. [Apply] and [Follow] are the parts that every store has in common.
+// Package storetest holds the checks that every Store and Accounts must pass.
 package store
 
 import (
 	"context"
 	"crypto/sha256"
+	"encoding/hex"
 	"errors"
 	"strings"
 	"time"
@@ -39,69 +40,76 @@ var (
 	ErrUnsupported = errors.New("store: not supported")
 )
 
-// Store keeps validation sessions and buckets. All methods may be called from many
-// goroutines, and by many processes over one database.
+// Store keeps validation sessions and records. All methods may be called from
+// many goroutines, and by many processes over one database.
 //
-// An error that is none of this package's sentinels means that the store
-// failed; nothing is known of the unit of work then, except that it was kept as
-// a whole or not at all.
+// An error that is none of this package's sentinels means that the store failed.
+// The outcome of the unit is unknown then, except that all of it was stored or
+// nothing.
+//
+// Rows leave a store in DeleteExpired and in no other way: a store never applies
+// ExpiresAt by itself, because the caller's clock decides.
 type Store interface {
-	// View calls fn with a read-only Tx and returns fn's error. What fn reads
-	// is consistent. To put anything inside View is an error.
-	View(ctx context.Context, fn func(Tx) error) error
+	// View returns the named rows as they were at one moment, after every Update
+	// that had returned when View was called. An absent row is its zero value, but
+	// a record keeps its key. Expired rows are returned until they are deleted.
+	View(ctx context.Context, names Names) (Rows, error)
 
-	// Update calls fn with a Tx. When fn returns nil, all that it put is
-	// durable before Update returns nil; when it returns an error or panics,
-	// nothing of it is kept and Update returns that error, or panics likewise.
+	// Update loads the named rows, calls change, and stores what change made of
+	// them: all of it, durable when Update returns nil, or nothing. Durable means
+	// that the rows survive a crash of the process and, if the store outlives the
+	// process at all, of the machine.
 	//
-	// fn may run more than once, because a conflict with another process is
-	// settled by running it again: it must change nothing but the Tx and
-	// variables that it sets anew each time. What is read inside Update, sessions
-	// and buckets, is not changed by anyone else before Update ends, and two
-	// Updates that create the same do not both succeed on their first reading.
+	// Update is serializable over all named rows: its result is as if no other
+	// Update had run between the load and the commit. A row that was only read, or
+	// was absent, is part of this. A store that locks must lock all named rows,
+	// absent ones too, from the load to the commit. A store that does not lock must
+	// check at the commit, as one step with the writing, that no named row has
+	// changed, has appeared or has been deleted since the load, and start again
+	// otherwise; a version that starts at 1 again after a row was deleted is not
+	// enough for that. Where the database checks only rows that it writes, a unit
+	// that changes anything writes all rows that it names.
 	//
-	// A ctx that is done before the unit begins ends Update with its error.
-	// Once begun, a unit may be carried through whatever becomes of ctx.
-	Update(ctx context.Context, fn func(Tx) error) error
+	// When change returns an error, nothing is stored and Update returns that
+	// error; when change panics, nothing is stored and Update panics with the same
+	// value. If the error is a [NamesError], Update starts again with its names,
+	// at most three times.
+	//
+	// change may be called more than once, and after an error or before a crash
+	// what it saw may never have been stored. So it changes only the Rows and
+	// variables that it sets at each call, and calls neither the store nor other
+	// services. The time that it needs it reads itself: it is called after the rows
+	// were loaded, however long that took.
+	//
+	// If ctx is done before the unit begins, Update returns its error. After that, a
+	// unit may be completed whatever becomes of ctx.
+	Update(ctx context.Context, names Names, change func(*Rows) error) error
 
-	// DeleteExpired deletes at most limit sessions and buckets, taken together,
-	// whose ExpiresAt is at or before now, and returns how many went. None to delete is no error. It
-	// is meant to be called in small chunks: it holds up writers meanwhile.
+	// DeleteExpired deletes at most limit sessions and records in total whose
+	// ExpiresAt is at or before now, and returns how many it deleted. Nothing to
+	// delete is no error. It may leave out rows that a unit of work is using.
+	// Callers keep limit small: writers may wait for it.
 	DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error)
 }
 
-// Tx is what a unit of work sees: the store as it was when the unit began, and
-// the unit's own changes. It is used by one goroutine, and not after fn ended.
-// What it returns is the caller's own copy.
-type Tx interface {
-	// SessionByKey returns the session with that key, or ErrNotFound. Expired
-	// sessions are found until they are deleted.
-	SessionByKey(key Key) (Session, error)
-
-	// SessionBySID returns the session with that sid, or ErrNotFound. Sids are
-	// compared byte by byte: another case is another sid.
-	SessionBySID(sid string) (Session, error)
-
-	// PutSession stores s under s.Key, whole. If this Tx has read or put a
-	// session with that key, s replaces it, its sid included; otherwise s is new.
-	// Two sessions never have one sid: putting a second one fails.
-	PutSession(s Session) error
-
-	// Buckets returns the buckets with those keys, in the order of the keys, in
-	// which none stands twice. One that is not there is returned with that key
-	// and nothing else: absent and empty are the same. Inside Update all of them
-	// are locked, in an order that is the same for all callers.
-	Buckets(keys []Key) ([]Bucket, error)
-
-	// PutBuckets stores buckets, whole, in which none stands twice. Each must
-	// have been read in this unit, also if it was absent: one that was not is an
-	// error.
-	PutBuckets(buckets []Bucket) error
-}
-
 // Key identifies a session by what the client sent, see [SessionKey], or a
-// bucket by what it counts, see [BucketKey]. It does not tell what that was.
+// record by its subject, see [RecordKey]. It does not reveal what that was.
 type Key [sha256.Size]byte
+
+// String returns the key in hexadecimal digits.
+func (k Key) String() string { return hex.EncodeToString(k[:]) }
+
+// MarshalText returns the key in hexadecimal digits.
+func (k Key) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, k[:]), nil }
+
+// UnmarshalText sets the key from hexadecimal digits.
+func (k *Key) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(k)) {
+		return errors.New("store: a key has 64 hexadecimal digits")
+	}
+	_, err := hex.Decode(k[:], text)
+	return err
+}
 
 // SessionKey returns the key of the session for a client_secret, the country
 // as the client sent it, and the number in E.164 without the plus sign.
@@ -111,9 +119,9 @@ func SessionKey(clientSecret, country, msisdn string) Key {
 	return sha256.Sum256([]byte(clientSecret + "\x00" + country + "\x00" + msisdn))
 }
 
-// BucketKey returns the key of the bucket for one subject of a scope, such as
+// RecordKey returns the key of the record for one subject of a scope, such as
 // one number, or one number and one client. No part may contain NUL.
-func BucketKey(scope string, subject ...string) Key {
+func RecordKey(scope string, subject ...string) Key {
 	return sha256.Sum256([]byte(scope + "\x00" + strings.Join(subject, "\x00")))
 }
 
@@ -202,11 +210,12 @@ type Session struct {
 	ExpiresAt int64 // when DeleteExpired may delete it
 }
 
-// Bucket is what is remembered of one subject, such as a client or a block of
-// numbers, to limit it. What State means is no business of the store.
-type Bucket struct {
+// Record is what is remembered about one subject, such as a client or a range of
+// numbers, mostly to limit it. State means nothing to the store. A record without
+// State and ExpiresAt is the same as none.
+type Record struct {
 	Key       Key    // unique
-	State     string // UTF-8, at most 2,000 bytes
+	State     string // UTF-8 without NUL, at most 2,000 bytes
 	ExpiresAt int64  // when DeleteExpired may delete it; Unix milliseconds
 }
 

@@ -3,7 +3,9 @@ package storetest_test
 import (
 	"context"
 	"errors"
+	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
@@ -14,435 +16,366 @@ import (
 // The stores below are each wrong in one way. They stand on a memstore, which
 // is right.
 
+type (
+	changeFunc = func(*store.Rows) error
+	viewFunc   = func(store.Store, context.Context, store.Names) (store.Rows, error)
+	updateFunc = func(store.Store, context.Context, store.Names, changeFunc) error
+	expireFunc = func(store.Store, context.Context, time.Time, int) (int, error)
+)
+
 // broken is a store whose methods can be replaced.
 type broken struct {
 	store.Store
-	view   func(context.Context, func(store.Tx) error) error
-	update func(context.Context, func(store.Tx) error) error
-	expire func(context.Context, time.Time, int) (int, error)
+	view   viewFunc
+	update updateFunc
+	expire expireFunc
 }
 
-func (b *broken) View(ctx context.Context, fn func(store.Tx) error) error {
+func (b *broken) View(ctx context.Context, names store.Names) (store.Rows, error) {
 	if b.view == nil {
-		return b.Store.View(ctx, fn)
+		return b.Store.View(ctx, names)
 	}
-	return b.view(ctx, fn)
+	return b.view(b.Store, ctx, names)
 }
 
-func (b *broken) Update(ctx context.Context, fn func(store.Tx) error) error {
+func (b *broken) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
 	if b.update == nil {
-		return b.Store.Update(ctx, fn)
+		return b.Store.Update(ctx, names, change)
 	}
-	return b.update(ctx, fn)
+	return b.update(b.Store, ctx, names, change)
 }
 
 func (b *broken) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
 	if b.expire == nil {
 		return b.Store.DeleteExpired(ctx, now, limit)
 	}
-	return b.expire(ctx, now, limit)
+	return b.expire(b.Store, ctx, now, limit)
 }
 
-// brokenTx is a Tx whose methods can be replaced.
-type brokenTx struct {
-	store.Tx
-	byKey func(store.Key) (store.Session, error)
-	bySID func(string) (store.Session, error)
-	put   func(store.Session) error
-
-	buckets    func([]store.Key) ([]store.Bucket, error)
-	putBuckets func([]store.Bucket) error
+func viewing(view viewFunc) func() store.Store {
+	return func() store.Store { return &broken{Store: memstore.New(), view: view} }
 }
 
-func (t *brokenTx) Buckets(keys []store.Key) ([]store.Bucket, error) {
-	if t.buckets == nil {
-		return t.Tx.Buckets(keys)
-	}
-	return t.buckets(keys)
+func updating(update updateFunc) func() store.Store {
+	return func() store.Store { return &broken{Store: memstore.New(), update: update} }
 }
 
-func (t *brokenTx) PutBuckets(buckets []store.Bucket) error {
-	if t.putBuckets == nil {
-		return t.Tx.PutBuckets(buckets)
-	}
-	return t.putBuckets(buckets)
+func expiring(expire expireFunc) func() store.Store {
+	return func() store.Store { return &broken{Store: memstore.New(), expire: expire} }
 }
 
-func (t *brokenTx) SessionByKey(key store.Key) (store.Session, error) {
-	if t.byKey == nil {
-		return t.Tx.SessionByKey(key)
-	}
-	return t.byKey(key)
-}
-
-func (t *brokenTx) SessionBySID(sid string) (store.Session, error) {
-	if t.bySID == nil {
-		return t.Tx.SessionBySID(sid)
-	}
-	return t.bySID(sid)
-}
-
-func (t *brokenTx) PutSession(s store.Session) error {
-	if t.put == nil {
-		return t.Tx.PutSession(s)
-	}
-	return t.put(s)
-}
-
-// withTx is a store each Tx of which is broken.
-func withTx(spoil func(tx store.Tx) store.Tx) store.Store {
-	s := memstore.New()
-	return &broken{
-		Store: s,
-		view: func(ctx context.Context, fn func(store.Tx) error) error {
-			return s.View(ctx, func(tx store.Tx) error { return fn(spoil(tx)) })
-		},
-		update: func(ctx context.Context, fn func(store.Tx) error) error {
-			return s.Update(ctx, func(tx store.Tx) error { return fn(spoil(tx)) })
-		},
-	}
-}
-
-// losesWrites says that it puts and does not.
-func losesWrites() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{Tx: tx, put: func(store.Session) error { return nil }}
-	})
-}
-
-// alters changes each session before it puts it.
-func alters(edit func(*store.Session)) func() store.Store {
-	return func() store.Store {
-		return withTx(func(tx store.Tx) store.Tx {
-			return &brokenTx{Tx: tx, put: func(s store.Session) error {
-				edit(&s)
-				return tx.PutSession(s)
-			}}
+// alters edits the rows that each unit stores.
+func alters(edit func(*store.Rows)) func() store.Store {
+	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+		return s.Update(ctx, names, func(rows *store.Rows) error {
+			err := change(rows)
+			edit(rows)
+			return err
 		})
-	}
-}
-
-// keepsOldValues replaces only the expiry of a session that is there.
-func keepsOldValues() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{Tx: tx, put: func(s store.Session) error {
-			if old, err := tx.SessionByKey(s.Key); err == nil {
-				old.ExpiresAt = s.ExpiresAt
-				s = old
-			}
-			return tx.PutSession(s)
-		}}
 	})
 }
 
-// insertsOnly refuses to replace what the same unit has put.
-func insertsOnly() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		done := make(map[store.Key]bool)
-		return &brokenTx{Tx: tx, put: func(s store.Session) error {
-			if done[s.Key] {
-				return errors.New("duplicate")
-			}
-			done[s.Key] = true
-			return tx.PutSession(s)
-		}}
-	})
-}
-
-// upserts replaces a session whether the unit has read it or not.
-func upserts() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{Tx: tx, put: func(s store.Session) error {
-			_, _ = tx.SessionByKey(s.Key)
-			return tx.PutSession(s)
-		}}
-	})
-}
-
-// findsAnything returns an empty session for an absent one.
-func findsAnything() store.Store {
-	found := func(s store.Session, err error) (store.Session, error) {
-		if errors.Is(err, store.ErrNotFound) {
-			err = nil
-		}
-		return s, err
-	}
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{
-			Tx:    tx,
-			byKey: func(key store.Key) (store.Session, error) { return found(tx.SessionByKey(key)) },
-			bySID: func(sid string) (store.Session, error) { return found(tx.SessionBySID(sid)) },
+func altersSession(edit func(*store.Session)) func() store.Store {
+	return alters(func(rows *store.Rows) {
+		if rows.Session.SID != "" {
+			edit(&rows.Session)
 		}
 	})
+}
+
+func altersRecords(edit func(*store.Record)) func() store.Store {
+	return alters(func(rows *store.Rows) {
+		for i := range rows.Records {
+			edit(&rows.Records[i])
+		}
+	})
+}
+
+// altersViews edits what View returns.
+func altersViews(edit func(store.Names, *store.Rows)) func() store.Store {
+	return viewing(func(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+		rows, err := s.View(ctx, names)
+		edit(names, &rows)
+		return rows, err
+	})
+}
+
+// keepsOld replaces only the expiry of a row that is there.
+func keepsOld() store.Store {
+	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+		return s.Update(ctx, names, func(rows *store.Rows) error {
+			before := rows.Clone()
+			err := change(rows)
+			if before.Session.SID != "" {
+				before.Session.ExpiresAt = rows.Session.ExpiresAt
+				rows.Session = before.Session
+			}
+			for i := range rows.Records {
+				if i < len(before.Records) && before.Records[i].State != "" {
+					rows.Records[i].State = before.Records[i].State
+				}
+			}
+			return err
+		})
+	})()
+}
+
+// foldsCase takes an upper-case sid for the lower-case one, as the usual
+// collations of MySQL do.
+func foldsCase(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+	rows, err := s.View(ctx, names)
+	if err == nil && names.Session.SID != "" && rows.Session.SID == "" {
+		names.Session.SID = strings.ToLower(names.Session.SID)
+		return s.View(ctx, names)
+	}
+	return rows, err
 }
 
 // remembersSIDs finds a session by the sids that it had.
 func remembersSIDs() store.Store {
-	s := memstore.New()
 	old := make(map[string]store.Key)
 	return &broken{
-		Store: s,
-		view: func(ctx context.Context, fn func(store.Tx) error) error {
-			return s.View(ctx, func(tx store.Tx) error {
-				return fn(&brokenTx{Tx: tx, bySID: func(sid string) (store.Session, error) {
-					if key, ok := old[sid]; ok {
-						return tx.SessionByKey(key)
-					}
-					return tx.SessionBySID(sid)
-				}})
-			})
+		Store: memstore.New(),
+		view: func(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+			if key, ok := old[names.Session.SID]; ok {
+				names.Session = store.SessionRef{Key: key}
+			}
+			return s.View(ctx, names)
 		},
-		update: func(ctx context.Context, fn func(store.Tx) error) error {
-			return s.Update(ctx, func(tx store.Tx) error {
-				return fn(&brokenTx{Tx: tx, put: func(session store.Session) error {
-					old[session.SID] = session.Key
-					return tx.PutSession(session)
-				}})
+		update: func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+			return s.Update(ctx, names, func(rows *store.Rows) error {
+				err := change(rows)
+				if rows.Session.SID != "" {
+					old[rows.Session.SID] = rows.Session.Key
+				}
+				return err
 			})
 		},
 	}
 }
 
-// dropsClashes disregards a put whose sid is taken.
-func dropsClashes() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{Tx: tx, put: func(s store.Session) error {
-			if other, err := tx.SessionBySID(s.SID); err == nil && other.Key != s.Key {
-				return nil
-			}
-			return tx.PutSession(s)
-		}}
-	})
+// dropsErrors reports every failure of the store itself as a success.
+func dropsErrors(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	var own error
+	_ = s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return own })
+	return own
 }
 
-// foldsCase takes an upper-case sid for the lower-case one, as MySQL's usual
-// collations do.
-func foldsCase() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{Tx: tx, bySID: func(sid string) (store.Session, error) {
-			s, err := tx.SessionBySID(sid)
-			if errors.Is(err, store.ErrNotFound) {
-				return tx.SessionBySID(strings.ToLower(sid))
+// sharesOut returns the very nonce that it keeps.
+func sharesOut() store.Store {
+	nonces := make(map[string][]byte)
+	return altersViews(func(_ store.Names, rows *store.Rows) {
+		if sid := rows.Session.SID; sid != "" {
+			if nonces[sid] == nil {
+				nonces[sid] = rows.Session.Nonce
 			}
-			return s, err
-		}}
-	})
-}
-
-// sharesIn keeps the very nonce that it was given, and sharesOut returns the
-// very nonce that it keeps.
-func sharesIn() store.Store  { return sharing(true) }
-func sharesOut() store.Store { return sharing(false) }
-
-func sharing(in bool) store.Store {
-	nonces := make(map[store.Key][]byte)
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{
-			Tx: tx,
-			byKey: func(key store.Key) (store.Session, error) {
-				s, err := tx.SessionByKey(key)
-				if err == nil && nonces[key] == nil {
-					nonces[key] = s.Nonce
-				}
-				if err == nil {
-					s.Nonce = nonces[key]
-				}
-				return s, err
-			},
-			put: func(s store.Session) error {
-				if in {
-					nonces[s.Key] = s.Nonce
-				}
-				return tx.PutSession(s)
-			},
+			rows.Session.Nonce = nonces[sid]
 		}
-	})
+	})()
 }
 
-// hidesExpired does not find what could be deleted.
-func hidesExpired() store.Store {
-	return withTx(func(tx store.Tx) store.Tx {
-		return &brokenTx{Tx: tx, byKey: func(key store.Key) (store.Session, error) {
-			s, err := tx.SessionByKey(key)
-			if err == nil && s.ExpiresAt < 1000 {
-				return store.Session{}, store.ErrNotFound
-			}
-			return s, err
-		}}
-	})
-}
-
-// readsBehind does not see in a unit what the unit has put.
-func readsBehind() store.Store {
-	s := memstore.New()
-	return &broken{Store: s, update: func(ctx context.Context, fn func(store.Tx) error) error {
-		return s.Update(ctx, func(tx store.Tx) error {
-			var puts []store.Session
-			err := fn(&brokenTx{Tx: tx, put: func(session store.Session) error {
-				puts = append(puts, session)
-				return nil
-			}})
-			for i := 0; i < len(puts) && err == nil; i++ {
-				err = tx.PutSession(puts[i])
-			}
-			return err
-		})
-	}}
-}
-
-// commitsOnError keeps what a unit put before it failed.
-func commitsOnError() store.Store {
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) error {
-		var own error
-		if err := s.Update(ctx, func(tx store.Tx) error { own = fn(tx); return nil }); err != nil {
-			return err
-		}
-		return own
-	})
-}
-
-// commitsOnPanic keeps what a unit put before it panicked.
-func commitsOnPanic() store.Store {
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) error {
-		var value any
-		err := s.Update(ctx, func(tx store.Tx) error {
-			defer func() { value = recover() }()
-			return fn(tx)
-		})
-		if value != nil {
-			panic(value)
-		}
+// commitsOnError stores what a unit changed before it failed.
+func commitsOnError(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	var own error
+	if err := s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return nil }); err != nil {
 		return err
+	}
+	return own
+}
+
+// commitsOnPanic stores what a unit changed before it panicked.
+func commitsOnPanic(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	var value any
+	err := s.Update(ctx, names, func(rows *store.Rows) error {
+		defer func() { value = recover() }()
+		return change(rows)
 	})
+	if value != nil {
+		panic(value)
+	}
+	return err
 }
 
 // swallowsPanic makes an error of a panic.
-func swallowsPanic() store.Store {
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) (err error) {
-		defer func() {
-			if recover() != nil {
-				err = errors.New("the unit panicked")
-			}
-		}()
-		return s.Update(ctx, fn)
-	})
+func swallowsPanic(s store.Store, ctx context.Context, names store.Names, change changeFunc) (err error) {
+	defer func() {
+		if recover() != nil {
+			err = errors.New("the unit panicked")
+		}
+	}()
+	return s.Update(ctx, names, change)
 }
 
-// swallowsError rolls back and says nothing of it.
-func swallowsError() store.Store {
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) error {
-		_ = s.Update(ctx, fn)
-		return nil
+// hidesNames does not start again with other names.
+func hidesNames(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	var own error
+	err := s.Update(ctx, names, func(rows *store.Rows) error {
+		if own = change(rows); errors.Is(own, store.ErrNames) {
+			return errors.New("hidden")
+		}
+		return own
 	})
-}
-
-// ignoresContext begins whatever became of the context.
-func ignoresContext() store.Store {
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) error {
-		return s.Update(context.WithoutCancel(ctx), fn)
-	})
-}
-
-func updating(update func(store.Store, context.Context, func(store.Tx) error) error) store.Store {
-	s := memstore.New()
-	return &broken{Store: s, update: func(ctx context.Context, fn func(store.Tx) error) error { return update(s, ctx, fn) }}
+	if err != nil && own != nil {
+		return own
+	}
+	return err
 }
 
 // failsUnderLoad refuses a unit while another runs, as SQLite does without a
 // busy timeout.
 func failsUnderLoad() store.Store {
 	var busy atomic.Bool
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) error {
+	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
 		if !busy.CompareAndSwap(false, true) {
 			return errors.New("database is locked")
 		}
 		defer busy.Store(false)
 		time.Sleep(time.Millisecond)
-		return s.Update(ctx, fn)
-	})
+		return s.Update(ctx, names, change)
+	})()
 }
 
-// doesNotLock reads as of the unit's beginning and then overwrites whatever
-// others have put meanwhile.
-func doesNotLock() store.Store {
-	return updating(func(s store.Store, ctx context.Context, fn func(store.Tx) error) error {
-		if err := ctx.Err(); err != nil {
-			return err
+// sharesFate rolls a whole batch back when one unit of it fails.
+func sharesFate() store.Store {
+	var mu sync.Mutex
+	var last error // of the batch
+	var until time.Time
+	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+		mu.Lock()
+		defer mu.Unlock()
+		if last != nil && time.Now().Before(until) {
+			return last
 		}
-		puts := make(map[store.Key]store.Session)
-		var filled []store.Bucket
-		err := s.View(ctx, func(tx store.Tx) error {
-			return fn(&brokenTx{Tx: tx, put: func(session store.Session) error {
-				puts[session.Key] = session
-				return nil
-			}, putBuckets: func(buckets []store.Bucket) error {
-				filled = append(filled, buckets...)
-				return nil
-			}})
-		})
-		if err != nil {
-			return err
-		}
-		time.Sleep(time.Millisecond)
-		return s.Update(ctx, func(tx store.Tx) error {
-			for key := range puts {
-				_, _ = tx.SessionByKey(key)
-				if err := tx.PutSession(puts[key]); err != nil {
+		last, until = s.Update(ctx, names, change), time.Now().Add(20*time.Millisecond)
+		return last
+	})()
+}
+
+// optimistic checks at the commit only the rows for which checks returns true.
+func optimistic(checks func(now, before, after any) bool) func() store.Store {
+	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+		return store.Follow(names, func(names store.Names) error {
+			for {
+				if err := ctx.Err(); err != nil {
+					return err
+				}
+				before, err := s.View(ctx, names)
+				if err != nil {
+					return err
+				}
+				after, changed, err := store.Apply(names, before, change)
+				if err != nil || !changed {
+					return err
+				}
+				time.Sleep(time.Millisecond) // for others to come between
+				err = s.Update(ctx, names, func(rows *store.Rows) error { return commit(rows, before, after, checks) })
+				if !errors.Is(err, errConflict) {
 					return err
 				}
 			}
-			return putsUnread(tx, filled)
 		})
 	})
 }
 
-// viewsWrite lets a View put.
-func viewsWrite() store.Store {
-	s := memstore.New()
-	return &broken{Store: s, view: s.Update}
-}
+var errConflict = errors.New("conflict")
 
-// viewSwallowsError says that all went well.
-func viewSwallowsError() store.Store {
-	s := memstore.New()
-	return &broken{Store: s, view: func(ctx context.Context, fn func(store.Tx) error) error {
-		err := s.View(ctx, fn)
-		if err != nil && !errors.Is(err, store.ErrNotFound) {
-			return nil
+func commit(rows *store.Rows, before, after store.Rows, checks func(now, before, after any) bool) error {
+	if checks(rows.Session, before.Session, after.Session) && !rows.Session.Equal(&before.Session) {
+		return errConflict
+	}
+	for i := range rows.Records {
+		if checks(rows.Records[i], before.Records[i], after.Records[i]) && rows.Records[i] != before.Records[i] {
+			return errConflict
 		}
-		return err
-	}}
+	}
+	if !after.Session.Equal(&before.Session) {
+		rows.Session = after.Session
+	}
+	for i := range rows.Records {
+		if after.Records[i] != before.Records[i] {
+			rows.Records[i] = after.Records[i]
+		}
+	}
+	return nil
 }
 
-// viewsDrift reads each session at another time.
-func viewsDrift() store.Store {
-	s := memstore.New()
-	return &broken{Store: s, view: func(ctx context.Context, fn func(store.Tx) error) error {
-		return fn(&driftingTx{ctx: ctx, s: s})
-	}}
+func checksNothing(_, _, _ any) bool { return false }
+
+func checksWritten(_, before, after any) bool { return !same(before, after) }
+
+// checksPresent checks what was present when it was read, or is written.
+func checksPresent(now, before, after any) bool {
+	if r, ok := before.(store.Record); ok && r.State == "" {
+		return checksWritten(now, before, after)
+	}
+	if s, ok := before.(store.Session); ok && s.SID == "" {
+		return checksWritten(now, before, after)
+	}
+	return true
 }
 
-type driftingTx struct {
-	store.Tx
-	ctx context.Context
-	s   store.Store
+func same(a, b any) bool {
+	if s, ok := a.(store.Session); ok {
+		o, _ := b.(store.Session)
+		return s.Equal(&o)
+	}
+	return a == b
 }
 
-func (t *driftingTx) SessionByKey(key store.Key) (session store.Session, err error) {
-	err = t.s.View(t.ctx, func(tx store.Tx) (err error) {
-		session, err = tx.SessionByKey(key)
-		return err
-	})
-	time.Sleep(100 * time.Microsecond)
-	return session, err
+// drifts reads each row at another time.
+func drifts(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+	rows, err := s.View(ctx, store.Names{Session: names.Session})
+	if err != nil {
+		return rows, err
+	}
+	for _, key := range names.Records {
+		time.Sleep(100 * time.Microsecond)
+		one, err := s.View(ctx, store.Names{Records: []store.Key{key}})
+		if err != nil {
+			return rows, err
+		}
+		rows.Records = append(rows.Records, one.Records...)
+	}
+	return rows, nil
 }
 
-// expiring is a store with another DeleteExpired.
-func expiring(expire func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error)) func() store.Store {
-	return func() store.Store {
-		s := memstore.New()
-		return &broken{Store: s, expire: func(ctx context.Context, now time.Time, limit int) (int, error) {
-			return expire(s, ctx, now, limit)
-		}}
+// sorted returns records in an order of its own.
+func sorted(_ store.Names, rows *store.Rows) {
+	slices.SortFunc(rows.Records, func(a, b store.Record) int { return slices.Compare(a.Key[:], b.Key[:]) })
+}
+
+// nameless returns absent records without their keys.
+func nameless(_ store.Names, rows *store.Rows) {
+	for i := range rows.Records {
+		if rows.Records[i].State == "" {
+			rows.Records[i].Key = store.Key{}
+		}
 	}
 }
+
+// named returns an absent session with the key that it would have.
+func named(names store.Names, rows *store.Rows) {
+	if rows.Session.SID == "" {
+		rows.Session.Key = names.Session.Key
+	}
+}
+
+// hidesExpired does not find what could be deleted.
+func hidesExpired(_ store.Names, rows *store.Rows) {
+	if rows.Session.ExpiresAt < 1000 {
+		rows.Session = store.Session{}
+	}
+}
+
+// storesAnything stores what change made of the rows as far as it can be stored,
+// and drops the rest.
+func storesAnything(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	var own error
+	err := s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return own })
+	if err != nil && own == nil && strings.HasPrefix(err.Error(), "store: ") {
+		return nil
+	}
+	return err
+}
+
+func cut(s string, most int) string { return s[:min(len(s), most)] }

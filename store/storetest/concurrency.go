@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -21,7 +22,11 @@ func concurrencyChecks() []storeCheck {
 		{"ConcurrentCreation", checkCreation},
 		{"ConcurrentKeys", checkKeys},
 		{"ConcurrentCrossing", checkCrossing},
+		{"ConcurrentRecords", checkConcurrentRecords},
+		{"ReadRowsArePartOfTheUnit", checkReadRows},
+		{"AbsentRowsArePartOfTheUnit", checkAbsentRows},
 		{"ViewIsConsistent", checkConsistent},
+		{"FailuresTouchNoOther", checkNeighbours},
 	}
 }
 
@@ -50,9 +55,12 @@ func checkIncrements(ctx context.Context, s store.Store) error {
 		return err
 	}
 	err := together(callers, func(i int) error {
+		names := byKey(counter.Key)
+		if i%2 == 0 {
+			names = bySID(counter.SID)
+		}
 		for range each {
-			err := s.Update(ctx, func(tx store.Tx) error { return increment(tx, counter, i%2 == 0) })
-			if err != nil {
+			if err := s.Update(ctx, names, func(rows *store.Rows) error { rows.Session.Attempt++; return nil }); err != nil {
 				return err
 			}
 		}
@@ -68,30 +76,22 @@ func checkIncrements(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-func increment(tx store.Tx, counter store.Session, bySID bool) error {
-	read := func() (store.Session, error) { return tx.SessionByKey(counter.Key) }
-	if bySID {
-		read = func() (store.Session, error) { return tx.SessionBySID(counter.SID) }
-	}
-	session, err := read()
-	if err != nil {
-		return err
-	}
-	session.Attempt++
-	return tx.PutSession(session)
-}
-
-// checkCreation has all callers find or create the same sessions. Of each, one
-// caller alone may create it.
+// checkCreation has all callers find or create the same session. One caller alone
+// may create it.
 func checkCreation(ctx context.Context, s store.Store) error {
 	const rounds = 5
 	for round := range rounds {
 		var creators atomic.Int64
 		err := together(callers, func(i int) error {
 			created := false
-			err := s.Update(ctx, func(tx store.Tx) (err error) {
-				created, err = findOrCreate(tx, round, i)
-				return err
+			err := s.Update(ctx, byKey(keyOf(round)), func(rows *store.Rows) error {
+				created = rows.Session.SID == ""
+				if created {
+					rows.Session = sample(round)
+					rows.Session.SID, rows.Session.Attempt = fmt.Sprintf("sid-%d-%d", round, i), 0
+				}
+				rows.Session.Attempt++
+				return nil
 			})
 			if created && err == nil {
 				creators.Add(1)
@@ -104,34 +104,15 @@ func checkCreation(ctx context.Context, s store.Store) error {
 		if n := creators.Load(); n != 1 {
 			return fmt.Errorf("of %d Updates at once, %d found no session, created it and succeeded; want 1", callers, n)
 		}
-		var session store.Session
-		err = s.View(ctx, func(tx store.Tx) (err error) {
-			session, err = tx.SessionByKey(keyOf(round))
-			return err
-		})
+		rows, err := s.View(ctx, byKey(keyOf(round)))
 		if err != nil {
 			return err
 		}
-		if session.Attempt != callers {
-			return fmt.Errorf("%d Updates counted %d in the session that one of them created", callers, session.Attempt)
+		if rows.Session.Attempt != callers {
+			return fmt.Errorf("%d Updates counted %d in the session that one of them created", callers, rows.Session.Attempt)
 		}
 	}
 	return nil
-}
-
-func findOrCreate(tx store.Tx, n, caller int) (created bool, err error) {
-	session, err := tx.SessionByKey(keyOf(n))
-	if errors.Is(err, store.ErrNotFound) {
-		created = true
-		session, err = sample(n), nil
-		session.SID = fmt.Sprintf("sid-%d-%d", n, caller)
-		session.Attempt = 0
-	}
-	if err != nil {
-		return false, err
-	}
-	session.Attempt++
-	return created, tx.PutSession(session)
 }
 
 // checkKeys has each caller work on sessions of its own.
@@ -155,27 +136,31 @@ func checkKeys(ctx context.Context, s store.Store) error {
 	})
 }
 
-// checkCrossing has units take two sessions in opposite order: where sessions
-// are locked one by one, that is a deadlock, which the store has to settle.
+// countIn counts in records that are empty or hold a number.
+func countIn(records []store.Record) error {
+	for i := range records {
+		n := 0
+		if state := records[i].State; state != "" {
+			if _, err := fmt.Sscan(state, &n); err != nil {
+				return err
+			}
+		}
+		records[i].State, records[i].ExpiresAt = fmt.Sprint(n+1), 1_700_000_000_000
+	}
+	return nil
+}
+
+// checkCrossing has units name two records in opposite order: where rows are
+// locked in that order, that is a deadlock.
 func checkCrossing(ctx context.Context, s store.Store) error {
 	const units, each = 4, 5
-	first, second := sample(1), sample(2)
-	first.Attempt, second.Attempt = 0, 0
-	if err := put(ctx, s, first, second); err != nil {
-		return err
-	}
+	keys := recordKeys(2)
 	err := together(units, func(i int) error {
-		one, other := first, second
-		if i%2 == 0 {
-			one, other = second, first
-		}
+		names := store.Names{Records: []store.Key{keys[i%2], keys[1-i%2]}}
 		for range each {
-			err := s.Update(ctx, func(tx store.Tx) error {
-				if err := increment(tx, one, false); err != nil {
-					return err
-				}
+			err := s.Update(ctx, names, func(rows *store.Rows) error {
 				time.Sleep(time.Millisecond) // for the others to come half-way too
-				return increment(tx, other, false)
+				return countIn(rows.Records)
 			})
 			if err != nil {
 				return err
@@ -186,16 +171,143 @@ func checkCrossing(ctx context.Context, s store.Store) error {
 	if err != nil {
 		return err
 	}
-	first.Attempt, second.Attempt = units*each, units*each
-	return errors.Join(expect(ctx, s, first), expect(ctx, s, second))
+	want := fmt.Sprint(units * each)
+	return expectRecords(ctx, s,
+		store.Record{Key: keys[0], State: want, ExpiresAt: 1_700_000_000_000},
+		store.Record{Key: keys[1], State: want, ExpiresAt: 1_700_000_000_000})
 }
 
-// checkConsistent has writers count in two sessions at once, which must look
-// equal to whoever reads them meanwhile.
+// checkConcurrentRecords has all callers count in records that they share in part
+// and that are absent at first, with a session of their own.
+func checkConcurrentRecords(ctx context.Context, s store.Store) error {
+	const each, records = 3, 4
+	keys := recordKeys(records)
+	err := together(callers, func(i int) error {
+		for range each {
+			names := byKey(keyOf(i), keys[i%records], keys[(i+1)%records])
+			err := s.Update(ctx, names, func(rows *store.Rows) error {
+				rows.Session = sample(i)
+				return countIn(rows.Records)
+			})
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	want := make([]store.Record, records)
+	for i := range want {
+		want[i] = store.Record{Key: keys[i], State: fmt.Sprint(2 * each * callers / records), ExpiresAt: 1_700_000_000_000}
+	}
+	return expectRecords(ctx, s, want...)
+}
+
+// skew has two units at once, each of which takes its own row if the other's is
+// free, and returns an error if both did. Neither writes what the other writes.
+func skew(ctx context.Context, s store.Store, names store.Names, isFree, take [2]func(*store.Rows) bool) error {
+	var took [2]bool
+	err := together(2, func(i int) error {
+		return s.Update(ctx, names, func(rows *store.Rows) error {
+			took[i] = isFree[1-i](rows)
+			time.Sleep(time.Millisecond) // for the other to come here
+			if took[i] {
+				take[i](rows)
+			}
+			return nil
+		})
+	})
+	if err == nil && took[0] && took[1] {
+		err = errors.New("two units each found the row free that the other took: what a unit reads is not part of it")
+	}
+	return err
+}
+
+const skewRounds = 8
+
+func recordFree(i int) func(*store.Rows) bool {
+	return func(rows *store.Rows) bool { return rows.Records[i].State != "taken" }
+}
+
+func takeRecord(i int) func(*store.Rows) bool {
+	return func(rows *store.Rows) bool {
+		rows.Records[i].State, rows.Records[i].ExpiresAt = "taken", 1_700_000_000_000
+		return true
+	}
+}
+
+// checkReadRows has two units each read what the other writes.
+func checkReadRows(ctx context.Context, s store.Store) error {
+	keys := recordKeys(2)
+	for range skewRounds {
+		if err := putRecords(ctx, s, record(keys[0], "free"), record(keys[1], "free")); err != nil {
+			return err
+		}
+		err := skew(ctx, s, store.Names{Records: keys},
+			[2]func(*store.Rows) bool{recordFree(0), recordFree(1)}, [2]func(*store.Rows) bool{takeRecord(0), takeRecord(1)})
+		if err != nil {
+			return fmt.Errorf("two records: %w", err)
+		}
+		session := sample(1)
+		session.Attempt = 0
+		if err := errors.Join(put(ctx, s, session), putRecords(ctx, s, record(keys[0], "free"))); err != nil {
+			return err
+		}
+		sessionFree := func(rows *store.Rows) bool { return rows.Session.Attempt == 0 }
+		takeSession := func(rows *store.Rows) bool { rows.Session.Attempt = 1; return true }
+		err = skew(ctx, s, bySID(session.SID, keys[0]),
+			[2]func(*store.Rows) bool{recordFree(0), sessionFree}, [2]func(*store.Rows) bool{takeRecord(0), takeSession})
+		if err != nil {
+			return fmt.Errorf("a record and a session: %w", err)
+		}
+	}
+	return nil
+}
+
+// checkAbsentRows is checkReadRows with rows that are absent.
+func checkAbsentRows(ctx context.Context, s store.Store) error {
+	for round := range skewRounds {
+		a, b := store.RecordKey("skew", "a", fmt.Sprint(round)), store.RecordKey("skew", "b", fmt.Sprint(round))
+		err := skew(ctx, s, store.Names{Records: []store.Key{a, b}},
+			[2]func(*store.Rows) bool{recordFree(0), recordFree(1)}, [2]func(*store.Rows) bool{takeRecord(0), takeRecord(1)})
+		if err != nil {
+			return fmt.Errorf("two records: %w", err)
+		}
+		c := store.RecordKey("skew", "c", fmt.Sprint(round))
+		sessionFree := func(rows *store.Rows) bool { return rows.Session.SID == "" }
+		takeSession := func(rows *store.Rows) bool { rows.Session = sample(round); return true }
+		err = skew(ctx, s, byKey(keyOf(round), c),
+			[2]func(*store.Rows) bool{recordFree(0), sessionFree}, [2]func(*store.Rows) bool{takeRecord(0), takeSession})
+		if err != nil {
+			return fmt.Errorf("a record and a session: %w", err)
+		}
+		// Whoever was first, the session can be created now and is found.
+		session := sample(round)
+		if err := put(ctx, s, session); err != nil {
+			return err
+		}
+		if err := expect(ctx, s, session); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// checkConsistent has writers count in a session and a record at once, which must
+// look equal to every reader.
 func checkConsistent(ctx context.Context, s store.Store) error {
 	const writers, readers, views = 4, 4, 25
-	first, second := sample(1), sample(2)
-	if err := put(ctx, s, first, second); err != nil {
+	session := sample(1)
+	session.Attempt = 1
+	key := recordKeys(1)[0]
+	names := byKey(session.Key, key)
+	bump := func(rows *store.Rows) error {
+		rows.Session.Attempt++
+		return countIn(rows.Records)
+	}
+	if err := errors.Join(put(ctx, s, session), putRecords(ctx, s, store.Record{Key: key, State: "1"})); err != nil {
 		return err
 	}
 	// The writers go on for as long as somebody reads: one that was done before
@@ -206,17 +318,18 @@ func checkConsistent(ctx context.Context, s store.Store) error {
 		if i < readers {
 			defer reading.Add(-1)
 			for range views {
-				if err := expectEqual(ctx, s, first.Key, second.Key); err != nil {
+				rows, err := s.View(ctx, names)
+				if err != nil {
 					return err
+				}
+				if fmt.Sprint(rows.Session.Attempt) != rows.Records[0].State {
+					return fmt.Errorf("View saw %d and %s, which each Update leaves equal", rows.Session.Attempt, rows.Records[0].State)
 				}
 			}
 			return nil
 		}
 		for reading.Load() > 0 {
-			err := s.Update(ctx, func(tx store.Tx) error {
-				return errors.Join(increment(tx, first, false), increment(tx, second, false))
-			})
-			if err != nil {
+			if err := s.Update(ctx, names, bump); err != nil {
 				return err
 			}
 		}
@@ -224,19 +337,59 @@ func checkConsistent(ctx context.Context, s store.Store) error {
 	})
 }
 
-func expectEqual(ctx context.Context, s store.Store, first, second store.Key) error {
-	return s.View(ctx, func(tx store.Tx) error {
-		a, err := tx.SessionByKey(first)
+// checkNeighbours has units fail in every way there is, each among 31 innocent
+// ones that start with it.
+func checkNeighbours(ctx context.Context, s store.Store) error {
+	cancelled, cancel := context.WithCancel(ctx)
+	cancel()
+	taken := sample(1000)
+	if err := put(ctx, s, taken); err != nil {
+		return err
+	}
+	for round, guilty := range []func(*store.Rows) error{
+		func(*store.Rows) error { return errOwn },
+		func(*store.Rows) error { panic(errOwn) },
+		func(*store.Rows) error { return &store.NamesError{} },
+		func(rows *store.Rows) error { rows.Session.SID = strings.Repeat("x", 1000); return nil },
+		func(rows *store.Rows) error { rows.Session.NextLink = "\xff"; return nil },
+		func(rows *store.Rows) error { rows.Session.SID = taken.SID; return nil },
+		nil, // one whose context is done
+	} {
+		const who = callers / 2
+		err := together(callers, func(i int) error {
+			session := sample(round*callers + i)
+			failed := false
+			_, err := recovered(func() error {
+				own := ctx
+				if i == who && guilty == nil {
+					own = cancelled
+				}
+				failed = true
+				err := s.Update(own, byKey(session.Key), func(rows *store.Rows) error {
+					time.Sleep(time.Millisecond / 4) // for others to come
+					rows.Session = session
+					if i == who && guilty != nil {
+						return guilty(rows)
+					}
+					return nil
+				})
+				failed = err != nil
+				return err
+			})
+			if i == who && !failed {
+				return errors.New("the failed unit succeeded")
+			}
+			if i == who {
+				return expectNone(ctx, s, session)
+			}
+			if err != nil || failed {
+				return fmt.Errorf("an innocent unit failed: %w", orNone(err))
+			}
+			return expect(ctx, s, session)
+		})
 		if err != nil {
-			return err
+			return fmt.Errorf("failure %d: %w", round, err)
 		}
-		b, err := tx.SessionByKey(second)
-		if err != nil {
-			return err
-		}
-		if a.Attempt != b.Attempt {
-			return fmt.Errorf("View saw %d and %d, which each Update leaves equal", a.Attempt, b.Attempt)
-		}
-		return nil
-	})
+	}
+	return nil
 }

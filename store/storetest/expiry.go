@@ -86,18 +86,14 @@ func checkChunks(ctx context.Context, s store.Store) error {
 
 // count returns how many of the sessions are there.
 func count(ctx context.Context, s store.Store, sessions []store.Session) (n int, err error) {
-	err = s.View(ctx, func(tx store.Tx) error {
-		n = 0
-		for i := range sessions {
-			_, err := tx.SessionByKey(sessions[i].Key)
-			switch {
-			case err == nil:
-				n++
-			case !errors.Is(err, store.ErrNotFound):
-				return err
-			}
+	for i := range sessions {
+		rows, err := s.View(ctx, byKey(sessions[i].Key))
+		if err != nil {
+			return 0, err
 		}
-		return nil
-	})
-	return n, err
+		if rows.Session.SID != "" {
+			n++
+		}
+	}
+	return n, nil
 }

@@ -8,24 +8,24 @@ import (
 	"example.com/threepid/store"
 )
 
-// The operations that the wrappers tell apart.
+// The operations that the wrappers distinguish.
 const (
 	OpView   = "view"   // Store.View
 	OpUpdate = "update" // Store.Update
 	OpDelete = "delete" // Store.DeleteExpired
 )
 
-// Failing returns a store that asks fail before each operation, and returns its
-// error, if any, in place of carrying the operation out: a database that cannot
-// be reached. fail may be called from many goroutines.
+// Failing returns a store that calls fail before each operation and returns its
+// error, if any, instead of the operation's result: a database that cannot be
+// reached. fail may be called from many goroutines.
 func Failing(s store.Store, fail func(op string) error) store.Store {
 	return &failing{inner: s, before: fail, after: func(string) error { return nil }}
 }
 
-// FailingAfter returns a store that asks fail after each operation that went
-// well, and returns its error, if any: a connection that was lost between the
-// commit and the news of it, so that the caller cannot know. fail may be called
-// from many goroutines.
+// FailingAfter returns a store that calls fail after each operation that
+// succeeded, and returns its error, if any: a connection that was lost between
+// the commit and its confirmation, so that the caller cannot know the outcome.
+// fail may be called from many goroutines.
 func FailingAfter(s store.Store, fail func(op string) error) store.Store {
 	return &failing{inner: s, before: func(string) error { return nil }, after: fail}
 }
@@ -46,13 +46,20 @@ func (f *failing) do(op string, run func() error) error {
 }
 
 // View implements [store.Store].
-func (f *failing) View(ctx context.Context, fn func(store.Tx) error) error {
-	return f.do(OpView, func() error { return f.inner.View(ctx, fn) })
+func (f *failing) View(ctx context.Context, names store.Names) (rows store.Rows, err error) {
+	err = f.do(OpView, func() (err error) {
+		rows, err = f.inner.View(ctx, names)
+		return err
+	})
+	if err != nil {
+		return store.Rows{}, err
+	}
+	return rows, nil
 }
 
 // Update implements [store.Store].
-func (f *failing) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return f.do(OpUpdate, func() error { return f.inner.Update(ctx, fn) })
+func (f *failing) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return f.do(OpUpdate, func() error { return f.inner.Update(ctx, names, change) })
 }
 
 // DeleteExpired implements [store.Store].
@@ -88,15 +95,15 @@ func (c *Counter) Updates() int { return int(c.updates.Load()) }
 func (c *Counter) Deletes() int { return int(c.deletes.Load()) }
 
 // View implements [store.Store].
-func (c *Counter) View(ctx context.Context, fn func(store.Tx) error) error {
+func (c *Counter) View(ctx context.Context, names store.Names) (store.Rows, error) {
 	c.views.Add(1)
-	return c.inner.View(ctx, fn)
+	return c.inner.View(ctx, names)
 }
 
 // Update implements [store.Store].
-func (c *Counter) Update(ctx context.Context, fn func(store.Tx) error) error {
+func (c *Counter) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
 	c.updates.Add(1)
-	return c.inner.Update(ctx, fn)
+	return c.inner.Update(ctx, names, change)
 }
 
 // DeleteExpired implements [store.Store].

@@ -27,12 +27,12 @@ type nodes struct {
 
 func (n *nodes) next() Node { return n.all[n.calls.Add(1)%int64(len(n.all))] }
 
-func (n *nodes) View(ctx context.Context, fn func(store.Tx) error) error {
-	return n.next().View(ctx, fn)
+func (n *nodes) View(ctx context.Context, names store.Names) (store.Rows, error) {
+	return n.next().View(ctx, names)
 }
 
-func (n *nodes) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return n.next().Update(ctx, fn)
+func (n *nodes) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return n.next().Update(ctx, names, change)
 }
 
 func (n *nodes) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {

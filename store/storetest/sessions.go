@@ -15,14 +15,13 @@ func sessionChecks() []storeCheck {
 		{"RoundTrip", checkRoundTrip},
 		{"RoundTripOfLongestValues", checkLongest},
 		{"RoundTripOfZeroValues", checkZero},
-		{"NotFound", checkNotFound},
+		{"AbsentSession", checkAbsent},
 		{"Replace", checkReplace},
 		{"ReplaceSID", checkReplaceSID},
-		{"PutTwiceInOneUnit", checkPutTwice},
-		{"UnreadIsNotReplaced", checkUnread},
 		{"SIDIsUnique", checkSIDUnique},
 		{"SIDIsComparedByteByByte", checkSIDBytes},
 		{"SessionsAreCopies", checkCopies},
+		{"UnstorableIsRefused", checkUnstorable},
 	}
 }
 
@@ -40,8 +39,8 @@ func checkLongest(ctx context.Context, s store.Store) error {
 	longest.Client = strings.Repeat("c", 64)
 	longest.Handle, longest.Proof = strings.Repeat("h", 255), strings.Repeat("f", 64)
 	longest.MSISDN = strings.Repeat("9", 20)
-	// Two, three and four bytes a character, and what SQL and URLs read into it.
-	longest.NextLink = "https://example.com/é/中/🙂/'\";--\\%_?#&" // 45 bytes
+	// Two, three and four bytes a character, and what SQL, JSON and URLs read into it.
+	longest.NextLink = "https://example.com/é/中/🙂/'\";--\\%_?#&<>" // 47 bytes
 	longest.NextLink += strings.Repeat("🙂", (2048-len(longest.NextLink))/4)
 	longest.Attempt, longest.ClaimAttempt = 1<<53, 1<<63-1
 	if err := put(ctx, s, longest); err != nil {
@@ -58,17 +57,9 @@ func checkZero(ctx context.Context, s store.Store) error {
 	return expect(ctx, s, zero)
 }
 
-func checkNotFound(ctx context.Context, s store.Store) error {
+func checkAbsent(ctx context.Context, s store.Store) error {
 	if err := expectNone(ctx, s, sample(1)); err != nil {
-		return fmt.Errorf("empty store, in View: %w", err)
-	}
-	err := s.Update(ctx, func(tx store.Tx) error {
-		_, byKey := tx.SessionByKey(keyOf(1))
-		_, bySID := tx.SessionBySID(sample(1).SID)
-		return errors.Join(expectNotFound("SessionByKey", byKey), expectNotFound("SessionBySID", bySID))
-	})
-	if err != nil {
-		return fmt.Errorf("empty store, in Update: %w", err)
+		return fmt.Errorf("empty store: %w", err)
 	}
 	if err := put(ctx, s, sample(1)); err != nil {
 		return err
@@ -82,39 +73,27 @@ func checkReplace(ctx context.Context, s store.Store) error {
 		return err
 	}
 	// Everything changes but key and sid, also to zero.
-	byKey := sample(2)
-	byKey.Key, byKey.SID = sample(1).Key, sample(1).SID
-	byKey.Country, byKey.NextLink, byKey.ValidatedAt, byKey.Attempt = "", "", 0, 9
-	if err := change(ctx, s, byKey.Key, func(session *store.Session) { *session = byKey }); err != nil {
+	one := sample(2)
+	one.Key, one.SID = sample(1).Key, sample(1).SID
+	one.Country, one.NextLink, one.ValidatedAt, one.Attempt, one.Decoy, one.Nonce = "", "", 0, 9, false, nil
+	if err := put(ctx, s, one); err != nil {
 		return err
 	}
-	if err := expect(ctx, s, byKey); err != nil {
+	if err := expect(ctx, s, one); err != nil {
 		return err
 	}
-	// The same again with the expiry as it was: a store may write that apart.
-	expiresAt := byKey.ExpiresAt
-	byKey = sample(4)
-	byKey.Key, byKey.SID, byKey.ExpiresAt = sample(1).Key, sample(1).SID, expiresAt
-	if err := change(ctx, s, byKey.Key, func(session *store.Session) { *session = byKey }); err != nil {
-		return err
-	}
-	if err := expect(ctx, s, byKey); err != nil {
-		return err
-	}
-	// A session that was read by its sid is known by its key as well.
-	bySID := byKey
-	bySID.WrongTries++
-	bySID.ExpiresAt++
-	err := s.Update(ctx, func(tx store.Tx) error {
-		if _, err := tx.SessionBySID(bySID.SID); err != nil {
-			return err
-		}
-		return tx.PutSession(bySID)
+	// The same again through the sid, with the expiry as it was: a store may write
+	// that apart.
+	again := sample(4)
+	again.Key, again.SID, again.ExpiresAt = one.Key, one.SID, one.ExpiresAt
+	err := s.Update(ctx, bySID(one.SID), func(rows *store.Rows) error {
+		rows.Session = again
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("replace a session that was read by sid: %w", err)
+		return fmt.Errorf("replace a session that was named by its sid: %w", err)
 	}
-	return errors.Join(expect(ctx, s, bySID), expect(ctx, s, other))
+	return errors.Join(expect(ctx, s, again), expect(ctx, s, other))
 }
 
 func checkReplaceSID(ctx context.Context, s store.Store) error {
@@ -124,7 +103,7 @@ func checkReplaceSID(ctx context.Context, s store.Store) error {
 	}
 	renamed := old
 	renamed.SID = "another"
-	if err := change(ctx, s, old.Key, func(session *store.Session) { session.SID = renamed.SID }); err != nil {
+	if err := put(ctx, s, renamed); err != nil {
 		return err
 	}
 	if err := errors.Join(expect(ctx, s, renamed), expectNoSID(ctx, s, old.SID)); err != nil {
@@ -138,28 +117,6 @@ func checkReplaceSID(ctx context.Context, s store.Store) error {
 	return errors.Join(expect(ctx, s, heir), expect(ctx, s, renamed))
 }
 
-func checkPutTwice(ctx context.Context, s store.Store) error {
-	first, last := sample(1), sample(2)
-	last.Key = first.Key
-	if err := put(ctx, s, first, last); err != nil {
-		return err
-	}
-	return errors.Join(expect(ctx, s, last), expectNoSID(ctx, s, first.SID))
-}
-
-// checkUnread puts a session as new that is there already.
-func checkUnread(ctx context.Context, s store.Store) error {
-	first, second := sample(1), sample(2)
-	second.Key = first.Key
-	if err := put(ctx, s, first); err != nil {
-		return err
-	}
-	if err := put(ctx, s, second); err == nil {
-		return errors.New("Update replaced a session that it had not read and returned nil")
-	}
-	return errors.Join(expect(ctx, s, first), expectNoSID(ctx, s, second.SID))
-}
-
 func checkSIDUnique(ctx context.Context, s store.Store) error {
 	first, second, clash := sample(1), sample(2), sample(3)
 	clash.SID = first.SID
@@ -167,7 +124,7 @@ func checkSIDUnique(ctx context.Context, s store.Store) error {
 		return err
 	}
 	if err := put(ctx, s, clash); err == nil {
-		return errors.New("Update put a new session with the sid of another and returned nil")
+		return errors.New("Update created a session with the sid of another and returned nil")
 	}
 	err := change(ctx, s, second.Key, func(session *store.Session) { session.SID = first.SID })
 	if err == nil {
@@ -188,36 +145,35 @@ func checkSIDBytes(ctx context.Context, s store.Store) error {
 	if err := put(ctx, s, upper); err != nil {
 		return err
 	}
+	// What is no sid at all names no session.
+	for _, sid := range []string{"case-a ", "case-a\x00", "case-\xff", "~", strings.Repeat("x", 5000), "'"} {
+		if err := expectNoSID(ctx, s, sid); err != nil {
+			return err
+		}
+	}
 	return errors.Join(expect(ctx, s, lower), expect(ctx, s, upper))
 }
 
-// checkCopies spoils the bytes of each session that goes in or comes out.
+// checkCopies overwrites the bytes of each session that goes in or comes out.
 func checkCopies(ctx context.Context, s store.Store) error {
 	want, given := sample(1), sample(1)
-	err := s.Update(ctx, func(tx store.Tx) error {
-		given = sample(1)
-		if err := tx.PutSession(given); err != nil {
-			return err
-		}
-		spoil(given)
-		got, err := tx.SessionByKey(want.Key)
-		spoil(got)
-		return errors.Join(err, expectIn(tx, want))
-	})
-	if err != nil {
-		return fmt.Errorf("in Update: %w", err)
+	if err := put(ctx, s, given); err != nil {
+		return err
 	}
 	spoil(given)
 	for range 2 {
-		var got store.Session
-		err := s.View(ctx, func(tx store.Tx) (err error) {
-			got, err = tx.SessionByKey(want.Key)
-			return err
-		})
+		rows, err := s.View(ctx, byKey(want.Key))
 		if err != nil {
 			return err
 		}
-		spoil(got)
+		spoil(rows.Session)
+		err = s.Update(ctx, byKey(want.Key), func(rows *store.Rows) error {
+			spoil(rows.Session)
+			return errOwn
+		})
+		if !errors.Is(err, errOwn) {
+			return fmt.Errorf("Update returned %w, want the error of change", orNone(err))
+		}
 		if err := expect(ctx, s, want); err != nil {
 			return err
 		}
@@ -229,4 +185,44 @@ func spoil(s store.Session) {
 	for i := range s.Nonce {
 		s.Nonce[i]++
 	}
+}
+
+// checkUnstorable tries values that are longer than the contract allows, or that
+// a database might refuse or cut.
+func checkUnstorable(ctx context.Context, s store.Store) error {
+	key := store.RecordKey("scope", "unstorable")
+	if err := put(ctx, s, sample(1)); err != nil {
+		return err
+	}
+	for what, spoilt := range map[string]func(*store.Rows){
+		"a sid with a space":    func(r *store.Rows) { r.Session.SID = "a b" },
+		"a sid of 256 bytes":    func(r *store.Rows) { r.Session.SID = strings.Repeat("s", 256) },
+		"a removed session":     func(r *store.Rows) { r.Session = store.Session{} },
+		"another key":           func(r *store.Rows) { r.Session.Key = keyOf(9) },
+		"a client of 65 bytes":  func(r *store.Rows) { r.Session.Client = strings.Repeat("c", 65) },
+		"a nonce of 33 bytes":   func(r *store.Rows) { r.Session.Nonce = make([]byte, 33) },
+		"NUL":                   func(r *store.Rows) { r.Session.NextLink = "a\x00b" },
+		"a state of 2001 bytes": func(r *store.Rows) { r.Records[0].State = strings.Repeat("x", 2001) },
+		"no UTF-8":              func(r *store.Rows) { r.Records[0].State = "\xff" },
+		"another record":        func(r *store.Rows) { r.Records[0].Key = keyOf(9) },
+		"no record":             func(r *store.Rows) { r.Records = nil },
+	} {
+		err := s.Update(ctx, byKey(keyOf(1), key), func(rows *store.Rows) error {
+			rows.Session.Attempt, rows.Records[0].ExpiresAt = 99, 99
+			spoilt(rows)
+			return nil
+		})
+		if err == nil {
+			return fmt.Errorf("Update stored %s and returned nil", what)
+		}
+	}
+	err := s.Update(ctx, bySID("absent"), func(rows *store.Rows) error {
+		rows.Session = sample(2)
+		rows.Session.SID = "absent"
+		return nil
+	})
+	if err == nil {
+		return errors.New("Update created a session that was named by its sid, and returned nil")
+	}
+	return errors.Join(expect(ctx, s, sample(1)), expectNone(ctx, s, sample(2)), expectRecords(ctx, s, store.Record{Key: key}))
 }

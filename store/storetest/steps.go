@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// errOwn is what the checks' own units of work return.
+// errOwn is returned by units of work of the checks.
 var errOwn = errors.New("storetest: the unit's own error")
 
 // keyOf returns the nth key.
@@ -34,30 +34,29 @@ func sample(n int) store.Session {
 	}
 }
 
+func byKey(key store.Key, records ...store.Key) store.Names {
+	return store.Names{Session: store.SessionRef{Key: key}, Records: records}
+}
+
+func bySID(sid string, records ...store.Key) store.Names {
+	return store.Names{Session: store.SessionRef{SID: sid}, Records: records}
+}
+
+// put stores sessions, whether they are new or not.
 func put(ctx context.Context, s store.Store, sessions ...store.Session) error {
-	err := s.Update(ctx, func(tx store.Tx) error {
-		for i := range sessions {
-			if err := tx.PutSession(sessions[i]); err != nil {
-				return err
-			}
+	for i := range sessions {
+		if err := change(ctx, s, sessions[i].Key, func(session *store.Session) { *session = sessions[i] }); err != nil {
+			return err
 		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("put sessions: %w", err)
 	}
 	return nil
 }
 
-// change reads the session with the key in an Update and puts what edit made of it.
+// change has a unit of work edit the session with the key.
 func change(ctx context.Context, s store.Store, key store.Key, edit func(*store.Session)) error {
-	err := s.Update(ctx, func(tx store.Tx) error {
-		session, err := tx.SessionByKey(key)
-		if err != nil {
-			return err
-		}
-		edit(&session)
-		return tx.PutSession(session)
+	err := s.Update(ctx, byKey(key), func(rows *store.Rows) error {
+		edit(&rows.Session)
+		return nil
 	})
 	if err != nil {
 		return fmt.Errorf("change a session: %w", err)
@@ -65,25 +64,22 @@ func change(ctx context.Context, s store.Store, key store.Key, edit func(*store.
 	return nil
 }
 
-// expect checks that a View finds want, by key and by sid.
+// expect checks that View and Update find want, by key and by sid.
 func expect(ctx context.Context, s store.Store, want store.Session) error {
-	err := s.View(ctx, func(tx store.Tx) error { return expectIn(tx, want) })
-	if err != nil {
-		return fmt.Errorf("in View: %w", err)
+	for how, names := range map[string]store.Names{"by key": byKey(want.Key), "by sid": bySID(want.SID)} {
+		rows, err := s.View(ctx, names)
+		if err != nil {
+			return fmt.Errorf("View %s: %w", how, err)
+		}
+		if err := compare("View "+how, rows.Session, want); err != nil {
+			return err
+		}
+		err = s.Update(ctx, names, func(rows *store.Rows) error { return compare("Update "+how, rows.Session, want) })
+		if err != nil {
+			return err
+		}
 	}
 	return nil
-}
-
-func expectIn(tx store.Tx, want store.Session) error {
-	byKey, err := tx.SessionByKey(want.Key)
-	if err != nil {
-		return fmt.Errorf("SessionByKey: %w", err)
-	}
-	bySID, err := tx.SessionBySID(want.SID)
-	if err != nil {
-		return fmt.Errorf("SessionBySID(%.40q): %w", want.SID, err)
-	}
-	return errors.Join(compare("SessionByKey", byKey, want), compare("SessionBySID", bySID, want))
 }
 
 // compare names the fields that differ. An absent nonce may be nil or empty.
@@ -124,23 +120,30 @@ func compare(method string, got, want store.Session) error {
 	return errors.Join(errs...)
 }
 
-// expectNone checks that neither the key nor the sid of s is found.
+// expectNone checks that neither the key nor the sid of a session is found.
 func expectNone(ctx context.Context, s store.Store, gone store.Session) error {
 	return errors.Join(expectNoKey(ctx, s, gone.Key), expectNoSID(ctx, s, gone.SID))
 }
 
 func expectNoKey(ctx context.Context, s store.Store, key store.Key) error {
-	return expectNotFound("SessionByKey", s.View(ctx, func(tx store.Tx) error {
-		_, err := tx.SessionByKey(key)
-		return err
-	}))
+	return expectAbsent(ctx, s, "by key", byKey(key))
 }
 
 func expectNoSID(ctx context.Context, s store.Store, sid string) error {
-	return expectNotFound(fmt.Sprintf("SessionBySID(%.40q)", sid), s.View(ctx, func(tx store.Tx) error {
-		_, err := tx.SessionBySID(sid)
+	return expectAbsent(ctx, s, fmt.Sprintf("by the sid %.40q", sid), bySID(sid))
+}
+
+func expectAbsent(ctx context.Context, s store.Store, how string, names store.Names) error {
+	rows, err := s.View(ctx, names)
+	if err == nil {
+		err = compare("View "+how+" of an absent session", rows.Session, store.Session{})
+	}
+	if err != nil {
 		return err
-	}))
+	}
+	return s.Update(ctx, names, func(rows *store.Rows) error {
+		return compare("Update "+how+" of an absent session", rows.Session, store.Session{})
+	})
 }
 
 func expectNotFound(method string, err error) error {

@@ -30,7 +30,7 @@ type Check struct {
 // Checks returns all checks of a [store.Store].
 func Checks() []Check {
 	var checks []Check
-	for _, group := range [][]storeCheck{sessionChecks(), bucketChecks(), unitChecks(), expiryChecks(), concurrencyChecks()} {
+	for _, group := range [][]storeCheck{sessionChecks(), recordChecks(), unitChecks(), expiryChecks(), concurrencyChecks()} {
 		for _, c := range group {
 			checks = append(checks, Check{Name: c.name, Run: func(ctx context.Context, open func() (store.Store, error)) error {
 				s, err := open()

@@ -9,51 +9,48 @@ import (
 	"example.com/threepid/store"
 )
 
-// unitChecks are about what one unit of work keeps, sees and returns.
+// unitChecks are about what one unit of work stores and returns.
 func unitChecks() []storeCheck {
 	return []storeCheck{
 		{"ErrorKeepsNothing", checkError},
 		{"PanicKeepsNothing", checkPanic},
-		{"UnitReadsItsOwnWrites", checkOwnWrites},
-		{"ViewReturnsTheError", checkViewError},
-		{"ViewIsReadOnly", checkReadOnly},
+		{"OtherNames", checkOtherNames},
 		{"CancelledContext", checkCancelled},
 	}
 }
 
-// halfDone puts one new session and changes one that is there.
-func halfDone(tx store.Tx) error {
-	if err := tx.PutSession(sample(2)); err != nil {
-		return err
-	}
-	old, err := tx.SessionByKey(keyOf(1))
-	if err != nil {
-		return err
-	}
-	old.SID, old.Attempt = "changed", 99
-	return tx.PutSession(old)
+// halfDone changes a session and a record.
+func halfDone(rows *store.Rows) {
+	rows.Session.SID, rows.Session.Attempt = "changed", 99
+	rows.Records[0] = record(recordKeys(1)[0], "changed")
 }
 
-// expectUndone checks that nothing of halfDone was kept, and that the store
+// expectUndone checks that nothing of halfDone was stored, and that the store
 // still takes writes.
 func expectUndone(ctx context.Context, s store.Store) error {
-	err := errors.Join(expect(ctx, s, sample(1)), expectNoSID(ctx, s, "changed"), expectNone(ctx, s, sample(2)))
+	key := recordKeys(1)[0]
+	err := errors.Join(expect(ctx, s, sample(1)), expectNoSID(ctx, s, "changed"), expectRecords(ctx, s, store.Record{Key: key}))
 	if err != nil {
 		return err
 	}
-	if err := s.Update(ctx, halfDone); err != nil {
+	if err := s.Update(ctx, byKey(keyOf(1), key), func(rows *store.Rows) error { halfDone(rows); return nil }); err != nil {
 		return fmt.Errorf("the same unit without the failure: %w", err)
 	}
-	return expect(ctx, s, sample(2))
+	return expectRecords(ctx, s, record(key, "changed"))
 }
 
 func checkError(ctx context.Context, s store.Store) error {
 	if err := put(ctx, s, sample(1)); err != nil {
 		return err
 	}
-	err := s.Update(ctx, func(tx store.Tx) error { return errors.Join(halfDone(tx), errOwn) })
-	if !errors.Is(err, errOwn) {
-		return fmt.Errorf("Update returned %w, want the error of fn", orNone(err))
+	runs := 0
+	err := s.Update(ctx, byKey(keyOf(1), recordKeys(1)...), func(rows *store.Rows) error {
+		runs++
+		halfDone(rows)
+		return errOwn
+	})
+	if !errors.Is(err, errOwn) || runs != 1 {
+		return fmt.Errorf("Update returned %w after %d calls of change, want the error of change after one", orNone(err), runs)
 	}
 	return expectUndone(ctx, s)
 }
@@ -63,19 +60,13 @@ func checkPanic(ctx context.Context, s store.Store) error {
 		return err
 	}
 	value, err := recovered(func() error {
-		return s.Update(ctx, func(tx store.Tx) error {
-			if err := halfDone(tx); err != nil {
-				return err
-			}
+		return s.Update(ctx, byKey(keyOf(1), recordKeys(1)...), func(rows *store.Rows) error {
+			halfDone(rows)
 			panic(errOwn)
 		})
 	})
-	if value != any(errOwn) { // the very value has to come out
-		return fmt.Errorf("Update with a panic in fn: got panic %v and error %w, want fn's panic", value, orNone(err))
-	}
-	value, err = recovered(func() error { return s.View(ctx, func(store.Tx) error { panic(errOwn) }) })
-	if value != any(errOwn) { // the very value has to come out
-		return fmt.Errorf("View with a panic in fn: got panic %v and error %w, want fn's panic", value, orNone(err))
+	if value != any(errOwn) { // the very value
+		return fmt.Errorf("Update with a panic in change: got panic %v and error %w, want the panic of change", value, orNone(err))
 	}
 	return expectUndone(ctx, s)
 }
@@ -85,51 +76,37 @@ func recovered(fn func() error) (value any, err error) {
 	return nil, fn()
 }
 
-func checkOwnWrites(ctx context.Context, s store.Store) error {
-	if err := put(ctx, s, sample(1)); err != nil {
+// checkOtherNames has a unit find out from its session which record it needs.
+func checkOtherNames(ctx context.Context, s store.Store) error {
+	session := sample(1)
+	if err := put(ctx, s, session); err != nil {
 		return err
 	}
-	return s.Update(ctx, func(tx store.Tx) error {
-		if err := halfDone(tx); err != nil {
-			return err
+	named := store.RecordKey("client", session.Client)
+	err := s.Update(ctx, bySID(session.SID), func(rows *store.Rows) error {
+		needs := store.RecordKey("client", rows.Session.Client)
+		if len(rows.Records) == 0 || rows.Records[0].Key != needs {
+			rows.Session.Attempt = 99 // not kept
+			return fmt.Errorf("wrapped: %w", &store.NamesError{Names: bySID(session.SID, needs)})
 		}
-		changed := sample(1)
-		changed.SID, changed.Attempt = "changed", 99
-		_, err := tx.SessionBySID(sample(1).SID)
-		return errors.Join(
-			expectIn(tx, changed),
-			expectIn(tx, sample(2)),
-			expectNotFound("SessionBySID of the sid that this unit replaced", err),
-		)
-	})
-}
-
-func checkViewError(ctx context.Context, s store.Store) error {
-	if err := s.View(ctx, func(store.Tx) error { return errOwn }); !errors.Is(err, errOwn) {
-		return fmt.Errorf("View returned %w, want the error of fn", orNone(err))
-	}
-	return nil
-}
-
-func checkReadOnly(ctx context.Context, s store.Store) error {
-	if err := put(ctx, s, sample(1)); err != nil {
-		return err
-	}
-	var added, changed error
-	err := s.View(ctx, func(tx store.Tx) error {
-		added = tx.PutSession(sample(2))
-		old, err := tx.SessionByKey(keyOf(1))
-		old.Attempt = 99
-		changed = tx.PutSession(old)
-		return err
+		rows.Records[0] = record(needs, "named")
+		return nil
 	})
 	if err != nil {
-		return fmt.Errorf("a View that disregards the failure to put: %w", err)
+		return fmt.Errorf("Update of a unit that needs another record: %w", err)
 	}
-	if added == nil || changed == nil {
-		return errors.New("PutSession inside View returned nil")
+	if err := errors.Join(expect(ctx, s, session), expectRecords(ctx, s, record(named, "named"))); err != nil {
+		return err
 	}
-	return errors.Join(expect(ctx, s, sample(1)), expectNone(ctx, s, sample(2)))
+	runs := 0
+	err = s.Update(ctx, bySID(session.SID), func(*store.Rows) error {
+		runs++
+		return &store.NamesError{Names: bySID(session.SID)}
+	})
+	if !errors.Is(err, store.ErrNames) || runs != 4 {
+		return fmt.Errorf("Update of a unit that always needs other names: %w after %d calls of change, want ErrNames after 4", orNone(err), runs)
+	}
+	return nil
 }
 
 func checkCancelled(ctx context.Context, s store.Store) error {
@@ -140,12 +117,16 @@ func checkCancelled(ctx context.Context, s store.Store) error {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
 	ran := false
-	err := s.Update(cancelled, func(tx store.Tx) error {
+	err := s.Update(cancelled, byKey(keyOf(2)), func(rows *store.Rows) error {
 		ran = true
-		return tx.PutSession(sample(2))
+		rows.Session = sample(2)
+		return nil
 	})
 	if !errors.Is(err, context.Canceled) || ran {
-		return fmt.Errorf("Update with a cancelled context: got %w (fn ran: %v), want context.Canceled", orNone(err), ran)
+		return fmt.Errorf("Update with a cancelled context: got %w (change was called: %v), want context.Canceled", orNone(err), ran)
+	}
+	if _, err = s.View(cancelled, byKey(keyOf(1))); !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("View with a cancelled context: got %w, want context.Canceled", orNone(err))
 	}
 	_, err = s.DeleteExpired(cancelled, time.UnixMilli(expired.ExpiresAt), 1)
 	if !errors.Is(err, context.Canceled) {
