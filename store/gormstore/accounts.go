@@ -2,71 +2,91 @@ package gormstore
 
 import (
 	"context"
+	"database/sql"
+	"errors"
+	"strings"
+
+	"gorm.io/gorm"
 
 	"example.com/threepid/store"
 )
 
 // Owner implements [store.Accounts].
 func (s *Store) Owner(ctx context.Context, msisdn string) (userID string, err error) {
-	err = s.read(ctx, func(u *unit) error {
-		a, err := u.association(findOwner, msisdn)
-		userID = a.UserID
-		return err
-	})
+	list, err := s.associations(ctx, s.reader, "msisdn", msisdn)
+	if err == nil && len(list) == 0 {
+		err = store.ErrNotFound
+	}
 	if err != nil {
 		return "", err
 	}
-	return userID, nil
+	return list[0].UserID, nil
 }
 
-// Associate implements [store.Accounts]. It inserts the association unless there
-// is one for the number, and reads whose that is: this one or an older one.
+// Associate implements [store.Accounts]. The insertion does nothing when the
+// number is taken: an error would put the number into the server's log.
 func (s *Store) Associate(ctx context.Context, a store.Association) error {
-	return s.write(ctx, func(u *unit) error {
-		const doing = "associate number"
-		if err := u.exec(doing, insertAssociation, a.MSISDN, a.UserID, a.ValidatedAt, a.AddedAt); err != nil {
+	unless := " ON CONFLICT (msisdn) DO NOTHING"
+	if s.db.Name() == dialectMySQL {
+		unless = " ON DUPLICATE KEY UPDATE msisdn = msisdn"
+	}
+	for range sharedTries {
+		_, err := s.exec(ctx, "associate number", "INSERT INTO threepid_associations (msisdn, user_id, validated_at, added_at) VALUES (?, ?, ?, ?)"+unless,
+			a.MSISDN, a.UserID, a.ValidatedAt, a.AddedAt)
+		if err != nil {
 			return err
 		}
-		owner, found, err := u.lookupAssociation(lockOwner, a.MSISDN)
+		list, err := s.associations(ctx, s.writer, "msisdn", a.MSISDN)
 		switch {
 		case err != nil:
 			return err
-		case !found: // the older one was deleted between the two statements
-			return u.fail(doing, errChanged)
-		case owner.UserID != a.UserID:
+		case len(list) > 0 && list[0].UserID == a.UserID:
+			return nil
+		case len(list) > 0:
 			return store.ErrInUse
 		}
-		return nil
-	})
+	}
+	return errors.New("gormstore: associate number: it is dissociated by others as often as it is associated")
 }
 
 // Dissociate implements [store.Accounts].
 func (s *Store) Dissociate(ctx context.Context, userID, msisdn string) error {
-	return s.write(ctx, func(u *unit) error {
-		// Compared here and not in the WHERE: a collation may take one case for
-		// the other.
-		a, err := u.association(lockOwner, msisdn)
-		if err != nil {
-			return err
-		}
-		if a.UserID != userID {
-			return store.ErrNotFound
-		}
-		return u.exec("dissociate number", deleteAssociation, msisdn)
-	})
+	// The user is compared here too: a collation may take one case for the other.
+	list, err := s.associations(ctx, s.writer, "msisdn", msisdn)
+	if err == nil && (len(list) == 0 || list[0].UserID != userID) {
+		err = store.ErrNotFound
+	}
+	if err != nil {
+		return err
+	}
+	n, err := s.exec(ctx, "dissociate number", "DELETE FROM threepid_associations WHERE msisdn = ? AND user_id = ?", msisdn, userID)
+	if err == nil && n == 0 {
+		err = store.ErrNotFound // of several at once one succeeds
+	}
+	return err
 }
 
 // List implements [store.Accounts].
 func (s *Store) List(ctx context.Context, userID string) (list []store.Association, err error) {
-	err = s.read(ctx, func(u *unit) error {
+	return s.associations(ctx, s.reader, "user_id", userID)
+}
+
+// associations returns those whose column has exactly that value, oldest first.
+func (s *Store) associations(ctx context.Context, p *pool, column, value string) (list []store.Association, err error) {
+	if err := p.expectNoHostLock(ctx, false); err != nil {
+		return nil, err
+	}
+	text := s.raw("SELECT msisdn, user_id, validated_at, added_at FROM threepid_associations WHERE " + column + " = ? ORDER BY added_at, msisdn")
+	err = s.retry(ctx, func() error {
 		list = nil
-		return u.each("list numbers", func(row scanner) error {
-			a, err := scanAssociation(row)
-			if err == nil && a.UserID == userID {
+		return s.fail("read associations", each(s.within(ctx), p.db, func(rows *sql.Rows) error {
+			var a store.Association
+			err := rows.Scan(&a.MSISDN, &a.UserID, &a.ValidatedAt, &a.AddedAt)
+			if a.MSISDN == value || a.UserID == value {
 				list = append(list, a)
 			}
 			return err
-		}, listNumbers, userID)
+		}, text, value), false)
 	})
 	if err != nil {
 		return nil, err
@@ -74,19 +94,22 @@ func (s *Store) List(ctx context.Context, userID string) (list []store.Associati
 	return list, nil
 }
 
-func (u *unit) association(q query, msisdn string) (store.Association, error) {
-	a, found, err := u.lookupAssociation(q, msisdn)
-	if err == nil && !found {
-		err = store.ErrNotFound
+// exec runs a statement that writes, and returns the number of rows.
+func (s *Store) exec(ctx context.Context, doing, text string, args ...any) (n int64, err error) {
+	if err := s.writer.expectNoHostLock(ctx, true); err != nil {
+		return 0, err
 	}
-	return a, err
+	err = s.retry(ctx, func() error {
+		result, err := s.writer.db.ExecContext(s.within(ctx), s.raw(text), args...)
+		if err == nil {
+			n, err = result.RowsAffected()
+		}
+		return s.fail(doing, err, true)
+	})
+	return n, err
 }
 
-func (u *unit) lookupAssociation(q query, msisdn string) (a store.Association, found bool, err error) {
-	err = u.each("read association", func(row scanner) (err error) {
-		found = true
-		a, err = scanAssociation(row)
-		return err
-	}, q, msisdn)
-	return a, found, err
+// raw puts the dialect's own signs for parameters in place of the question marks.
+func (s *Store) raw(text string) string {
+	return s.db.Session(&gorm.Session{DryRun: true}).Raw(text, make([]any, strings.Count(text, "?"))...).Statement.SQL.String()
 }

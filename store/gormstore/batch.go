@@ -3,212 +3,346 @@ package gormstore
 import (
 	"context"
 	"database/sql"
+	"encoding/json"
+	"errors"
 	"fmt"
 	"slices"
-	"sync"
+	"sync/atomic"
+	"time"
+
+	"example.com/threepid/store"
 )
 
-// maxBatch bounds how many units share a transaction, and with that how long
-// the first of them waits for the last.
-const maxBatch = 256
+const (
+	// statementTimeout bounds a batch, however long the contexts of its callers are.
+	statementTimeout = 5 * time.Second
 
-// combiner joins the units that wait for SQLite's one writer into one
-// transaction: to make a commit durable takes as long for one unit as for a
-// hundred. It waits for nobody. Who comes while the writer is idle is a batch
-// of one; who comes while a batch is under way is in the next.
+	// conflictTimeout bounds how long a unit is run again because others change or
+	// lock its rows.
+	conflictTimeout = 10 * time.Second
+)
+
+// unit is one Update on its way.
 //
-// Each unit runs on the goroutine of its own caller, one after the other: the
-// batch is handed from caller to caller, and the last one commits. So a panic
-// is the caller's whose unit it was, and no goroutine needs to be started or
-// stopped.
-type combiner struct {
-	pool *pool
+// change runs on the goroutine of its own caller, to which the batch hands the
+// rows: so a panic is that caller's.
+type unit struct {
+	ctx    context.Context // a unit lives as long as its call
+	names  store.Names
+	change func(*store.Rows) error
 
-	mu      sync.Mutex
-	busy    bool // a batch is under way
-	waiting []*turn
+	rows    chan store.Rows // from the batch
+	applied chan applied    // to the batch; of capacity 1
+	done    chan error      // the outcome; of capacity 1
+	state   atomic.Int32    // waiting, taken or left
+	since   time.Time
+
+	tries  int
+	where  []*row // its rows in the batch
+	result error
 }
 
-// turn is a caller that waits for a batch to come by.
-type turn struct {
-	ready chan *batch // of capacity 1
-	alone bool        // it wants a batch of its own
+// applied is what change made of the rows.
+type applied struct {
+	after   store.Rows
+	changed bool
+	err     error
 }
 
-// batch is one transaction and those who share it. It belongs to the caller
-// that has it in hand, until done is closed.
-type batch struct {
-	later []*turn       // who comes after the one that has it in hand
-	done  chan struct{} // closed once it is known what was kept; nil for one caller
+const (
+	waiting int32 = iota
+	taken         // a batch counts on it
+	left          // its caller has gone
+)
 
-	tx    *sql.Tx // nil before the first unit
-	stmts *[queryCount]*sql.Stmt
+// errGone stands for a change that did not return.
+var errGone = errors.New("gormstore: the unit panicked")
 
-	spoiled bool  // nothing is kept
-	err     error // why, if it is no unit's doing; for all
-	again   bool  // whether err is of a conflict
+func newUnit(ctx context.Context, names store.Names, change func(*store.Rows) error) *unit {
+	return &unit{
+		ctx: ctx, names: names, change: change, since: time.Now(),
+		rows: make(chan store.Rows), applied: make(chan applied, 1), done: make(chan error, 1),
+	}
 }
 
-func (b *batch) shared() bool { return b.done != nil }
+// wait returns the outcome of the unit. When the context ends it leaves, unless a
+// batch counts on it: that takes no longer than the database.
+func (u *unit) wait() error {
+	over := u.ctx.Done()
+	for {
+		select {
+		case rows := <-u.rows:
+			u.apply(rows)
+		case err := <-u.done:
+			return err
+		case <-over:
+			if u.state.CompareAndSwap(waiting, left) {
+				return u.ctx.Err()
+			}
+			over = nil
+		}
+	}
+}
 
-// run runs fn in a transaction that it may share with others; to its caller it
-// is pool.run.
-//
-// When a statement fails, SQLite may roll back all of the transaction, for want
-// of space for example. So the batch is given up then, and each of its units
-// runs again by itself: the failure is the failing unit's alone.
-func (c *combiner) run(ctx context.Context, fn func(*unit) error) (again bool, err error) {
-	for alone := false; ; alone = true {
-		b, err := c.enter(ctx, alone)
+func (u *unit) apply(rows store.Rows) {
+	a := applied{err: errGone}
+	defer func() { u.applied <- a }() // also when change panics, or ends its goroutine
+	after, changed, err := store.Apply(u.names, rows, u.change)
+	a = applied{after, changed, err}
+}
+
+// run runs the unit on the rows of a page.
+func (u *unit) run(p *page) {
+	rows, where := p.rows(u.names)
+	u.where = where
+	if u.result = u.ctx.Err(); u.result != nil {
+		return
+	}
+	u.rows <- rows
+	a := <-u.applied
+	if u.result = a.err; a.err == nil && a.changed {
+		p.put(u.names, a.after)
+	}
+}
+
+func (u *unit) hasLost() bool {
+	return slices.ContainsFunc(u.where, func(r *row) bool { return r.lost })
+}
+
+// runUpdates runs a batch of units that come for the first time.
+func (s *Store) runUpdates(units []*unit) {
+	s.work(slices.DeleteFunc(units, func(u *unit) bool { return !u.state.CompareAndSwap(waiting, taken) }))
+}
+
+// work runs units in one batch until each has its outcome, or leaves that to later
+// batches: it never waits for a row.
+func (s *Store) work(units []*unit) {
+	for len(units) > 0 {
+		shared, tries := len(units) > 1, 0
+		for _, u := range units {
+			u.tries++
+			tries = max(tries, u.tries)
+		}
+		err := s.attempt(units)
+		var failed *failure
+		switch {
+		case err == nil:
+			finish(units, nil)
+			return
+		case errors.Is(err, errLost): // without these the others can be stored now
+			lost := slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return !u.hasLost() })
+			units = slices.DeleteFunc(units, (*unit).hasLost)
+			go s.again(lost, err)
+		case !errors.As(err, &failed), failed.final, failed.conflict == conflictNone && !shared, tries >= maxTries:
+			finish(units, err)
+			return
+		case shared && failed.writing && (failed.conflict == conflictNone || tries >= sharedTries):
+			go s.alone(units) // the failure is that of one of them
+			return
+		default:
+			go s.again(units, err)
+			return
+		}
+	}
+}
+
+// alone runs each unit in a batch of its own, in their order.
+func (s *Store) alone(units []*unit) {
+	for _, u := range units {
+		u.tries = 0
+		s.work([]*unit{u})
+	}
+}
+
+// again has units run after a pause, except those whose time is over. They do not
+// return to the batches of units that come for the first time, which a row that
+// stays locked would hold up a little each time.
+func (s *Store) again(units []*unit, err error) {
+	_ = pause(context.Background(), units[0].tries)
+	for _, u := range units {
+		if errors.Is(err, errLost) {
+			u.tries = min(u.tries, maxTries/2) // another transaction got on
+		}
+		if over := u.ctx.Err(); over != nil || time.Since(u.since) > conflictTimeout {
+			finish([]*unit{u}, errors.Join(over, err))
+			continue
+		}
+		s.retries.add(u)
+	}
+}
+
+// finish tells units their outcome: err, or if that is nil each its own.
+func finish(units []*unit, err error) {
+	for _, u := range units {
 		if err != nil {
-			return false, err
-		}
-		again, err := c.take(ctx, b, fn)
-		if !b.shared() || !b.spoiled || b.err != nil {
-			return again, err
+			u.done <- err
+		} else {
+			u.done <- u.result
 		}
 	}
 }
 
-// enter waits for a batch. It gives up when ctx ends, unless a batch has
-// started that counts on this caller.
-func (c *combiner) enter(ctx context.Context, alone bool) (*batch, error) {
-	c.mu.Lock()
-	if !c.busy {
-		c.busy = true
-		c.mu.Unlock()
-		return &batch{}, nil
+// errLost means that nothing was stored because rows that are marked as lost were
+// changed, or are locked, by another transaction.
+var errLost = errors.New("gormstore: another transaction has changed or locked a row of the unit")
+
+// failure is an error of the database.
+type failure struct {
+	error
+
+	conflict conflict
+	writing  bool // it was about what one of the units wrote, perhaps
+	final    bool // it is not known whether the batch was stored
+}
+
+func (f *failure) Unwrap() error { return f.error }
+
+// fail makes a failure of an error of the database. A driver's words for a
+// duplicate are not passed on, since MySQL's contain the value, which may be a number.
+func (s *Store) fail(doing string, err error, writing bool) error {
+	if err == nil {
+		return nil
 	}
-	t := &turn{ready: make(chan *batch, 1), alone: alone}
-	c.waiting = append(c.waiting, t)
-	c.mu.Unlock()
-	select {
-	case b := <-t.ready:
-		return b, nil
-	case <-ctx.Done():
-		if c.leave(t) {
-			return nil, ctx.Err()
+	f := &failure{conflict: s.classify(err), writing: writing}
+	if f.conflict == conflictDuplicate {
+		err = errTaken
+	}
+	f.error = fmt.Errorf("gormstore: %s: %w", doing, explained(err))
+	return f
+}
+
+// attempt runs units once and stores what they changed, all of it or nothing.
+func (s *Store) attempt(units []*unit) error {
+	ctx, cancel := s.background()
+	defer cancel()
+	d, err := s.prepare(ctx, s.writer)
+	if err != nil {
+		return s.fail("prepare", err, false)
+	}
+	if d.write == "" && d.block == nil {
+		return s.attemptInTx(ctx, d, units)
+	}
+	p, err := s.change(ctx, d, s.writer.in(nil), units)
+	if err != nil {
+		return err
+	}
+	err = s.store(ctx, d, s.writer.in(nil), p, false)
+	var failed *failure
+	if errors.As(err, &failed) && failed.conflict == conflictLost {
+		failed.final = true // it commits by itself
+	}
+	return err
+}
+
+func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) error {
+	tx, err := s.writer.db.BeginTx(ctx, &s.writer.options)
+	if err != nil {
+		return s.fail("begin", err, false)
+	}
+	// After Commit this does nothing; otherwise the error that led here counts.
+	defer func() { _ = tx.Rollback() }()
+	q := s.writer.in(tx)
+	if d.begin != "" {
+		if _, err := q.ExecContext(ctx, d.begin); err != nil {
+			return s.fail("take the write lock (inside a transaction of the host's, call Plugin.RedeemTx)", err, false)
 		}
-		return <-t.ready, nil
 	}
+	p, err := s.change(ctx, d, q, units)
+	if err != nil {
+		return err
+	}
+	if err := s.store(ctx, d, q, p, false); err != nil {
+		return err
+	}
+	if err := s.fail("commit", tx.Commit(), true); err != nil {
+		failed, _ := err.(*failure) //nolint:errorlint // it is one
+		failed.final = failed.conflict == conflictLost
+		return err
+	}
+	return nil
 }
 
-// leave takes a turn out of the queue, if it is still in it.
-func (c *combiner) leave(t *turn) bool {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	i := slices.Index(c.waiting, t)
-	if i < 0 {
-		return false
+// change loads the rows of units and has each change them, in order.
+func (s *Store) change(ctx context.Context, d *dialect, q querier, units []*unit) (*page, error) {
+	p := newPage()
+	for _, u := range units {
+		p.want(u.names)
 	}
-	c.waiting = slices.Delete(c.waiting, i, i+1)
-	return true
+	if err := s.fail("read rows", p.load(ctx, q, d.read), false); err != nil {
+		return nil, err
+	}
+	for _, u := range units {
+		u.run(p)
+	}
+	return p, nil
 }
 
-// take runs fn in a batch, and returns when it is known what was kept: what fn
-// found may be another unit's work, which is not kept yet.
-func (c *combiner) take(ctx context.Context, b *batch, fn func(*unit) error) (again bool, err error) {
-	again, err = c.runUnit(ctx, b, fn)
-	if b.shared() {
-		<-b.done
+// store writes what has changed in a page.
+func (s *Store) store(ctx context.Context, d *dialect, q querier, p *page, waiting bool) error {
+	docs := p.written()
+	switch {
+	case len(docs[0])+len(docs[1]) == 0:
+		return nil
+	case d.begin != "":
+		return s.storeOneByOne(ctx, d, q, docs)
 	}
-	if b.err != nil {
-		return b.again, b.err
-	}
-	return again, err
-}
-
-func (c *combiner) runUnit(ctx context.Context, b *batch, fn func(*unit) error) (again bool, err error) {
-	defer c.pass(b) // also when fn panics, or ends its goroutine
-	if b.spoiled {
-		return false, nil
-	}
-	if err := ctx.Err(); err != nil {
-		return false, err
-	}
-	if b.begin(context.WithoutCancel(ctx), c.pool); b.err != nil {
-		return b.again, b.err
-	}
-	u := &unit{ctx: context.WithoutCancel(ctx), pool: c.pool, tx: b.tx, stmts: b.stmts, guarded: b.shared()}
-	kept := false
-	defer func() {
-		if !kept && !u.undo() {
-			b.spoiled = true
+	var rows [2]string
+	for i, list := range docs {
+		text, err := json.Marshal(append([]any{}, list...))
+		if err != nil {
+			return fmt.Errorf("gormstore: %w", err)
 		}
-	}()
-	if err := u.do(fn); err != nil {
-		return u.again, err
+		rows[i] = string(text)
 	}
-	kept = true
-	return false, nil
+	if d.write == "" && (d.block == nil || waiting) {
+		return s.storeByParts(ctx, d, q, p, rows, waiting)
+	}
+	text, args := d.write, []any{rows[0], rows[1]}
+	switch {
+	case d.write == "":
+		text, args = d.block(rows), nil
+	case waiting:
+		text = d.writeWaiting
+	}
+	var lost [2]sql.NullString
+	err := each(ctx, q, func(result *sql.Rows) error { return result.Scan(&lost[0], &lost[1]) }, text, args...)
+	if err == nil && p.lose(lost) {
+		return errLost
+	}
+	return s.fail("write rows", err, true)
 }
 
-// begin begins the transaction, if it has not begun.
-//
-// A transaction that begins by reading can find, when it comes to write, that
-// another process has written meanwhile; SQLite then fails at once instead of
-// waiting. Taking the write lock first makes a deferred transaction, which is
-// what most hosts have, an immediate one.
-func (b *batch) begin(ctx context.Context, p *pool) {
-	if b.tx != nil {
-		return
+// storeByParts writes with a statement for each table, in a transaction.
+func (s *Store) storeByParts(ctx context.Context, d *dialect, q querier, p *page, rows [2]string, waiting bool) error {
+	tables := tables()
+	var lost [2]sql.NullString
+	for i, t := range tables {
+		scan := func(result *sql.Rows) error { return result.Scan(&lost[i]) }
+		if err := s.fail("lock rows", each(ctx, q, scan, d.lock(t, "?", "", waiting), rows[i]), true); err != nil {
+			return err
+		}
 	}
-	b.tx, b.stmts, b.again, b.err = p.begin(ctx)
-	if b.err == nil {
-		u := &unit{ctx: ctx, pool: p, tx: b.tx, stmts: b.stmts}
-		b.err = u.run("take the write lock (inside a transaction of the host's, call Plugin.RedeemTx)", takeLock)
-		b.again = u.again
+	if p.lose(lost) {
+		return errLost
 	}
-	b.spoiled = b.err != nil
+	for i, t := range tables {
+		for _, put := range d.put(t, "?") {
+			if _, err := q.ExecContext(ctx, put, rows[i]); err != nil {
+				return s.fail("write rows", err, true)
+			}
+		}
+	}
+	return nil
 }
 
-// pass hands the batch to the caller whose turn is next. The last one ends it.
-func (c *combiner) pass(b *batch) {
-	if len(b.later) > 0 {
-		next := b.later[0]
-		b.later = b.later[1:]
-		next.ready <- b
-		return
+// storeOneByOne writes with a statement for each row, where that is no round trip.
+func (s *Store) storeOneByOne(ctx context.Context, d *dialect, q querier, docs [2][]any) error {
+	for i, t := range tables() {
+		for _, doc := range docs[i] {
+			if _, err := q.ExecContext(ctx, d.putOne[i], values(t, doc)...); err != nil {
+				return s.fail("write rows", err, true)
+			}
+		}
 	}
-	if b.tx != nil {
-		b.end(c.pool)
-	}
-	c.startNext()
-	if b.shared() {
-		close(b.done)
-	}
-}
-
-func (b *batch) end(p *pool) {
-	if b.spoiled {
-		_ = b.tx.Rollback() // what led here counts
-		return
-	}
-	err := b.tx.Commit()
-	b.spoiled = err != nil
-	if err != nil && !b.shared() {
-		b.err = fmt.Errorf("gormstore: commit: %w", err)
-		b.again = p.classify(err) == conflictBusy
-	}
-}
-
-// startNext starts a batch of those who have come meanwhile.
-func (c *combiner) startNext() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if len(c.waiting) == 0 {
-		c.busy = false
-		return
-	}
-	n := 1
-	for !c.waiting[0].alone && n < min(len(c.waiting), maxBatch) && !c.waiting[n].alone {
-		n++
-	}
-	turns := slices.Clone(c.waiting[:n])
-	c.waiting = slices.Delete(c.waiting, 0, n)
-	b := &batch{later: turns[1:]}
-	if n > 1 {
-		b.done = make(chan struct{})
-	}
-	turns[0].ready <- b
+	return nil
 }

@@ -23,13 +23,19 @@ func numbered(n int) store.Session {
 	}
 }
 
-// hold keeps the writer of s busy until release is called, so that others queue.
+// update runs a unit that names the key of the nth session and the record that
+// all share, if any.
+func update(ctx context.Context, s store.Store, n int, change func(*store.Rows) error, records ...store.Key) error {
+	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: numbered(n).Key}, Records: records}, change)
+}
+
+// hold keeps a batch of s under way until release is called, so that others wait.
 func hold(t *testing.T, s *gormstore.Store) (release func()) {
 	t.Helper()
 	held, let, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
 	go func() {
 		defer close(done)
-		err := s.Update(context.Background(), func(store.Tx) error {
+		err := s.Update(context.Background(), store.Names{}, func(*store.Rows) error {
 			close(held)
 			<-let
 			return nil
@@ -47,15 +53,15 @@ func hold(t *testing.T, s *gormstore.Store) (release func()) {
 	return release
 }
 
-// queue starts fn for each i below n and returns when all of them wait for the
-// writer; wait returns when all have ended.
+// queue starts fn for each i below n and returns when all of them wait for a
+// batch; wait returns when all have ended.
 func queue(t *testing.T, s *gormstore.Store, n int, fn func(i int)) (wait func()) {
 	t.Helper()
 	var wg sync.WaitGroup
 	for i := range n {
 		before := gormstore.Waiting(s)
 		wg.Go(func() { fn(i) })
-		waitFor(t, "a caller queues", func() bool { return gormstore.Waiting(s) > before })
+		waitFor(t, "a caller waits", func() bool { return gormstore.Waiting(s) > before })
 	}
 	return wg.Wait
 }
@@ -91,7 +97,7 @@ func TestWaitingUnitsShareACommit(t *testing.T) {
 	s, f := openFaulty(t)
 	release := hold(t, s)
 	wait := queue(t, s, callers, func(i int) {
-		if err := s.Update(t.Context(), put(numbered(i))); err != nil {
+		if err := put(t.Context(), s, numbered(i)); err != nil {
 			t.Error(err)
 		}
 	})
@@ -103,66 +109,126 @@ func TestWaitingUnitsShareACommit(t *testing.T) {
 	expectKept(t, s, callers, always)
 }
 
-// Who is alone pays for no company: one BEGIN, one COMMIT, no savepoint.
+// A lone caller has one BEGIN, one read and one COMMIT.
 func TestALoneUnitHasItsTransactionForItself(t *testing.T) {
 	t.Parallel()
 	s, f := openFaulty(t)
-	if err := s.Update(t.Context(), put(numbered(1))); err != nil {
+	if err := put(t.Context(), s, numbered(1)); err != nil {
 		t.Fatal(err)
 	}
-	for statement, want := range map[string]int{"BEGIN": 1, "COMMIT": 1, "SAVEPOINT": 0, "RELEASE": 0, "ROLLBACK": 0} {
+	for statement, want := range map[string]int{"BEGIN": 1, "SELECT": 1, "INSERT": 1, "COMMIT": 1, "ROLLBACK": 0} {
 		if n := f.count(statement); n != want {
 			t.Errorf("%s was run %d times, want %d", statement, n, want)
 		}
 	}
 }
 
+func TestWaitingViewsShareAStatement(t *testing.T) {
+	t.Parallel()
+	const callers = 32
+	s, f := openFaulty(t)
+	if err := put(t.Context(), s, numbered(1)); err != nil {
+		t.Fatal(err)
+	}
+	f.reset()
+	f.beforeEach(func(string) error { time.Sleep(20 * time.Millisecond); return nil })
+	var wg sync.WaitGroup
+	for range callers {
+		wg.Go(func() {
+			if err := expectSID(t.Context(), s, numbered(1).SID); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if n := f.count("SELECT"); n > callers/2 {
+		t.Errorf("%d views at once ran %d statements", callers, n)
+	}
+}
+
 var errOwn = errors.New("the unit's own error")
 
-// A unit that fails, panics or ends its goroutine takes what it wrote with it,
-// and nothing of the others.
+// A unit that fails, panics, ends its goroutine, cannot be stored or is late
+// touches none of its 31 neighbours in the batch, whatever its place, though all
+// of them write the same record.
 func TestAFailedUnitHarmsNoOther(t *testing.T) {
 	t.Parallel()
-	const callers = 8
-	for name, fail := range map[string]func() error{
-		"error":  func() error { return errOwn },
-		"panic":  func() error { panic(errOwn) },
-		"goexit": func() error { runtime.Goexit(); return nil },
+	const callers = 32
+	ended, cancel := context.WithCancel(t.Context())
+	for name, fail := range map[string]func(*store.Rows) error{
+		"error":       func(*store.Rows) error { return errOwn },
+		"panic":       func(*store.Rows) error { panic(errOwn) },
+		"goexit":      func(*store.Rows) error { runtime.Goexit(); return nil },
+		"unstorable":  func(rows *store.Rows) error { rows.Session.NextLink = "\xff"; return nil },
+		"other names": func(*store.Rows) error { return &store.NamesError{} },
+		"late":        nil,
 	} {
 		for _, failing := range []int{0, 3, callers - 1} {
 			t.Run(fmt.Sprint(name, failing), func(t *testing.T) {
 				t.Parallel()
 				s, f := openFaulty(t)
 				release := hold(t, s)
+				shared := store.Key{7}
 				wait := queue(t, s, callers, func(i int) {
 					defer func() {
 						if v := recover(); v != nil && (i != failing || v != any(errOwn)) {
 							t.Errorf("caller %d got the panic %v", i, v)
 						}
 					}()
-					err := s.Update(t.Context(), func(tx store.Tx) error {
-						if err := tx.PutSession(numbered(i)); err != nil || i != failing {
-							return err
+					ctx := t.Context()
+					if i == failing && fail == nil {
+						ctx = &lateContext{Context: ctx, ended: ended}
+					}
+					err := update(ctx, s, i, func(rows *store.Rows) error {
+						rows.Session = numbered(i)
+						for j := range rows.Records {
+							rows.Records[j].State += "x"
 						}
-						return fail()
-					})
-					if i != failing && err != nil || i == failing && !errors.Is(err, errOwn) {
+						if i == failing {
+							return fail(rows)
+						}
+						return nil
+					}, shared)
+					if (err != nil) != (i == failing) {
 						t.Errorf("caller %d got %v", i, err)
 					}
 				})
 				release()
 				wait()
 				expectKept(t, s, callers, func(i int) bool { return i != failing })
-				if n := f.count("COMMIT"); n != 2 {
+				rows, err := s.View(t.Context(), store.Names{Records: []store.Key{shared}})
+				if err != nil || len(rows.Records[0].State) != callers-1 {
+					t.Errorf("%d units wrote the record, error %v; want %d", len(rows.Records[0].State), err, callers-1)
+				}
+				if n := f.count("COMMIT"); n > 5 { // one that needs other names comes three times again
 					t.Errorf("there were %d commits: the failure was not the unit's alone", n)
 				}
 			})
 		}
 	}
+	cancel()
 }
 
-// Nobody hears that a unit is kept before it is, nor of what another unit of
-// the same transaction did.
+// lateContext is done by its error, but its channel does not say so: the batch finds
+// out when it comes to the unit.
+type lateContext struct {
+	context.Context
+	ended context.Context
+}
+
+func (c *lateContext) Err() error {
+	var pc [16]uintptr
+	frames := runtime.CallersFrames(pc[:runtime.Callers(2, pc[:])])
+	for frame, more := frames.Next(); more; frame, more = frames.Next() {
+		if strings.HasSuffix(frame.Function, "(*unit).run") {
+			return context.Canceled
+		}
+	}
+	return nil
+}
+
+// Nobody hears that a unit is stored before it is, nor of what another unit of
+// the same batch did.
 func TestNobodyHearsBeforeTheCommit(t *testing.T) {
 	t.Parallel()
 	const callers = 4
@@ -170,11 +236,12 @@ func TestNobodyHearsBeforeTheCommit(t *testing.T) {
 	release := hold(t, s)
 	heard := make(chan int, callers)
 	wait := queue(t, s, callers, func(i int) {
-		err := s.Update(t.Context(), func(tx store.Tx) error {
-			if _, err := tx.SessionBySID(numbered(0).SID); err == nil {
+		err := update(t.Context(), s, 0, func(rows *store.Rows) error {
+			if rows.Session.SID != "" {
 				return errOwn // it reads what the first has put
 			}
-			return tx.PutSession(numbered(i))
+			rows.Session = numbered(0)
+			return nil
 		})
 		if i == 0 && err != nil || i > 0 && !errors.Is(err, errOwn) {
 			t.Errorf("caller %d got %v", i, err)
@@ -196,14 +263,14 @@ func TestNobodyHearsBeforeTheCommit(t *testing.T) {
 	<-committing
 	select {
 	case i := <-heard:
-		t.Errorf("caller %d was answered before the commit", i)
+		t.Errorf("caller %d got its outcome before the commit", i)
 	case <-time.After(50 * time.Millisecond):
 	}
 	close(let)
 	wait()
 }
 
-// A commit that fails is told to who cannot be committed alone either, and to
+// A commit that fails fails the units that cannot be committed alone either, and
 // no other.
 func TestAFailedCommitIsRunAgain(t *testing.T) {
 	t.Parallel()
@@ -212,7 +279,7 @@ func TestAFailedCommitIsRunAgain(t *testing.T) {
 	release := hold(t, s)
 	var failed [callers]bool
 	wait := queue(t, s, callers, func(i int) {
-		err := s.Update(t.Context(), put(numbered(i)))
+		err := put(t.Context(), s, numbered(i))
 		failed[i] = err != nil
 		if err != nil && (!errors.Is(err, errOwn) || !strings.Contains(err.Error(), "commit")) {
 			t.Errorf("caller %d got %v, want the failure of the commit", i, err)
@@ -224,12 +291,11 @@ func TestAFailedCommitIsRunAgain(t *testing.T) {
 		case strings.HasPrefix(statement, "INSERT"):
 			puts++
 		case statement == "COMMIT":
-			// The first is the holder's, the second everyone's. Then each has
-			// one of its own, of which the third fails.
+			// The first is the holder's, the second everyone's. Then each unit has one
+			// of its own, of which the third fails.
 			if commits++; commits == 2 || commits == 5 {
 				return errOwn
 			}
-			time.Sleep(5 * time.Millisecond) // so that all come to wait again
 		}
 		return nil
 	})
@@ -244,36 +310,28 @@ func TestAFailedCommitIsRunAgain(t *testing.T) {
 	expectKept(t, s, callers, func(i int) bool { return !failed[i] })
 }
 
-// A statement that fails may have rolled back all: everyone is run again, and
-// the failure is the one unit's.
+// A statement that fails may have rolled back all: everyone is run again, and the
+// failure is the one unit's.
 func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
 	t.Parallel()
-	const callers = 6
+	const callers, failing = 32, 4
 	s, _ := openFaulty(t)
-	if err := s.Update(t.Context(), put(numbered(99))); err != nil {
+	if err := put(t.Context(), s, numbered(99)); err != nil {
 		t.Fatal(err)
 	}
 	release := hold(t, s)
-	var runs [callers]int
 	wait := queue(t, s, callers, func(i int) {
 		one := numbered(i)
-		if i == 4 {
+		if i == failing {
 			one.SID = numbered(99).SID
 		}
-		err := s.Update(t.Context(), func(tx store.Tx) error {
-			runs[i]++
-			return tx.PutSession(one)
-		})
-		if (err != nil) != (i == 4) {
+		if err := put(t.Context(), s, one); (err != nil) != (i == failing) {
 			t.Errorf("caller %d got %v", i, err)
 		}
 	})
 	release()
 	wait()
-	if runs[0] != 2 || runs[callers-1] != 1 {
-		t.Errorf("runs %v: those before the failure twice, those after it once", runs)
-	}
-	expectKept(t, s, callers, func(i int) bool { return i != 4 })
+	expectKept(t, s, callers, func(i int) bool { return i != failing })
 }
 
 // A transaction that cannot begin is everyone's trouble, and each is told.
@@ -283,7 +341,7 @@ func TestAFailedBeginIsToldToAll(t *testing.T) {
 	s, f := openFaulty(t)
 	release := hold(t, s)
 	wait := queue(t, s, callers, func(i int) {
-		if err := s.Update(t.Context(), put(numbered(i))); !errors.Is(err, errOwn) {
+		if err := put(t.Context(), s, numbered(i)); !errors.Is(err, errOwn) {
 			t.Errorf("caller %d got %v", i, err)
 		}
 	})
@@ -296,12 +354,12 @@ func TestAFailedBeginIsToldToAll(t *testing.T) {
 	release()
 	wait()
 	f.beforeEach(nil)
-	if err := s.Update(t.Context(), put(numbered(0))); err != nil {
+	if err := put(t.Context(), s, numbered(0)); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }
 
-// Who gives up while it waits leaves the queue and nothing else.
+// A caller that gives up while it waits leaves the queue and nothing else.
 func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	const callers = 6
@@ -312,56 +370,45 @@ func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
 	left.Add(callers / 2)
 	wait := queue(t, s, callers, func(i int) {
 		if i%2 == 0 {
-			if err := s.Update(t.Context(), put(numbered(i))); err != nil { //nolint:contextcheck // this one stays
+			if err := put(t.Context(), s, numbered(i)); err != nil { //nolint:contextcheck // this one stays
 				t.Errorf("caller %d got %v", i, err)
 			}
 			return
 		}
 		defer left.Done()
-		if err := s.Update(ctx, put(numbered(i))); !errors.Is(err, context.Canceled) {
+		if err := put(ctx, s, numbered(i)); !errors.Is(err, context.Canceled) {
 			t.Errorf("caller %d got %v", i, err)
 		}
 	})
 	cancel()
-	left.Wait() // while the writer is still busy
+	left.Wait() // while the batch is still under way
 	release()
 	wait()
 	expectKept(t, s, callers, func(i int) bool { return i%2 == 0 })
 }
 
-// Who gives up while its batch is under way is not run, and the batch goes on.
-func TestACallerThatGivesUpInABatch(t *testing.T) {
+// A batch that stalls, because its connection is dead for example, holds up the
+// next one for a moment only.
+func TestAStalledBatchIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	s, _ := openFaulty(t)
-	release := hold(t, s)
-	ctx, cancel := context.WithCancel(t.Context())
-	wait := queue(t, s, 3, func(i int) {
-		switch i {
-		case 0:
-			err := s.Update(t.Context(), func(tx store.Tx) error { //nolint:contextcheck // this one stays
-				cancel() // the next one has its place in this transaction already
-				return tx.PutSession(numbered(i))
-			})
-			if err != nil {
-				t.Error(err)
-			}
-		case 1:
-			if err := s.Update(ctx, put(numbered(i))); !errors.Is(err, context.Canceled) {
-				t.Errorf("got %v", err)
-			}
-		default:
-			if err := s.Update(t.Context(), put(numbered(i))); err != nil { //nolint:contextcheck // this one stays
-				t.Error(err)
-			}
-		}
-	})
-	release()
-	wait()
-	expectKept(t, s, 3, func(i int) bool { return i != 1 })
+	gormstore.SetStallTimeout(s, 20*time.Millisecond)
+	release := hold(t, s) // and with it SQLite's lock, so that this one changes nothing
+	done := make(chan error, 1)
+	go func() { done <- expectSID(t.Context(), s, session(0).SID) }()
+	if err := <-done; err != nil {
+		t.Errorf("View: %v", err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 20*time.Second)
+	defer cancel()
+	go func() { time.Sleep(200 * time.Millisecond); release() }()
+	if err := put(ctx, s, numbered(1)); err != nil {
+		t.Errorf("Update: %v", err)
+	}
 }
 
 // TestBatchesUnderFaults has many units end in every way there is while
-// statements and commits fail at random: what was reported kept is there, and
+// statements and commits fail at random: what was reported stored is there, and
 // what was not is not.
 func TestBatchesUnderFaults(t *testing.T) {
 	t.Parallel()
@@ -398,13 +445,8 @@ func faultyUpdate(s *gormstore.Store, i int) (err error) {
 	if rand.N(10) == 0 {
 		time.AfterFunc(rand.N(time.Millisecond), cancel)
 	}
-	return s.Update(ctx, func(tx store.Tx) error {
-		if _, err := tx.SessionByKey(numbered(i).Key); !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		if err := tx.PutSession(numbered(i)); err != nil {
-			return err
-		}
+	return update(ctx, s, i, func(rows *store.Rows) error {
+		rows.Session = numbered(i)
 		switch rand.N(20) {
 		case 0:
 			return errOwn

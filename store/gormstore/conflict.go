@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql/driver"
 	"errors"
+	"fmt"
 	"io"
 	"math/rand/v2"
 	"net"
@@ -35,7 +36,7 @@ const (
 func conflictsOf(d gorm.Dialector) func(error) conflict {
 	translator, _ := d.(gorm.ErrorTranslator)
 	return func(err error) conflict {
-		if errors.Is(err, errChanged) || busy(err) {
+		if busy(err) {
 			return conflictBusy
 		}
 		if errors.Is(err, errTaken) || errors.Is(err, gorm.ErrDuplicatedKey) ||
@@ -51,11 +52,13 @@ func conflictsOf(d gorm.Dialector) func(error) conflict {
 
 func busy(err error) bool {
 	if state, ok := sqlState(err); ok {
-		return state == "40001" || state == "40P01" // serialization_failure, deadlock_detected
+		// serialization_failure, deadlock_detected, lock_not_available
+		return state == "40001" || state == "40P01" || state == "55P03"
 	}
 	return says(err,
 		"database is locked", "database table is locked", // SQLITE_BUSY, SQLITE_LOCKED
 		"Error 1213", "Error 1205", "Error 1020", // MySQL: deadlock, lock wait, row changed since read
+		"Error 1047", // Galera: the node is not ready
 	)
 }
 
@@ -79,12 +82,20 @@ func lost(err error) bool {
 // missing tells whether a table or a column is not there.
 func missing(err error) bool {
 	if state, ok := sqlState(err); ok {
-		return state == "42P01" || state == "42703" // undefined_table, undefined_column
+		return state == "42P01" || state == "42703" || state == "42883" // undefined_table, _column, _function
 	}
 	return says(err,
 		"no such table", "no such column", "has no column named", // SQLite
 		"Error 1146", "Error 1054", // MySQL
 	)
+}
+
+// explained adds what an operator can do about a table that is missing.
+func explained(err error) error {
+	if missing(err) {
+		return fmt.Errorf("the tables are not as Migrate leaves them; did it run, or did somebody drop one? %w", err)
+	}
+	return err
 }
 
 // sqlState returns the standard's code for an error, as drivers for PostgreSQL
@@ -107,7 +118,11 @@ const (
 	// maxTries bounds how often a unit is run. A unit that really meets others
 	// gets through in two or three, and where deadlocks are many seldom in ten; one
 	// that never can, such as a sid that is taken, is given up after a second at most.
-	maxTries   = 20
+	maxTries = 20
+
+	// sharedTries is how often a batch is run before its units are run alone.
+	sharedTries = 3
+
 	firstPause = time.Millisecond
 	maxPause   = 64 * time.Millisecond
 )

@@ -110,22 +110,18 @@ func TestDeferredTransactionsDoNotRunInVain(t *testing.T) {
 	t.Parallel()
 	const callers, each = 4, 10
 	s := openTwoHosts(t)
-	if err := s.Update(t.Context(), put(session(1))); err != nil {
+	if err := put(t.Context(), s, session(1)); err != nil {
 		t.Fatal(err)
 	}
 	var runs atomic.Int64
 	var wg sync.WaitGroup
 	for range callers * each {
 		wg.Go(func() {
-			err := s.Update(t.Context(), func(tx store.Tx) error {
+			err := s.Update(t.Context(), store.Names{Session: store.SessionRef{Key: session(1).Key}}, func(rows *store.Rows) error {
 				runs.Add(1)
-				one, err := tx.SessionByKey(session(1).Key)
-				if err != nil {
-					return err
-				}
 				time.Sleep(time.Millisecond) // so that the others come to it
-				one.Attempt++
-				return tx.PutSession(one)
+				rows.Session.Attempt++
+				return nil
 			})
 			if err != nil {
 				t.Error(err)

@@ -1,11 +1,19 @@
 package gormstore
 
-// MaxBatch is how many units share a transaction at most.
+import "time"
+
+// MaxBatch is how many units share a batch at most.
 const MaxBatch = maxBatch
 
-// Waiting returns how many callers wait for SQLite's writer.
+// Waiting returns how many units wait for a batch.
 func Waiting(s *Store) int {
-	s.batches.mu.Lock()
-	defer s.batches.mu.Unlock()
-	return len(s.batches.waiting)
+	s.updates.mu.Lock()
+	defer s.updates.mu.Unlock()
+	return len(s.updates.waiting)
+}
+
+// SetStallTimeout sets after what time a batch is not waited for any longer. No
+// unit may be under way.
+func SetStallTimeout(s *Store, d time.Duration) {
+	s.updates.stall, s.retries.stall, s.views.stall = d, d, d
 }

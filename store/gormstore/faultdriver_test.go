@@ -9,6 +9,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -89,7 +90,8 @@ func openFaulty(tb testing.TB) (*gormstore.Store, *faults) {
 		tb.Fatal(err)
 	}
 	s := newStore(tb, db, gormstore.Options{})
-	if err := s.Update(tb.Context(), put(session(0))); err != nil { // what is prepared at first is, now
+	gormstore.SetStallTimeout(s, time.Minute)                // tests hold batches up
+	if err := put(tb.Context(), s, session(0)); err != nil { // what is prepared at first is, now
 		tb.Fatal(err)
 	}
 	f.reset()

@@ -1,12 +1,16 @@
-// Package gormstore keeps sessions, buckets and associations in a database that
-// GORM opens with its dialect for SQLite, PostgreSQL or MySQL (MariaDB too). It has
-// four tables of its own: threepid_sessions, threepid_buckets,
+// Package gormstore keeps sessions, records and associations in a database that
+// GORM opens with its dialect for SQLite, PostgreSQL or MySQL (MySQL 8, MariaDB
+// 10.6). It has four tables of its own: threepid_sessions, threepid_records,
 // threepid_associations and threepid_schema.
 //
-// GORM makes the tables and writes the SQL of the database's dialect, once.
-// Running it is left to database/sql and statements prepared there: reflection
-// over rows costs more than the statements themselves, and a statement that
-// GORM's own cache prepares inside a transaction is prepared again in each one.
+// Units of work that wait at the same time share a batch: one statement reads the
+// rows of all, the units change them in memory, one after the other, and one write
+// stores them. A row has a version, which is part of the condition of each write:
+// so no row is locked while the database waits for this process, and a row that
+// another transaction has locked or changed holds up only the units that name it.
+// On PostgreSQL a write is one statement and on MariaDB one block, each a
+// transaction by itself. MySQL has nothing like that: there a process that stops
+// within a write holds locks until the server notices.
 //
 // # MySQL and failover
 //
@@ -22,6 +26,8 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"strings"
+	"sync"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/logger"
@@ -65,18 +71,16 @@ type Options struct {
 // Store is both a [store.Store] and a [store.Accounts]. Make one with [New],
 // and call [Store.Migrate] before the first use.
 type Store struct {
-	db     *gorm.DB // a session of the host's, for migrations and for SQL text
-	sqlite bool
+	db             *gorm.DB // a session of the host's, for migrations
+	classify       func(error) conflict
+	noPrepare      bool
+	writer, reader *pool
+	updates        *group[*unit]
+	retries        *group[*unit] // of those that met another transaction
+	views          *group[*view]
 
-	expectUnprepared bool // whether Migrate looks for statements that the driver prepares
-
-	writer *pool
-	reader *pool
-
-	// batches is what SQLite's one writer is shared through; nil elsewhere.
-	// Those who queue here are served in order and leave when their context
-	// ends, while those who queue in SQLite poll and sleep, some for seconds.
-	batches *combiner
+	mu      sync.Mutex
+	dialect *dialect // nil before the first use
 }
 
 // New returns a Store over db, or an error when db's dialect is not one for
@@ -100,18 +104,17 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 	own := db.Session(&gorm.Session{
 		NewDB: true, Context: context.Background(), SkipDefaultTransaction: true, SkipHooks: true, Logger: logger.Discard,
 	})
-	texts, err := writeQueries(own)
-	if err != nil {
-		return nil, err
+	s := &Store{
+		db: own, classify: conflictsOf(db.Dialector), noPrepare: o.NoPrepare,
+		writer: &pool{sqlite: db.Name() == dialectSQLite, db: writerDB, noPrepare: o.NoPrepare},
+		reader: &pool{sqlite: db.Name() == dialectSQLite, db: readerDB, noPrepare: o.NoPrepare},
 	}
-	s := &Store{db: own, sqlite: db.Name() == dialectSQLite, expectUnprepared: o.NoPrepare && db.Name() == dialectPostgreSQL}
-	reading, writing := txOptions(db.Name())
-	classify := conflictsOf(db.Dialector)
-	s.writer = &pool{sqlite: s.sqlite, db: writerDB, options: writing, texts: texts, uses: writerQueries(s.sqlite), classify: classify, noPrepare: o.NoPrepare}
-	s.reader = &pool{sqlite: s.sqlite, db: readerDB, options: reading, texts: texts, uses: readerQueries(), classify: classify, noPrepare: o.NoPrepare}
-	if s.sqlite {
-		s.batches = &combiner{pool: s.writer}
+	if db.Name() == dialectMySQL {
+		// The versions of all rows are compared, so this is enough, and it spares gap
+		// locks: with those, two units that create rows side by side are a deadlock.
+		s.writer.options.Isolation = sql.LevelReadCommitted
 	}
+	s.updates, s.retries, s.views = newGroup(s.runUpdates), newGroup(s.work), newGroup(s.runViews)
 	return s, nil
 }
 
@@ -137,92 +140,81 @@ func sqlDB(db *gorm.DB) (*sql.DB, error) {
 	return pool, nil
 }
 
-// txOptions says how transactions begin in a dialect.
-//
-// READ COMMITTED is enough to write, since all that Update reads is locked, and
-// it spares MySQL's gap locks: with those, two units that look for the same
-// absent session and then create it are a deadlock.
-func txOptions(dialect string) (reading, writing sql.TxOptions) {
-	if dialect == dialectSQLite { // each transaction sees one state of the database anyway
-		return sql.TxOptions{ReadOnly: true}, sql.TxOptions{}
-	}
-	return sql.TxOptions{Isolation: sql.LevelRepeatableRead, ReadOnly: true},
-		sql.TxOptions{Isolation: sql.LevelReadCommitted}
-}
-
 // Close releases the prepared statements. It waits for nobody and leaves the
 // database open, since that is the host's. The Store fails from then on.
 func (s *Store) Close() error {
 	return errors.Join(s.writer.close(), s.reader.close())
 }
 
-// View implements [store.Store].
-func (s *Store) View(ctx context.Context, fn func(store.Tx) error) error {
-	return s.read(ctx, func(u *unit) error {
-		return fn(&tx{unit: u, byKey: findByKey, bySID: findBySID, readOnly: true})
-	})
-}
-
 // Update implements [store.Store].
-func (s *Store) Update(ctx context.Context, fn func(store.Tx) error) error {
-	work := func(u *unit) error {
-		if u.light {
-			return fn(&tx{unit: u, byKey: findByKey, bySID: findBySID})
+func (s *Store) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return store.Follow(names, func(names store.Names) error {
+		if err := errors.Join(ctx.Err(), s.writer.expectNoHostLock(ctx, true)); err != nil {
+			return err
 		}
-		return fn(&tx{unit: u, byKey: lockByKey, bySID: lockBySID})
-	}
-	if s.sqlite {
-		return s.write(ctx, work)
-	}
-	first := true
-	return s.retry(ctx, func() (again bool, err error) {
-		if first { // those who have met once wait for each other from then on
-			first = false
-			return s.writer.light(ctx, work)
-		}
-		return s.writer.run(ctx, work)
+		u := newUnit(ctx, names, change)
+		s.updates.add(u)
+		return u.wait()
 	})
 }
 
-// text returns the statement that build makes, without running it.
-func (s *Store) text(build func(*gorm.DB) *gorm.DB) *gorm.Statement {
-	return build(s.db.Session(&gorm.Session{NewDB: true, DryRun: true})).Statement
+// view is one View on its way.
+type view struct {
+	ctx   context.Context // a view lives as long as its call
+	names store.Names
+	rows  store.Rows
+	done  chan error // of capacity 1
 }
 
-// read runs fn, which only reads, again while it fails for a conflict.
-func (s *Store) read(ctx context.Context, fn func(*unit) error) error {
-	if s.sqlite {
-		if err := s.reader.expectNoHostLock(ctx, false); err != nil {
-			return err
-		}
+// View implements [store.Store].
+func (s *Store) View(ctx context.Context, names store.Names) (store.Rows, error) {
+	if err := errors.Join(ctx.Err(), s.reader.expectNoHostLock(ctx, false)); err != nil {
+		return store.Rows{}, err
 	}
-	return s.retry(ctx, func() (again bool, err error) { return s.reader.read(s.within(ctx), fn) })
+	v := &view{ctx: ctx, names: names, done: make(chan error, 1)}
+	s.views.add(v)
+	select {
+	case err := <-v.done:
+		return v.rows, err
+	case <-ctx.Done():
+		return store.Rows{}, ctx.Err()
+	}
 }
 
-// write runs fn in a transaction, again while it fails for a conflict.
-func (s *Store) write(ctx context.Context, fn func(*unit) error) error {
-	if s.sqlite {
-		if err := s.writer.expectNoHostLock(ctx, true); err != nil {
-			return err
-		}
+// runViews reads the rows of all views with one statement.
+func (s *Store) runViews(views []*view) {
+	ctx, cancel := s.background()
+	defer cancel()
+	p := newPage()
+	for _, v := range views {
+		p.want(v.names)
 	}
-	return s.retry(ctx, func() (again bool, err error) {
-		if s.sqlite {
-			return s.batches.run(ctx, fn)
+	err := s.retry(ctx, func() error {
+		d, err := s.prepare(ctx, s.reader)
+		if err != nil {
+			return s.fail("prepare", err, false)
 		}
-		return s.writer.run(ctx, fn)
+		return s.fail("read rows", p.load(ctx, s.reader.in(nil), d.read), false)
 	})
+	for _, v := range views {
+		if err == nil {
+			rows, _ := p.rows(v.names)
+			v.rows = rows.Clone()
+		}
+		v.done <- err
+	}
 }
 
-// retry calls once until it says that the same again would not work, but a
+// retry calls once again while it fails for a conflict or a lost connection, but a
 // bounded number of times.
-func (s *Store) retry(ctx context.Context, once func() (again bool, err error)) error {
+func (s *Store) retry(ctx context.Context, once func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
 	for try := 1; ; try++ {
-		again, err := once()
-		if !again || try == maxTries {
+		err := once()
+		var failed *failure
+		if !errors.As(err, &failed) || failed.conflict == conflictNone || try == maxTries {
 			return err
 		}
 		if pauseErr := pause(ctx, try); pauseErr != nil {
@@ -231,13 +223,50 @@ func (s *Store) retry(ctx context.Context, once func() (again bool, err error)) 
 	}
 }
 
-// within returns the context that statements run under. In SQLite it is never
-// cancelled: watching a context costs the cgo driver 50 µs a query, which is
-// several times the query itself, and a commit that is interrupted half-way
-// leaves it open whether anything was kept.
-func (s *Store) within(ctx context.Context) context.Context {
-	if s.sqlite {
-		return context.WithoutCancel(ctx)
+// prepare returns the dialect, and has the statements of a pool prepared.
+func (s *Store) prepare(ctx context.Context, p *pool) (*dialect, error) {
+	if err := p.awaitConnection(ctx); err != nil {
+		return nil, err
 	}
-	return ctx
+	d, err := s.findDialect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	texts := d.prepared
+	if p == s.reader {
+		texts = func() []string { return d.prepared()[:1] }
+	}
+	return d, p.prepare(ctx, texts)
+}
+
+func (s *Store) findDialect(ctx context.Context) (*dialect, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.dialect != nil {
+		return s.dialect, nil
+	}
+	d := sqlite()
+	switch s.db.Name() {
+	case dialectPostgreSQL:
+		d = postgres()
+	case dialectMySQL:
+		var version string
+		if err := s.writer.db.QueryRowContext(ctx, "SELECT VERSION()").Scan(&version); err != nil {
+			return nil, err
+		}
+		d = mysql(strings.Contains(version, "MariaDB"))
+	}
+	s.dialect = &d
+	return s.dialect, nil
+}
+
+// background is the context of a batch. In SQLite it is never cancelled: watching
+// a context costs the cgo driver 50 µs a query, which is several times the query
+// itself, and a commit that is interrupted half-way leaves it open whether
+// anything was stored.
+func (s *Store) background() (context.Context, context.CancelFunc) {
+	if s.db.Name() == dialectSQLite {
+		return context.Background(), func() {}
+	}
+	return context.WithTimeout(context.Background(), statementTimeout)
 }

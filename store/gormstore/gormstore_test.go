@@ -63,25 +63,35 @@ func newStore(tb testing.TB, db *gorm.DB, o gormstore.Options) *gormstore.Store 
 }
 
 func session(n byte) store.Session {
-	return store.Session{Key: store.Key{n}, SID: "sid-" + string('a'+rune(n)), MSISDN: "447400123456", ExpiresAt: 1}
+	return store.Session{Key: store.Key{n, 1}, SID: "sid-" + string('a'+rune(n)), MSISDN: "447400123456", ExpiresAt: 1}
 }
 
-func put(sessions ...store.Session) func(store.Tx) error {
-	return func(tx store.Tx) error {
-		for i := range sessions {
-			if err := tx.PutSession(sessions[i]); err != nil {
-				return err
-			}
-		}
+// fill returns a unit of work that creates or replaces a session.
+func fill(s store.Session) (store.Names, func(*store.Rows) error) {
+	return store.Names{Session: store.SessionRef{Key: s.Key}}, func(rows *store.Rows) error {
+		rows.Session = s
 		return nil
 	}
 }
 
+// put stores sessions, each in a unit of its own.
+func put(ctx context.Context, s store.Store, sessions ...store.Session) error {
+	for _, one := range sessions {
+		names, change := fill(one)
+		if err := s.Update(ctx, names, change); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// expectSID returns store.ErrNotFound for a session that is absent.
 func expectSID(ctx context.Context, s store.Store, sid string) error {
-	return s.View(ctx, func(tx store.Tx) error {
-		_, err := tx.SessionBySID(sid)
-		return err
-	})
+	rows, err := s.View(ctx, store.Names{Session: store.SessionRef{SID: sid}})
+	if err == nil && rows.Session.SID == "" {
+		err = store.ErrNotFound
+	}
+	return err
 }
 
 func TestHostsDatabaseIsLeftAlone(t *testing.T) {
@@ -90,14 +100,16 @@ func TestHostsDatabaseIsLeftAlone(t *testing.T) {
 	db := openHost(t, &out)
 	config := *db.Config
 	s := newStore(t, db.Where("1 = 0"), gormstore.Options{}) // whatever the handle drags along
-	if err := s.Update(t.Context(), put(session(1))); err != nil {
+	if err := put(t.Context(), s, session(1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := expectSID(t.Context(), s, session(1).SID); err != nil {
 		t.Errorf("through a handle with a condition: %v", err)
 	}
-	if err := s.Update(t.Context(), put(session(1))); err == nil { // errors are logged by GORM's default
-		t.Fatal("a second creation of one session succeeded")
+	clash := session(3)
+	clash.SID = session(1).SID
+	if err := put(t.Context(), s, clash); err == nil { // errors are logged by GORM's default
+		t.Fatal("a second session with one sid was stored")
 	}
 	if db.Logger != config.Logger || db.SkipDefaultTransaction || db.PrepareStmt || db.DryRun || db.ConnPool != config.ConnPool {
 		t.Error("the host's settings were changed")
@@ -114,7 +126,7 @@ func TestHostsDatabaseIsLeftAlone(t *testing.T) {
 	if err := db.Exec("SELECT 1").Error; err != nil {
 		t.Errorf("the host's database after Close: %v", err)
 	}
-	if err := s.Update(t.Context(), put(session(2))); err == nil {
+	if err := put(t.Context(), s, session(2)); err == nil {
 		t.Error("Update after Close returned nil")
 	}
 }

@@ -28,7 +28,7 @@ var errHostLock = errors.New("gormstore: SQLite's lock or only connection is not
 //
 // The transaction may be one of another database: then the lock is free.
 func (p *pool) expectNoHostLock(ctx context.Context, lock bool) error {
-	if !lock && p.db.Stats().MaxOpenConnections != 1 || !inTransaction() {
+	if !p.sqlite || !lock && p.db.Stats().MaxOpenConnections != 1 || !inTransaction() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)
@@ -65,7 +65,7 @@ func (p *pool) isFree(ctx context.Context, lock bool) bool {
 		return false
 	}
 	defer func() { _ = tx.Rollback() }()
-	_, err = tx.ExecContext(context.WithoutCancel(ctx), p.texts[takeLock])
+	_, err = tx.ExecContext(context.WithoutCancel(ctx), takeLock)
 	return err == nil
 }
 

@@ -28,11 +28,11 @@ func TestRedeemTx(t *testing.T) {
 func TestUpdateTxIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	own := errors.New("the unit's own error")
-	for name, fail := range map[string]func(store.Tx) error{
-		"error": func(store.Tx) error { return own },
-		"panic": func(store.Tx) error { panic(own) },
-		"failed statement": func(tx store.Tx) error {
-			_ = tx.PutSession(store.Session{Key: store.Key{2}, SID: session(1).SID})
+	for name, fail := range map[string]func(*store.Rows) error{
+		"error": func(*store.Rows) error { return own },
+		"panic": func(*store.Rows) error { panic(own) },
+		"failed statement": func(rows *store.Rows) error {
+			rows.Session.SID = session(2).SID
 			return nil
 		},
 	} {
@@ -40,16 +40,17 @@ func TestUpdateTxIsAllOrNothing(t *testing.T) {
 			t.Parallel()
 			db := openHost(t, nil)
 			s := newStore(t, db, gormstore.Options{})
+			if err := put(t.Context(), s, session(2)); err != nil {
+				t.Fatal(err)
+			}
+			names, change := fill(session(1))
 			err := db.Transaction(func(tx *gorm.DB) error {
 				if err := tx.Exec("CREATE TABLE hosts (name TEXT)").Error; err != nil {
 					return err
 				}
 				defer func() { _ = recover() }()
-				err := s.UpdateTx(t.Context(), tx, func(tx store.Tx) error {
-					if err := tx.PutSession(session(1)); err != nil {
-						return err
-					}
-					return fail(tx)
+				err := s.UpdateTx(t.Context(), tx, names, func(rows *store.Rows) error {
+					return errors.Join(change(rows), fail(rows))
 				})
 				if err == nil {
 					t.Error("UpdateTx returned nil")
@@ -83,7 +84,7 @@ func TestCallsInsideAHostsTransaction(t *testing.T) {
 			}
 			pool.SetMaxOpenConns(connections)
 			s := newStore(t, db, gormstore.Options{})
-			calls := map[string]func() error{"Update": func() error { return s.Update(t.Context(), put(session(1))) }}
+			calls := map[string]func() error{"Update": func() error { return put(t.Context(), s, session(1)) }}
 			if connections == 1 {
 				calls["View"] = func() error { return expectSID(t.Context(), s, session(1).SID) }
 			}
@@ -103,7 +104,7 @@ func TestCallsInsideAHostsTransaction(t *testing.T) {
 				}
 			}
 			// In a transaction of another database, nothing is in the way.
-			err = openHost(t, nil).Transaction(func(*gorm.DB) error { return s.Update(t.Context(), put(session(1))) })
+			err = openHost(t, nil).Transaction(func(*gorm.DB) error { return put(t.Context(), s, session(1)) })
 			if err != nil {
 				t.Errorf("inside another database's transaction: %v", err)
 			}
@@ -132,7 +133,7 @@ func updateLocked(t *testing.T, wait time.Duration) error {
 	}
 	ctx, cancel := context.WithTimeout(t.Context(), wait)
 	defer cancel()
-	return s.Update(ctx, put(session(1)))
+	return put(ctx, s, session(1))
 }
 
 // A transaction that the host began itself is not seen, but nothing waits for ever.
@@ -151,7 +152,7 @@ func TestCallsInsideATransactionThatIsNotSeen(t *testing.T) {
 	tx := db.Begin()
 	defer tx.Rollback()
 	done := make(chan error, 3)
-	go func() { done <- s.Update(t.Context(), put(session(1))) }()
+	go func() { done <- put(t.Context(), s, session(1)) }()
 	go func() { done <- expectSID(t.Context(), s, session(1).SID) }()
 	go func() { done <- updateLocked(t, 500*time.Millisecond) }()
 	for range cap(done) {

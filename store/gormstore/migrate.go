@@ -17,23 +17,23 @@ import (
 // ALTER at once.
 type migration func(*gorm.DB) error
 
+// schemaVersion is the version that migrations lead to.
+const schemaVersion = 6
+
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters}
+	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters, replaceBuckets}
 }
 
 func createTables(tx *gorm.DB) error {
 	return createMissing(tx, &firstSessionRow{}, &associationRow{})
 }
 
-// addLimitsAndDelegation makes room for limits, a table and what a session has
-// taken, and for a service that checks tokens.
+// addLimitsAndDelegation makes room for what a session has taken from limits, and
+// for a service that checks tokens. It made the table threepid_buckets too.
 func addLimitsAndDelegation(tx *gorm.DB) error {
-	if err := addMissing(tx, "Decoy", "Texts", "Client", "ClientTexts", "Handle", "Proof"); err != nil {
-		return err
-	}
-	return createMissing(tx, &bucketRow{})
+	return addMissing(tx, "Decoy", "Texts", "Client", "ClientTexts", "Handle", "Proof")
 }
 
 // addEpochsAndKeys makes room for the epoch of a session's number, and the
@@ -54,6 +54,22 @@ func addMissing(tx *gorm.DB, columns ...string) error {
 		}
 	}
 	return nil
+}
+
+// replaceBuckets gives records versions, as sessions have them. The table of
+// older versions is copied, since its name and its columns have changed.
+func replaceBuckets(tx *gorm.DB) error {
+	const old = "threepid_buckets"
+	if err := createMissing(tx, &recordRow{}); err != nil || !tx.Migrator().HasTable(old) {
+		return err
+	}
+	err := tx.Exec("INSERT INTO threepid_records (record_key, state, expires_at, version)" +
+		" SELECT bucket_key, state, expires_at, 1 FROM threepid_buckets AS b" +
+		" WHERE NOT EXISTS (SELECT 1 FROM threepid_records AS r WHERE r.record_key = b.bucket_key)").Error
+	if err != nil {
+		return err
+	}
+	return tx.Migrator().DropTable(old)
 }
 
 func createMissing(tx *gorm.DB, tables ...any) error {
@@ -83,7 +99,7 @@ func (s *Store) Migrate(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
-	if s.expectUnprepared {
+	if s.noPrepare && s.db.Name() == dialectPostgreSQL {
 		if err := s.checkUnprepared(ctx); err != nil {
 			return err
 		}
@@ -124,7 +140,7 @@ func (s *Store) checkUnprepared(ctx context.Context) error {
 }
 
 func migrate(tx *gorm.DB) error {
-	version, err := schemaVersion(tx)
+	version, err := versionOf(tx)
 	if err != nil {
 		return err
 	}
@@ -139,6 +155,13 @@ func migrate(tx *gorm.DB) error {
 	for i, step := range steps[version:] {
 		if err := step(tx); err != nil {
 			return fmt.Errorf("to version %d: %w", version+int64(i)+1, err)
+		}
+	}
+	if tx.Name() == dialectPostgreSQL {
+		for _, function := range postgresFunctions() {
+			if err := tx.Exec(function).Error; err != nil {
+				return err
+			}
 		}
 	}
 	row := schemaRow{ID: 1, Version: int64(len(steps))}
@@ -158,8 +181,12 @@ func checkTables(tx *gorm.DB) error {
 	for _, table := range []struct {
 		row     any
 		columns []string
-	}{{&[]sessionRow{}, sessionColumns()}, {&[]associationRow{}, associationColumns()}, {&[]bucketRow{}, bucketColumns()},
-		{&[]countRow{}, []string{"subject", "started_at", "node", "sent", "validated", "expires_at"}}, {&[]verdictRow{}, []string{"subject", "version", "state", "expires_at"}}} {
+	}{
+		{&[]sessionRow{}, names(sessionTable())}, {&[]recordRow{}, names(recordTable())},
+		{&[]associationRow{}, []string{"msisdn", "user_id", "validated_at", "added_at"}},
+		{&[]countRow{}, []string{"subject", "started_at", "node", "sent", "validated", "expires_at"}},
+		{&[]verdictRow{}, []string{"subject", "version", "state", "expires_at"}},
+	} {
 		if err := tx.Select(table.columns).Where("1 = 0").Find(table.row).Error; err != nil {
 			if missing(err) {
 				err = fmt.Errorf("%w: %w", errIncomplete, err)
@@ -167,11 +194,26 @@ func checkTables(tx *gorm.DB) error {
 			return err
 		}
 	}
+	if tx.Name() == dialectPostgreSQL {
+		d := postgres()
+		err := errors.Join(tx.Exec(d.read, "[]", "[]", "[]").Error, tx.Exec(d.write, "[]", "[]").Error)
+		for _, t := range tables() {
+			err = errors.Join(err, tx.Exec(d.expire(t), 0, 0).Error)
+		}
+		return err
+	}
 	return nil
 }
 
-// schemaVersion returns 0 for a database without the tables.
-func schemaVersion(tx *gorm.DB) (int64, error) {
+func names(t table) (names []string) {
+	for _, c := range t.columns {
+		names = append(names, c.name)
+	}
+	return names
+}
+
+// versionOf returns 0 for a database without the tables.
+func versionOf(tx *gorm.DB) (int64, error) {
 	if !tx.Migrator().HasTable(&schemaRow{}) {
 		return 0, tx.Migrator().CreateTable(&schemaRow{})
 	}

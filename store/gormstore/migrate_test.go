@@ -17,7 +17,7 @@ func TestMigrate(t *testing.T) {
 	t.Parallel()
 	db := openHost(t, nil)
 	s := newStore(t, db, gormstore.Options{})
-	if err := s.Update(t.Context(), put(session(1))); err != nil {
+	if err := put(t.Context(), s, session(1)); err != nil {
 		t.Fatal(err)
 	}
 	if err := s.Migrate(t.Context()); err != nil {
@@ -26,17 +26,17 @@ func TestMigrate(t *testing.T) {
 	if err := expectSID(t.Context(), s, session(1).SID); err != nil {
 		t.Errorf("after a second Migrate: %v", err)
 	}
-	for _, index := range []string{"threepid_sessions_session_key", "threepid_sessions_expires_at", "threepid_associations_user_id", "threepid_buckets_expires_at"} {
+	for _, index := range []string{"threepid_sessions_session_key", "threepid_sessions_expires_at", "threepid_associations_user_id", "threepid_records_expires_at"} {
 		var n int
 		if err := db.Raw("SELECT count(*) FROM sqlite_master WHERE type = 'index' AND name = ?", index).Scan(&n).Error; err != nil || n != 1 {
 			t.Errorf("index %s: found %d, error %v", index, n, err)
 		}
 	}
-	if err := db.Exec("UPDATE threepid_schema SET version = 7").Error; err != nil {
+	if err := db.Exec("UPDATE threepid_schema SET version = 70").Error; err != nil {
 		t.Fatal(err)
 	}
 	err := s.Migrate(t.Context())
-	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 7") || !strings.Contains(err.Error(), "up to 5") {
+	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 70") || !strings.Contains(err.Error(), "up to 6") {
 		t.Errorf("over a newer schema: got %v, want ErrNewerSchema with both versions", err)
 	}
 }
@@ -49,7 +49,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 		db := openHost(t, nil)
 		s := newStore(t, db, gormstore.Options{})
 		want := session(1)
-		if err := s.Update(t.Context(), put(want)); err != nil {
+		if err := put(t.Context(), s, want); err != nil {
 			t.Fatal(err)
 		}
 		for _, statement := range []string{
@@ -57,7 +57,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN handle", "ALTER TABLE threepid_sessions DROP COLUMN proof",
 			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id",
-			"DROP TABLE threepid_buckets", "UPDATE threepid_schema SET version = 1", cut,
+			"DROP TABLE threepid_records", "UPDATE threepid_schema SET version = 1", cut,
 		} {
 			if err := db.Exec(statement).Error; statement != "" && err != nil {
 				t.Fatal(err)
@@ -67,17 +67,44 @@ func TestMigrateFromVersion1(t *testing.T) {
 		if err := expectSID(t.Context(), s, want.SID); err != nil {
 			t.Errorf("after %q: %v", cut, err)
 		}
-		err := s.Update(t.Context(), func(tx store.Tx) error {
-			old, err := tx.SessionBySID(want.SID)
-			if err == nil && (old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "" || old.Epoch != "" || old.KeyID != "" || old.AttemptPurpose != "") {
+		names := store.Names{Session: store.SessionRef{SID: want.SID}, Records: []store.Key{{1}}}
+		err := s.Update(t.Context(), names, func(rows *store.Rows) error {
+			if old := rows.Session; old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "" || old.Epoch != "" || old.KeyID != "" || old.AttemptPurpose != "" {
 				t.Errorf("an old session has %+v", old)
 			}
-			old.Texts = 3
-			_, readErr := tx.Buckets([]store.Key{{1}})
-			return errors.Join(err, readErr, tx.PutSession(old), tx.PutBuckets([]store.Bucket{{Key: store.Key{1}, State: "x"}}))
+			rows.Session.Texts, rows.Records[0].State = 3, "x"
+			return nil
 		})
 		if err != nil {
 			t.Errorf("after %q: %v", cut, err)
+		}
+	}
+}
+
+// TestMigrateFromVersion5 has a database with buckets brought up to date, also
+// after that was cut off: its records are what the buckets were.
+func TestMigrateFromVersion5(t *testing.T) {
+	t.Parallel()
+	key := store.Key{1}
+	for _, cut := range []string{"", "INSERT INTO threepid_records VALUES (x'" + key.String() + "', 'state', 5, 1)"} {
+		db := openHost(t, nil)
+		newStore(t, db, gormstore.Options{})
+		for _, statement := range []string{
+			"CREATE TABLE threepid_buckets (bucket_key blob PRIMARY KEY, state text NOT NULL, expires_at integer NOT NULL)",
+			"INSERT INTO threepid_buckets VALUES (x'" + key.String() + "', 'state', 5)",
+			"UPDATE threepid_schema SET version = 5", cut,
+		} {
+			if err := db.Exec(statement).Error; statement != "" && err != nil {
+				t.Fatal(err)
+			}
+		}
+		s := newStore(t, db, gormstore.Options{})
+		rows, err := s.View(t.Context(), store.Names{Records: []store.Key{key}})
+		if want := (store.Record{Key: key, State: "state", ExpiresAt: 5}); err != nil || rows.Records[0] != want {
+			t.Errorf("after %q: %+v, error %v", cut, rows.Records, err)
+		}
+		if db.Migrator().HasTable("threepid_buckets") {
+			t.Error("the table threepid_buckets is still there")
 		}
 	}
 }
@@ -103,7 +130,7 @@ func TestTablesTakenAway(t *testing.T) {
 	for _, row := range []struct{ statement, names string }{
 		{"DROP TABLE threepid_sessions", "threepid_sessions"},
 		{"DROP TABLE threepid_associations", "threepid_associations"},
-		{"DROP TABLE threepid_buckets", "threepid_buckets"},
+		{"DROP TABLE threepid_records", "threepid_records"},
 		{"ALTER TABLE threepid_sessions DROP COLUMN nonce", "nonce"},
 	} {
 		t.Run(row.statement, func(t *testing.T) {
@@ -113,11 +140,8 @@ func TestTablesTakenAway(t *testing.T) {
 			use := func() error {
 				_, err := s.DeleteExpired(t.Context(), time.UnixMilli(1), 10)
 				_, listErr := s.List(t.Context(), "alice")
-				bucketErr := s.View(t.Context(), func(tx store.Tx) error {
-					_, err := tx.Buckets([]store.Key{{1}})
-					return err
-				})
-				return errors.Join(err, listErr, bucketErr, s.Update(t.Context(), put(session(1))), expectSID(t.Context(), s, session(1).SID))
+				_, viewErr := s.View(t.Context(), store.Names{Records: []store.Key{{1}}})
+				return errors.Join(err, listErr, viewErr, put(t.Context(), s, session(1)), expectSID(t.Context(), s, session(1).SID))
 			}
 			if err := use(); err != nil {
 				t.Fatal(err)
@@ -160,14 +184,14 @@ func TestUseBeforeMigrate(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	err = s.Update(t.Context(), put(session(1)))
+	err = put(t.Context(), s, session(1))
 	if err == nil || !strings.Contains(err.Error(), "Migrate") {
 		t.Errorf("got %v, want an error that names Migrate", err)
 	}
 	if err := s.Migrate(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	if err := s.Update(t.Context(), put(session(1))); err != nil {
+	if err := put(t.Context(), s, session(1)); err != nil {
 		t.Errorf("after Migrate: %v", err)
 	}
 }

@@ -1,12 +1,7 @@
 package gormstore
 
-import (
-	"fmt"
-
-	"example.com/threepid/store"
-)
-
-// The rows below are the tables as the migrations make them. What the first one
+// The rows below are the tables as the migrations make them; sql.go has the
+// statements that read and write them. What the first one
 // made is firstSessionRow: a later one does not edit that but adds to it. Column names are spelled
 // out because the host's naming strategy is not ours to rely on, and sizes
 // because MySQL indexes no text without one: 255 characters are 1,020 bytes
@@ -61,15 +56,16 @@ func (firstSessionRow) TableName() string { return "threepid_sessions" }
 // TableName implements GORM's Tabler.
 func (sessionRow) TableName() string { return firstSessionRow{}.TableName() }
 
-// bucketRow is the table threepid_buckets.
-type bucketRow struct {
-	BucketKey []byte `gorm:"column:bucket_key;size:32;primaryKey"`
+// recordRow is the table threepid_records.
+type recordRow struct {
+	RecordKey []byte `gorm:"column:record_key;size:32;primaryKey"`
 	State     string `gorm:"column:state;size:2000;not null"`
-	ExpiresAt int64  `gorm:"column:expires_at;not null;index:threepid_buckets_expires_at"`
+	ExpiresAt int64  `gorm:"column:expires_at;not null;index:threepid_records_expires_at"`
+	Version   int64  `gorm:"column:version;not null"`
 }
 
 // TableName implements GORM's Tabler.
-func (bucketRow) TableName() string { return "threepid_buckets" }
+func (recordRow) TableName() string { return "threepid_records" }
 
 // associationRow is the table threepid_associations.
 type associationRow struct {
@@ -90,77 +86,3 @@ type schemaRow struct {
 
 // TableName implements GORM's Tabler.
 func (schemaRow) TableName() string { return "threepid_schema" }
-
-// How many of sessionColumns no index has, and how many may change.
-const (
-	unindexedColumns  = 25
-	changeableColumns = 27
-)
-
-// sessionColumns lists the columns in the order of sessionValues and
-// scanSession. Those that an index has come last, and session_key, which never
-// changes, is the very last: an UPDATE takes as many of them as it needs.
-// SQLite rewrites the entry of each indexed column that an UPDATE names, also
-// when its value stays, and each is another page to make durable.
-func sessionColumns() []string {
-	return []string{
-		"version", "msisdn", "country", "purpose", "next_link", "attempt", "claim_id", "claim_attempt", "lease_until", "outcome",
-		"nonce", "token_expires_at", "wrong_tries", "validated_at", "redeemed_at", "created_at",
-		"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id", "attempt_purpose",
-		"sid", "expires_at", "session_key",
-	}
-}
-
-func sessionValues(s *store.Session, version int64) []any {
-	decoy := int64(0)
-	if s.Decoy {
-		decoy = 1
-	}
-	return []any{
-		version, s.MSISDN, s.Country, string(s.Purpose), s.NextLink, s.Attempt, s.ClaimID, s.ClaimAttempt, s.LeaseUntil,
-		string(s.Outcome), s.Nonce, s.TokenExpiresAt, int64(s.WrongTries), s.ValidatedAt, s.RedeemedAt, s.CreatedAt,
-		decoy, int64(s.Texts), s.Client, int64(s.ClientTexts), s.Handle, s.Proof, s.Epoch, s.KeyID, string(s.AttemptPurpose),
-		s.SID, s.ExpiresAt, s.Key[:],
-	}
-}
-
-func scanSession(row scanner) (s store.Session, version int64, err error) {
-	var key []byte
-	var decoy int64
-	err = row.Scan(
-		&version, &s.MSISDN, &s.Country, &s.Purpose, &s.NextLink, &s.Attempt, &s.ClaimID, &s.ClaimAttempt, &s.LeaseUntil,
-		&s.Outcome, &s.Nonce, &s.TokenExpiresAt, &s.WrongTries, &s.ValidatedAt, &s.RedeemedAt, &s.CreatedAt,
-		&decoy, &s.Texts, &s.Client, &s.ClientTexts, &s.Handle, &s.Proof, &s.Epoch, &s.KeyID, &s.AttemptPurpose,
-		&s.SID, &s.ExpiresAt, &key,
-	)
-	if err != nil {
-		return store.Session{}, 0, err
-	}
-	if len(key) != len(s.Key) {
-		return store.Session{}, 0, fmt.Errorf("session_key has %d bytes, not %d", len(key), len(s.Key))
-	}
-	copy(s.Key[:], key)
-	s.Decoy = decoy != 0
-	return s, version, nil
-}
-
-func bucketColumns() []string { return []string{"bucket_key", "state", "expires_at"} }
-
-func scanBucket(row scanner) (b store.Bucket, err error) {
-	var key []byte
-	if err := row.Scan(&key, &b.State, &b.ExpiresAt); err != nil {
-		return store.Bucket{}, err
-	}
-	if len(key) != len(b.Key) {
-		return store.Bucket{}, fmt.Errorf("bucket_key has %d bytes, not %d", len(key), len(b.Key))
-	}
-	copy(b.Key[:], key)
-	return b, nil
-}
-
-func associationColumns() []string { return []string{"msisdn", "user_id", "validated_at", "added_at"} }
-
-func scanAssociation(row scanner) (a store.Association, err error) {
-	err = row.Scan(&a.MSISDN, &a.UserID, &a.ValidatedAt, &a.AddedAt)
-	return a, err
-}

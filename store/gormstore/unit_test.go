@@ -11,68 +11,42 @@ import (
 	"testing"
 	"time"
 
+	"gorm.io/gorm"
+
 	"example.com/threepid/store"
 	"example.com/threepid/store/gormstore"
 )
 
-// A clash that running again cannot settle ends in an error that tells nothing
-// of the values.
-func TestErrorsTellNoValues(t *testing.T) {
+// A clash that running again cannot settle ends in an error that contains none of
+// the values.
+func TestErrorsContainNoValues(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
-	if err := s.Update(t.Context(), put(session(1))); err != nil {
+	if err := put(t.Context(), s, session(1)); err != nil {
 		t.Fatal(err)
 	}
 	clash := session(2)
 	clash.SID = session(1).SID
-	runs := 0
-	err := s.Update(t.Context(), func(tx store.Tx) error {
-		runs++
-		return tx.PutSession(clash)
-	})
+	err := put(t.Context(), s, clash)
 	if err == nil {
 		t.Fatal("two sessions have one sid")
 	}
-	if runs < 2 {
-		t.Errorf("a duplicate was not tried again: %d runs", runs)
-	}
-	if !strings.HasPrefix(err.Error(), "gormstore: put session: ") {
+	if !strings.HasPrefix(err.Error(), "gormstore: write rows: ") {
 		t.Errorf("the error does not say what was done: %v", err)
 	}
 	for _, value := range []string{clash.SID, clash.MSISDN} {
 		if strings.Contains(err.Error(), value) {
-			t.Errorf("the error tells %s: %v", value, err)
+			t.Errorf("the error contains %s: %v", value, err)
 		}
 	}
 }
 
-func TestUpdateFailsWhenAFailedPutIsDisregarded(t *testing.T) {
-	t.Parallel()
-	s := newStore(t, openHost(t, nil), gormstore.Options{})
-	if err := s.Update(t.Context(), put(session(1))); err != nil {
-		t.Fatal(err)
-	}
-	err := s.Update(t.Context(), func(tx store.Tx) error {
-		clash := session(3)
-		clash.SID = session(1).SID
-		_ = tx.PutSession(session(2))
-		_ = tx.PutSession(clash)
-		return nil
-	})
-	if err == nil {
-		t.Error("Update kept half of a unit")
-	}
-	if err := expectSID(t.Context(), s, session(2).SID); !errors.Is(err, store.ErrNotFound) {
-		t.Errorf("after the failed unit: got %v, want ErrNotFound", err)
-	}
-}
-
-// fn's own errors are not the database's, whatever they say.
+// The errors of change are not the database's, whatever they say.
 func TestUpdateDoesNotRunAgainForTheUnitsError(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
 	own, runs := errors.New("database is locked"), 0
-	err := s.Update(t.Context(), func(store.Tx) error { runs++; return own })
+	err := update(t.Context(), s, 1, func(*store.Rows) error { runs++; return own })
 	if !errors.Is(err, own) || runs != 1 {
 		t.Errorf("got %v after %d runs", err, runs)
 	}
@@ -98,12 +72,7 @@ func TestLostConnections(t *testing.T) {
 					}
 					return nil
 				})
-				err := s.Update(t.Context(), func(tx store.Tx) error {
-					if _, err := tx.SessionBySID("sid"); !errors.Is(err, store.ErrNotFound) {
-						return err
-					}
-					return tx.PutSession(session(1))
-				})
+				err := put(t.Context(), s, session(1))
 				if again && err != nil {
 					t.Errorf("Update: %v", err)
 				}
@@ -140,12 +109,7 @@ func TestConflicts(t *testing.T) {
 					}
 					return nil
 				})
-				err := s.Update(t.Context(), func(tx store.Tx) error {
-					if _, err := tx.SessionBySID("sid"); !errors.Is(err, store.ErrNotFound) {
-						return err
-					}
-					return tx.PutSession(session(1))
-				})
+				err := put(t.Context(), s, session(1))
 				if err != nil || failures != 0 {
 					t.Errorf("Update: %v, with %d conflicts to come", err, failures)
 				}
@@ -175,21 +139,21 @@ func TestLostConnectionsAreTriedABoundedNumberOfTimes(t *testing.T) {
 		}
 		return nil
 	})
-	err := s.Update(t.Context(), put(session(1)))
+	err := put(t.Context(), s, session(1))
 	if !errors.Is(err, io.ErrUnexpectedEOF) || tries < 3 || tries > 20 {
 		t.Errorf("got %v after %d tries", err, tries)
 	}
 }
 
-// Who waits for the write lock leaves when its context ends.
+// A unit that waits for another leaves when its context ends.
 func TestWaitingUpdateHeedsItsContext(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
 	start := time.Now()
-	err := s.Update(t.Context(), func(store.Tx) error {
+	err := update(t.Context(), s, 1, func(*store.Rows) error {
 		ctx, cancel := context.WithTimeout(context.Background(), 10*time.Millisecond)
 		defer cancel()
-		err := s.Update(ctx, func(store.Tx) error {
+		err := update(ctx, s, 1, func(*store.Rows) error {
 			t.Error("two units write at once")
 			return nil
 		})
@@ -206,14 +170,15 @@ func TestWaitingUpdateHeedsItsContext(t *testing.T) {
 	}
 }
 
-// A unit that has begun is carried through.
+// A unit that has begun is completed.
 func TestUpdateIsNotCutOffByItsContext(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
 	ctx, cancel := context.WithCancel(t.Context())
-	err := s.Update(ctx, func(tx store.Tx) error {
+	names, change := fill(session(1))
+	err := s.Update(ctx, names, func(rows *store.Rows) error {
 		cancel()
-		return tx.PutSession(session(1))
+		return change(rows)
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -223,19 +188,18 @@ func TestUpdateIsNotCutOffByItsContext(t *testing.T) {
 	}
 }
 
-// More than one statement can name at once.
+// A limit of rows that is more than a batch.
 func TestDeleteExpiredMany(t *testing.T) {
 	t.Parallel()
-	const total = 1201
+	const total = 300
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
-	err := s.Update(t.Context(), func(tx store.Tx) error {
-		for i := range total {
-			one := session(1)
-			one.Key = store.SessionKey("secret", "GB", string(rune('0'+i)))
-			one.SID = string(rune('0' + i))
-			if err := tx.PutSession(one); err != nil {
-				return err
-			}
+	var keys []store.Key
+	for i := range total {
+		keys = append(keys, store.RecordKey("many", fmt.Sprint(i)))
+	}
+	err := s.Update(t.Context(), store.Names{Records: keys}, func(rows *store.Rows) error {
+		for i := range rows.Records {
+			rows.Records[i].State, rows.Records[i].ExpiresAt = "x", 1
 		}
 		return nil
 	})
@@ -253,25 +217,35 @@ func TestDeleteExpiredMany(t *testing.T) {
 	}
 }
 
-// The expiry that counts is the writer's at the time of deletion: here the
-// reader sees an old one for ever.
-func TestDeleteExpiredTestsTheExpiryAgain(t *testing.T) {
+// UpdateTx is part of the host's transaction: stored with it, or not at all.
+func TestUpdateTx(t *testing.T) {
 	t.Parallel()
-	stale := openHost(t, nil)
-	if err := newStore(t, stale, gormstore.Options{}).Update(t.Context(), put(session(1))); err != nil {
-		t.Fatal(err)
-	}
-	renewed := session(1)
-	renewed.ExpiresAt += 10
 	db := openHost(t, nil)
-	if err := newStore(t, db, gormstore.Options{}).Update(t.Context(), put(renewed)); err != nil {
-		t.Fatal(err)
+	s := newStore(t, db, gormstore.Options{})
+	names, change := fill(session(1))
+	for _, outcome := range []error{errOwn, nil} {
+		err := db.Transaction(func(tx *gorm.DB) error {
+			return errors.Join(s.UpdateTx(t.Context(), tx, names, change), outcome)
+		})
+		if !errors.Is(err, outcome) {
+			t.Errorf("got %v, want %v", err, outcome)
+		}
+		if err := expectSID(t.Context(), s, session(1).SID); (err == nil) != (outcome == nil) {
+			t.Errorf("after a transaction with the outcome %v: %v", outcome, err)
+		}
 	}
-	s := newStore(t, db, gormstore.Options{Reader: stale})
-	if n, err := s.DeleteExpired(t.Context(), time.UnixMilli(session(1).ExpiresAt), 10); n != 0 || err != nil {
-		t.Errorf("got %d, %v; want 0", n, err)
+	if err := s.UpdateTx(t.Context(), db, names, change); err == nil {
+		t.Error("UpdateTx outside a transaction returned nil")
 	}
-	if n, err := s.DeleteExpired(t.Context(), time.UnixMilli(renewed.ExpiresAt), 10); n != 1 || err != nil {
-		t.Errorf("got %d, %v; want 1", n, err)
+	err := db.Transaction(func(tx *gorm.DB) error {
+		return s.UpdateTx(t.Context(), tx, names, func(rows *store.Rows) error {
+			if rows.Session.SID != session(1).SID {
+				t.Errorf("UpdateTx read %+v", rows.Session)
+			}
+			return errOwn
+		})
+	})
+	if !errors.Is(err, errOwn) {
+		t.Errorf("got %v, want the error of change", err)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -44,22 +45,16 @@ func cycle(b *testing.B, s store.Store, n int64) {
 		Key: store.SessionKey("secret", "GB", fmt.Sprint(n)), SID: fmt.Sprintf("%032d", n),
 		MSISDN: "447400123456", Country: "GB", Nonce: make([]byte, 32), Attempt: -1, ExpiresAt: n,
 	}
-	read := func(tx store.Tx) error {
-		if _, err := tx.SessionByKey(one.Key); !errors.Is(err, store.ErrNotFound) {
-			return fmt.Errorf("session %d: %w", n, err)
-		}
-		return nil
+	rows, err := s.View(ctx, store.Names{Session: store.SessionRef{Key: one.Key}})
+	if rows.Session.SID != "" {
+		b.Errorf("session %d is there", n)
 	}
-	err := errors.Join(
-		s.View(ctx, read),
-		s.Update(ctx, func(tx store.Tx) error { return errors.Join(read(tx), tx.PutSession(one)) }),
-		s.Update(ctx, func(tx store.Tx) error {
-			found, err := tx.SessionBySID(one.SID)
-			if err != nil {
-				return err
-			}
-			found.Attempt = 1
-			return tx.PutSession(found)
+	err = errors.Join(
+		err,
+		putSession(ctx, s, one),
+		s.Update(ctx, store.Names{Session: store.SessionRef{SID: one.SID}}, func(rows *store.Rows) error {
+			rows.Session.Attempt = 1
+			return nil
 		}),
 	)
 	if err != nil {
@@ -74,23 +69,21 @@ func BenchmarkDeleteExpired(b *testing.B) {
 	const stored, chunk = 100_000, 50
 	s := open(b, filepath.Join(b.TempDir(), "threepid.db"))
 	fill := func() {
-		for first := 0; first < stored; first += 1000 {
-			err := s.Update(b.Context(), func(tx store.Tx) error {
-				for i := first; i < first+1000; i++ {
-					one := store.Session{
+		var wg sync.WaitGroup
+		for c := range 256 { // the store joins what they put
+			wg.Go(func() {
+				for i := c; i < stored; i += 256 {
+					err := putSession(b.Context(), s, store.Session{
 						Key: store.SessionKey("secret", "GB", fmt.Sprint(i)), SID: fmt.Sprintf("%039d", i),
 						MSISDN: "447400123456", Country: "GB", Nonce: make([]byte, 32), ExpiresAt: int64(i * 7919 % stored),
-					}
-					if err := tx.PutSession(one); err != nil {
-						return err
+					})
+					if err != nil {
+						b.Error(err)
 					}
 				}
-				return nil
 			})
-			if err != nil {
-				b.Fatal(err)
-			}
 		}
+		wg.Wait()
 	}
 	for b.Loop() {
 		n, err := s.DeleteExpired(b.Context(), time.UnixMilli(stored), chunk)

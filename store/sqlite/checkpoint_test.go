@@ -15,7 +15,7 @@ func TestWALStaysBounded(t *testing.T) {
 	s := open(t, path)
 	const units = 4000 // of four pages and more, each
 	for i := range units {
-		if err := s.Update(t.Context(), put(i)); err != nil {
+		if err := put(t.Context(), s, i); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -33,7 +33,7 @@ func TestWALIsTakenBack(t *testing.T) {
 	s := open(t, path)
 	before := fileSize(t, path)
 	for i := range 200 {
-		if err := s.Update(t.Context(), put(i)); err != nil {
+		if err := put(t.Context(), s, i); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -39,9 +39,7 @@ func TestFull(t *testing.T) {
 	s := open(t, filepath.Join(t.TempDir(), "threepid.db"))
 	pragma(t, s, "max_page_count = 150")
 	var kept [callers * each]error
-	keep := func(i int) error {
-		return s.Update(context.Background(), func(tx store.Tx) error { return tx.PutSession(long(i)) })
-	}
+	keep := func(i int) error { return putSession(context.Background(), s, long(i)) }
 	var wg sync.WaitGroup
 	for c := range callers {
 		wg.Go(func() {
@@ -59,7 +57,7 @@ func TestFull(t *testing.T) {
 				t.Errorf("session %d: got %v, want an error that says why", i, err)
 			}
 		}
-		if got := find(t, s, i); (got == nil) != (err == nil) {
+		if got := findLong(t, s, i); (got == nil) != (err == nil) {
 			t.Errorf("session %d: Update returned %v, then it is %v", i, err, got)
 		}
 	}
@@ -77,12 +75,9 @@ func TestFull(t *testing.T) {
 	}
 }
 
-func find(t *testing.T, s store.Store, i int) error {
+func findLong(t *testing.T, s store.Store, i int) error {
 	t.Helper()
-	err := s.View(t.Context(), func(tx store.Tx) error {
-		_, err := tx.SessionBySID(long(i).SID)
-		return err
-	})
+	err := find(t.Context(), s, long(i).SID)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("session %d: %v", i, err)
 	}
@@ -94,22 +89,18 @@ func find(t *testing.T, s store.Store, i int) error {
 func TestReadOnlyForAWhile(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "threepid.db"))
-	if err := s.Update(t.Context(), put(1)); err != nil {
+	if err := put(t.Context(), s, 1); err != nil {
 		t.Fatal(err)
 	}
 	pragma(t, s, "query_only = 1")
-	if err := s.Update(t.Context(), put(2)); err == nil || !strings.Contains(err.Error(), "readonly") {
+	if err := put(t.Context(), s, 2); err == nil || !strings.Contains(err.Error(), "readonly") {
 		t.Errorf("got %v, want an error that says why", err)
 	}
-	err := s.View(t.Context(), func(tx store.Tx) error {
-		_, err := tx.SessionBySID("sid1")
-		return err
-	})
-	if err != nil {
+	if err := find(t.Context(), s, "sid1"); err != nil {
 		t.Errorf("View: %v", err)
 	}
 	pragma(t, s, "query_only = 0")
-	if err := s.Update(t.Context(), put(2)); err != nil {
+	if err := put(t.Context(), s, 2); err != nil {
 		t.Errorf("afterwards: %v", err)
 	}
 }

@@ -1,6 +1,7 @@
 package sqlite_test
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
@@ -48,17 +49,32 @@ func TestAccounts(t *testing.T) {
 	}, storetest.AccountsOptions{})
 }
 
-func put(n int) func(store.Tx) error {
-	return func(tx store.Tx) error {
-		return tx.PutSession(store.Session{Key: store.Key{byte(n), byte(n >> 8)}, SID: fmt.Sprint("sid", n)})
+// put stores the nth session.
+func put(ctx context.Context, s store.Store, n int) error {
+	return putSession(ctx, s, store.Session{Key: store.Key{byte(n), byte(n >> 8), 1}, SID: fmt.Sprint("sid", n)})
+}
+
+func putSession(ctx context.Context, s store.Store, session store.Session) error {
+	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: session.Key}}, func(rows *store.Rows) error {
+		rows.Session = session
+		return nil
+	})
+}
+
+// find returns store.ErrNotFound if there is no session with that sid.
+func find(ctx context.Context, s store.Store, sid string) error {
+	rows, err := s.View(ctx, store.Names{Session: store.SessionRef{SID: sid}})
+	if err == nil && rows.Session.SID == "" {
+		err = store.ErrNotFound
 	}
+	return err
 }
 
 func TestOpenAgainFindsWhatWasKept(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
 	first := open(t, path)
-	if err := first.Update(t.Context(), put(1)); err != nil {
+	if err := put(t.Context(), first, 1); err != nil {
 		t.Fatal(err)
 	}
 	if err := first.Close(); err != nil {
@@ -69,11 +85,7 @@ func TestOpenAgainFindsWhatWasKept(t *testing.T) {
 			t.Errorf("after Close there is a %s file: %v", left, err)
 		}
 	}
-	err := open(t, path).View(t.Context(), func(tx store.Tx) error {
-		_, err := tx.SessionBySID("sid1")
-		return err
-	})
-	if err != nil {
+	if err := find(t.Context(), open(t, path), "sid1"); err != nil {
 		t.Error(err)
 	}
 }
@@ -91,7 +103,7 @@ func TestPaths(t *testing.T) {
 			}
 			path := filepath.Join(dir, name)
 			s := open(t, path)
-			if err := s.Update(t.Context(), put(1)); err != nil {
+			if err := put(t.Context(), s, 1); err != nil {
 				t.Fatal(err)
 			}
 			if info, err := os.Stat(path); err != nil || info.Size() == 0 && walSize(path) == 0 {
@@ -130,14 +142,10 @@ func TestRelativePathAndLink(t *testing.T) {
 		t.Error("the database is not in the working directory")
 	}
 	t.Chdir(t.TempDir()) // connections are opened when they are needed
-	if err := s.Update(t.Context(), put(1)); err != nil {
+	if err := put(t.Context(), s, 1); err != nil {
 		t.Fatal(err)
 	}
-	err := linked.View(t.Context(), func(tx store.Tx) error {
-		_, err := tx.SessionBySID("sid1")
-		return err
-	})
-	if err != nil {
+	if err := find(t.Context(), linked, "sid1"); err != nil {
 		t.Error(err)
 	}
 }
@@ -146,7 +154,7 @@ func TestNewFileIsTheOwnersAlone(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
 	s := open(t, path)
-	if err := s.Update(t.Context(), put(1)); err != nil {
+	if err := put(t.Context(), s, 1); err != nil {
 		t.Fatal(err)
 	}
 	for _, name := range []string{path, path + "-wal"} { // the -shm file has page numbers only
