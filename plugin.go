@@ -199,12 +199,14 @@ func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validati
 // error wraps store.ErrUnsupported when the store is none of gormstore or sqlite.
 func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret string) (Validation, error) {
 	st, ok := p.service.Store.(interface {
-		UpdateTx(ctx context.Context, tx *gorm.DB, fn func(store.Tx) error) error
+		UpdateTx(ctx context.Context, tx *gorm.DB, names store.Names, change func(*store.Rows) error) error
 	})
 	if !ok {
 		return Validation{}, fmt.Errorf("threepid: RedeemTx needs a store of package gormstore over the host's database: %w", store.ErrUnsupported)
 	}
-	update := func(ctx context.Context, fn func(store.Tx) error) error { return st.UpdateTx(ctx, tx, fn) }
+	update := func(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+		return st.UpdateTx(ctx, tx, names, change)
+	}
 	v, err := p.service.RedeemIn(ctx, update, sid, clientSecret)
 	return Validation(v), err
 }

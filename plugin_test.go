@@ -320,10 +320,12 @@ func TestExpiredSessionsAreDeleted(t *testing.T) {
 		}
 		post(t, router, http.StatusOK, addPath, request)
 		find := func() error {
-			return st.View(t.Context(), func(tx store.Tx) error {
-				_, err := tx.SessionByKey(store.SessionKey(secret, "GB", msisdn))
-				return err
-			})
+			key := store.SessionKey(secret, "GB", msisdn)
+			rows, err := st.View(t.Context(), store.Names{Session: store.SessionRef{Key: key}})
+			if err == nil && rows.Session.SID == "" {
+				err = store.ErrNotFound
+			}
+			return err
 		}
 		time.Sleep(47 * time.Hour)
 		if err := find(); err != nil {

@@ -56,14 +56,9 @@ func commitTime(ctx context.Context, dir string) (d time.Duration, err error) {
 	one := store.Session{Key: store.Key{1}, SID: "sid", Nonce: []byte{}}
 	attempt := int64(0)
 	return medianTime(func() error {
-		return s.Update(ctx, func(tx store.Tx) error {
-			if _, err := tx.SessionByKey(one.Key); err != nil && !errors.Is(err, store.ErrNotFound) {
-				return err
-			}
-			attempt++
-			one.Attempt = attempt
-			return tx.PutSession(one)
-		})
+		attempt++
+		one.Attempt = attempt
+		return put(ctx, s, one)
 	})
 }
 

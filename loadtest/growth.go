@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"path/filepath"
+	"sync"
 	"time"
 
 	"example.com/threepid/store"
@@ -82,22 +83,27 @@ func fill(ctx context.Context, db string, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	const atOnce = 5000
+	const callers = 256 // the store joins what they put
 	now := time.Now()
-	for done := 0; done < n; done += atOnce {
-		err := s.Update(ctx, func(tx store.Tx) error {
-			for i := done; i < min(done+atOnce, n); i++ {
-				if err := tx.PutSession(stored(i, now)); err != nil {
-					return err
-				}
+	errs := make([]error, callers)
+	var wg sync.WaitGroup
+	for c := range callers {
+		wg.Go(func() {
+			for i := c; i < n && errs[c] == nil; i += callers {
+				errs[c] = put(ctx, s, stored(i, now))
 			}
-			return nil
 		})
-		if err != nil {
-			return err
-		}
 	}
-	return nil
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// put stores a session, whether it is new or not.
+func put(ctx context.Context, s store.Store, session store.Session) error {
+	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: session.Key}}, func(rows *store.Rows) error {
+		rows.Session = session
+		return nil
+	})
 }
 
 // stored is the i-th session: one that was texted and never validated.

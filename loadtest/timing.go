@@ -118,7 +118,7 @@ func know(ctx context.Context, db string, numbers []int) (err error) {
 		if err := s.Associate(ctx, store.Association{UserID: fmt.Sprintf("@%09d:example.org", i), MSISDN: session.MSISDN, AddedAt: 1}); err != nil {
 			return err
 		}
-		if err := s.Update(ctx, func(tx store.Tx) error { return tx.PutSession(session) }); err != nil {
+		if err := put(ctx, s, session); err != nil {
 			return err
 		}
 	}

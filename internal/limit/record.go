@@ -90,7 +90,7 @@ type entry struct {
 	record
 
 	kind    Kind
-	key     store.Key
+	row     *store.Record
 	changed bool
 }
 
@@ -148,40 +148,39 @@ func (l *Limiter) keeps(of Kind, who Subject) bool {
 	return false
 }
 
-// Load reads the records of a subject, in the order of Keys.
-func (l *Limiter) Load(who Subject, records []store.Bucket, now int64, kinds ...Kind) (*Ledger, error) {
+// Load reads the records of a subject, in the order of Keys. Put writes into them.
+func (l *Limiter) Load(who Subject, records []store.Record, now int64, kinds ...Kind) (*Ledger, error) {
 	g := &Ledger{Limiter: l, who: who, now: now}
 	for _, of := range kinds {
 		if !l.keeps(of, who) {
 			continue
 		}
-		row := records[len(g.entries)]
-		e := &entry{kind: of, key: row.Key}
+		row := &records[len(g.entries)]
+		e := &entry{kind: of, row: row}
 		g.entries = append(g.entries, e)
 		if row.State == "" || row.ExpiresAt <= now {
 			continue
 		}
 		if err := json.Unmarshal([]byte(row.State), &e.record); err != nil {
-			return nil, fmt.Errorf("threepid: cannot read the state of record %x of kind %q: %w", row.Key[:4], of, err)
+			return nil, fmt.Errorf("threepid: cannot read the state of record %v of kind %q: %w", row.Key, of, err)
 		}
 	}
 	return g, nil
 }
 
-// Changed returns the records that have to be stored.
-func (g *Ledger) Changed() ([]store.Bucket, error) {
-	var rows []store.Bucket
+// Put writes what has changed into the records that were loaded.
+func (g *Ledger) Put() error {
 	for _, e := range g.entries {
 		if !e.changed || e == g.borrow {
 			continue
 		}
 		text, err := json.Marshal(e.record)
 		if err != nil {
-			return nil, fmt.Errorf("threepid: write the state of a record: %w", err)
+			return fmt.Errorf("threepid: write the state of a record: %w", err)
 		}
-		rows = append(rows, store.Bucket{Key: e.key, State: string(text), ExpiresAt: e.expires(g.rules(), g.now)})
+		e.row.State, e.row.ExpiresAt = string(text), e.expires(g.rules(), g.now)
 	}
-	return rows, nil
+	return nil
 }
 
 // Borrow has g, of another client, change the number's record of from.

@@ -113,14 +113,14 @@ const (
 func (s Subject) Key(of Kind) store.Key {
 	switch of {
 	case Number:
-		return store.BucketKey(string(of), s.MSISDN)
+		return store.RecordKey(string(of), s.MSISDN)
 	case Client:
-		return store.BucketKey(string(of), s.Client)
+		return store.RecordKey(string(of), s.Client)
 	case Range:
-		return store.BucketKey(string(of), s.Range())
+		return store.RecordKey(string(of), s.Range())
 	case Country:
-		return store.BucketKey(string(of), s.Country)
+		return store.RecordKey(string(of), s.Country)
 	case Global:
 	}
-	return store.BucketKey(string(of))
+	return store.RecordKey(string(of))
 }

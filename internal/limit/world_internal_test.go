@@ -16,7 +16,7 @@ const start = int64(1_700_000_400_000) // the beginning of an hour
 type world struct {
 	tb      testing.TB
 	now     int64
-	records map[store.Key]store.Bucket
+	records map[store.Key]store.Record
 	nodes   []*Limiter
 	blocks  []limits.Block
 	shared  store.Counters
@@ -24,7 +24,7 @@ type world struct {
 
 func newWorld(tb testing.TB, nodes int, change func(*limits.Limits, *limits.Guard)) *world {
 	tb.Helper()
-	w := &world{tb: tb, now: start, records: make(map[store.Key]store.Bucket), shared: memstore.New()}
+	w := &world{tb: tb, now: start, records: make(map[store.Key]store.Record), shared: memstore.New()}
 	for range nodes {
 		w.addNode(change)
 	}
@@ -55,7 +55,7 @@ func subjectOf(msisdn, client string) Subject {
 func (w *world) unit(node int, ahead time.Duration, who Subject, do func(*Ledger) Refusal) Refusal {
 	w.tb.Helper()
 	l := w.nodes[node]
-	var rows []store.Bucket
+	var rows []store.Record
 	for _, key := range l.Keys(who, SMSKinds()...) {
 		row := w.records[key]
 		row.Key = key
@@ -69,11 +69,10 @@ func (w *world) unit(node int, ahead time.Duration, who Subject, do func(*Ledger
 	if met.Wait > 0 {
 		return met
 	}
-	changed, err := g.Changed()
-	if err != nil {
+	if err := g.Put(); err != nil {
 		w.tb.Fatal(err)
 	}
-	for _, row := range changed {
+	for _, row := range rows {
 		if len(row.State) > 2000 {
 			w.tb.Errorf("a record has %d bytes: %s", len(row.State), row.State)
 		}

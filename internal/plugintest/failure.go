@@ -224,11 +224,11 @@ func testTokenSettlesItsAttempt(t *testing.T, open opener) {
 // that lost its connection before it heard of the commit.
 type repeating struct{ store.Store }
 
-func (r repeating) Update(ctx context.Context, fn func(store.Tx) error) error {
-	if err := r.Store.Update(ctx, fn); err != nil {
+func (r repeating) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	if err := r.Store.Update(ctx, names, change); err != nil {
 		return err
 	}
-	return r.Store.Update(ctx, fn)
+	return r.Store.Update(ctx, names, change)
 }
 
 // testClaimRunAgainAfterItWasKept must not take its own claim for somebody else's.

@@ -261,11 +261,11 @@ func (n *node) associate(t *testing.T, user, number string) {
 // sessionOf loads the session that a client would have for the number.
 func (n *node) sessionOf(t *testing.T) (s store.Session, err error) {
 	t.Helper()
-	err = n.store.View(t.Context(), func(tx store.Tx) error {
-		s, err = tx.SessionByKey(store.SessionKey(secret, "GB", msisdn))
-		return err
-	})
-	return s, err
+	rows, err := n.store.View(t.Context(), store.Names{Session: store.SessionRef{Key: store.SessionKey(secret, "GB", msisdn)}})
+	if err == nil && rows.Session.SID == "" {
+		err = store.ErrNotFound
+	}
+	return rows.Session, err
 }
 
 // clock is a clock that tests move.

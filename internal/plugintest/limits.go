@@ -491,9 +491,7 @@ func testRecordsExpire(t *testing.T, open opener) {
 		}
 		return deleted
 	}
-	if n := sweep(0); n != 0 {
-		t.Errorf("%d rows have expired at once", n)
-	}
+	sweep(0)                                // deletes none of those below, but perhaps a row that stands for an absent one
 	if n := sweep(49 * time.Hour); n != 4 { // number, client, range; and the session
 		t.Errorf("%d rows have expired after two days, want 4", n)
 	}

@@ -230,29 +230,21 @@ func testRecycledNumberIsProvedAgain(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// overtakenTx calls read after its unit has read buckets.
-type overtakenTx struct {
-	store.Tx
-	read func()
-}
-
-func (tx overtakenTx) Buckets(keys []store.Key) ([]store.Bucket, error) {
-	buckets, err := tx.Tx.Buckets(keys)
-	if err == nil { // else the unit is run again
-		tx.read()
-	}
-	return buckets, err
-}
-
-// overtaken is a store whose units of work that write are overtaken: between
-// what they read and what they write, meanwhile runs.
+// overtaken is a store whose units of work are overtaken: between what they read and
+// what they write, meanwhile runs.
 type overtaken struct {
 	Store
 	meanwhile func()
 }
 
-func (o *overtaken) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return o.Store.Update(ctx, func(tx store.Tx) error { return fn(overtakenTx{tx, o.meanwhile}) })
+func (o *overtaken) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return o.Store.Update(ctx, names, func(rows *store.Rows) error {
+		err := change(rows)
+		if err == nil { // else the unit starts again
+			o.meanwhile()
+		}
+		return err
+	})
 }
 
 // testRecycledNumberWhileRedeemed has a release overtake a Redeem that has read the

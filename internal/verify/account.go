@@ -116,33 +116,34 @@ const (
 
 // hold is a session and who took its validation for an account.
 type hold struct {
-	sess   store.Session
-	bucket store.Bucket
-	epoch  store.Bucket // of the number
+	sess  store.Session
+	state string // of its record
+	epoch string // of the number
 }
 
-// loadHold loads the session with that sid and secret, its hold, and its number's
-// epoch. The nonce tells one validation of a session from the next: each has
-// a hold of its own.
-func (s *Service) loadHold(tx store.Tx, a Addition) (h hold, err error) {
-	if h.sess, err = s.find(tx, a.SID, a.ClientSecret); err != nil {
-		return h, err
+// holdNames are the session's row, its number's epoch and its hold. The nonce
+// distinguishes one validation of a session from the next: each has a hold of its own.
+func holdNames(sess store.Session) store.Names {
+	return withEpoch(bySID(sess.SID), sess.MSISDN, store.RecordKey("adder", sess.SID, hex.EncodeToString(sess.Nonce)))
+}
+
+// holdIn returns the hold in rows that holdNames has named.
+func holdIn(rows *store.Rows, a Addition) (hold, error) {
+	if err := expectOwned(rows.Session, a.ClientSecret); err != nil {
+		return hold{}, err
 	}
-	key := store.BucketKey("adder", h.sess.SID, hex.EncodeToString(h.sess.Nonce))
-	buckets, err := tx.Buckets([]store.Key{key, epochKey(h.sess.MSISDN)})
-	if err != nil {
-		return h, err
+	if err := expectNames(rows, holdNames(rows.Session)); err != nil {
+		return hold{}, err
 	}
-	h.bucket, h.epoch = buckets[0], buckets[1]
-	return h, nil
+	return hold{sess: rows.Session, epoch: rows.Records[0].State, state: rows.Records[1].State}, nil
 }
 
 // claim is what the user has of the validation, or why he has nothing.
 func (h hold) claim(userID string, l lifetimes, now int64) (claimOn, error) {
-	switch state := h.bucket.State; {
+	switch state := h.state; {
 	case expired(h.sess, now), lapsed(h.sess, l, now):
 		return 0, ErrExpired
-	case h.sess.Epoch != h.epoch.State && state != holder(spent, userID):
+	case h.sess.Epoch != h.epoch && state != holder(spent, userID):
 		return 0, ErrNotValidated
 	case state == holder(held, userID):
 		return held, nil
@@ -151,7 +152,7 @@ func (h hold) claim(userID string, l lifetimes, now int64) (claimOn, error) {
 	case state != "":
 		return 0, errInUse() // another account is being given it, or was
 	}
-	if err := validity(h.sess, h.epoch.State, l, now); err != nil {
+	if err := validity(h.sess, h.epoch, l, now); err != nil {
 		return 0, err
 	}
 	if h.sess.Purpose != store.PurposeAdd {
@@ -170,22 +171,31 @@ func holder(c claimOn, userID string) string {
 // take takes the validation for the user. Refusals and what the user has taken
 // before are answered without the write lock.
 func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, c claimOn, err error) {
-	look := func(tx store.Tx) error {
-		if h, err = s.loadHold(tx, a); err == nil {
+	named, err := s.find(ctx, a.SID, a.ClientSecret)
+	if err != nil {
+		return h, 0, err
+	}
+	look := func(rows *store.Rows) error {
+		if h, err = holdIn(rows, a); err == nil {
 			c, err = h.claim(userID, s.lifetimes, s.now())
 		}
 		return err
 	}
-	if err := s.Store.View(ctx, look); err != nil || c != vacant {
+	names := holdNames(named)
+	rows, err := s.Store.View(ctx, names)
+	if err == nil {
+		err = look(&rows)
+	}
+	if err != nil && !errors.Is(err, store.ErrNames) || err == nil && c != vacant {
 		return h, c, err
 	}
-	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		if err := look(tx); err != nil || c != vacant {
+	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+		if err := look(rows); err != nil || c != vacant {
 			return err // overtaken by another request
 		}
-		h.sess.RedeemedAt = s.now()
-		h.bucket.State, h.bucket.ExpiresAt = holder(held, userID), h.sess.ExpiresAt
-		return errors.Join(tx.PutSession(h.sess), tx.PutBuckets([]store.Bucket{h.bucket}), pinEpoch(tx, h.epoch, h.sess))
+		rows.Session.RedeemedAt = s.now()
+		rows.Records[1].State, rows.Records[1].ExpiresAt = holder(held, userID), h.sess.ExpiresAt
+		return nil
 	})
 	return h, c, err
 }
@@ -193,16 +203,13 @@ func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, 
 // spend records that the number of a hold is on the account. It returns
 // ErrNotValidated when the number was released since the validation was taken.
 func (s *Service) spend(ctx context.Context, userID string, h hold) error {
-	return s.Store.Update(ctx, func(tx store.Tx) error {
-		buckets, err := tx.Buckets([]store.Key{h.bucket.Key, h.epoch.Key})
-		if err != nil {
-			return err
-		}
-		if buckets[1].State != h.sess.Epoch {
+	names := store.Names{Records: holdNames(h.sess).Records}
+	return s.Store.Update(ctx, names, func(rows *store.Rows) error {
+		if rows.Records[0].State != h.sess.Epoch {
 			return ErrNotValidated
 		}
-		buckets[0].State, buckets[0].ExpiresAt = holder(spent, userID), h.sess.ExpiresAt
-		return tx.PutBuckets(buckets[:1])
+		rows.Records[1].State, rows.Records[1].ExpiresAt = holder(spent, userID), h.sess.ExpiresAt
+		return nil
 	})
 }
 

@@ -55,8 +55,9 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 
 	var c claim
 	for range claimTries {
-		err = s.Store.Update(ctx, func(tx store.Tx) error {
-			c, err = s.claimIn(tx, d, fresh, c)
+		names := withEpoch(byKey(d.key), d.number.MSISDN, s.limiter.Keys(d.who, limit.SMSKinds()...)...)
+		err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+			c, err = s.claimIn(rows, d, fresh, c)
 			return err
 		})
 		if err == nil {
@@ -82,21 +83,19 @@ func takeSMS(g *limit.Ledger, sess store.Session, d delivery) limit.Refusal {
 
 // claimIn claims in a unit of work. before is the result of its last run, which may
 // have been committed.
-func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) (claim, error) {
+func (s *Service) claimIn(rows *store.Rows, d delivery, fresh secrets, before claim) (claim, error) {
 	var c claim
 	var err error
-	if c.ledger, err = s.ledger(tx, d.who, limit.SMSKinds()...); err != nil {
+	if c.ledger, err = s.ledger(rows.Records[1:], d.who, limit.SMSKinds()...); err != nil {
 		return before, err
 	}
 	c.at = c.ledger.Now() // the guard counts it at this time, and takes it back by this time
-	sess, found, err := s.live(tx, d.key)
+	sess := rows.Session
 	switch {
-	case err != nil:
-		return before, err
-	case !found:
+	case !s.live(sess):
 		sess = newSession(d.key, d.number.MSISDN, d.Country, fresh, c.at)
 	case sess.ClaimID == fresh.claimID:
-		return before, nil // it is kept already
+		return before, nil // it is stored already
 	}
 	if c.standing = standingOf(sess, d.Attempt, s.now()); c.standing != free {
 		c.sess = sess
@@ -114,16 +113,12 @@ func (s *Service) claimIn(tx store.Tx, d delivery, fresh secrets, before claim) 
 	case !c.again:
 		sess.Texts++ // no limit needs it, but sms.Message.SentBefore does
 	}
-	if err := putLedger(tx, c.ledger); err != nil {
-		return c, err
-	}
-	epoch, err := loadEpoch(tx, sess.MSISDN)
-	if err != nil {
-		return c, err
-	}
-	// The lease begins when all rows are locked, however long that took.
+	epoch := &rows.Records[0]
+	// The lease begins when all rows are loaded, however long that took.
 	c.sess = claimed(sess, d.Request, d.decoy, epoch.State, fresh, s.lifetimes, s.now())
-	return c, errors.Join(keepEpoch(tx, epoch, c.sess), tx.PutSession(c.sess))
+	keepEpoch(epoch, c.sess)
+	rows.Session = c.sess
+	return c, c.ledger.Put()
 }
 
 // errOvertaken ends a send whose claim another node has taken over, because its
@@ -159,17 +154,14 @@ func (s *Service) renew(ctx context.Context, c *claim) error {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	var renewed store.Session
-	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		sess, found, err := s.live(tx, c.sess.Key)
-		if err != nil {
-			return err
-		}
-		if !found || sess.ClaimID != c.sess.ClaimID || sess.Outcome != store.OutcomePending {
+	err := s.Store.Update(ctx, store.Names{Session: byKey(c.sess.Key)}, func(rows *store.Rows) error {
+		sess := &rows.Session
+		if !s.live(*sess) || sess.ClaimID != c.sess.ClaimID || sess.Outcome != store.OutcomePending {
 			return errOvertaken
 		}
 		sess.LeaseUntil = s.now() + s.lifetimes.lease.Milliseconds()
-		renewed = sess
-		return tx.PutSession(sess)
+		renewed = *sess
+		return nil
 	})
 	if err == nil {
 		c.sess = renewed

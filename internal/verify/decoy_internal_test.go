@@ -72,13 +72,11 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		err = st.View(t.Context(), func(tx store.Tx) error {
-			sess, err = tx.SessionBySID(receipt.SID)
-			return err
-		})
+		rows, err := st.View(t.Context(), store.Names{Session: bySID(receipt.SID)})
 		if err != nil {
 			t.Fatal(err)
 		}
+		sess = rows.Session
 		return sess, token(sess.Nonce, sess, secret, 6)
 	}
 	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister} {

@@ -119,13 +119,11 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 func (s *Service) provedMeanwhile(ctx context.Context, sub Submission) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	return s.Store.View(ctx, func(tx store.Tx) error {
-		sess, err := s.find(tx, sub.SID, sub.ClientSecret)
-		if err == nil && !s.right(sess, sub) {
-			err = errSessionExpired()
-		}
-		return err
-	})
+	sess, err := s.find(ctx, sub.SID, sub.ClientSecret)
+	if err == nil && !s.right(sess, sub) {
+		err = errSessionExpired()
+	}
+	return err
 }
 
 func (s *Service) logCheck(sess store.Session, err error, typed string) {
@@ -142,24 +140,22 @@ func (s *Service) logCheck(sess store.Session, err error, typed string) {
 func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.Subject) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
-	err := s.Store.Update(ctx, func(tx store.Tx) error {
-		g, err := s.ledger(tx, who, limit.CodeKinds()...)
+	names := store.Names{Session: bySID(tried.SID), Records: s.limiter.Keys(who, limit.CodeKinds()...)}
+	err := s.Store.Update(ctx, names, func(rows *store.Rows) error {
+		g, err := s.ledger(rows.Records, who, limit.CodeKinds()...)
 		if err != nil {
 			return err
 		}
-		sess, err := tx.SessionBySID(tried.SID)
-		if err != nil {
-			return err
-		}
+		sess := &rows.Session
 		if subtle.ConstantTimeCompare(sess.Nonce, tried.Nonce) == 0 || sess.WrongTries == 0 {
-			return nil // a token that is no longer, or was right meanwhile
+			return nil // a token that is no longer, or was right in the meantime
 		}
 		sess.WrongTries--
 		g.ReturnCode()
 		g.CountFailed()
-		return errors.Join(putLedger(tx, g), tx.PutSession(sess))
+		return g.Put()
 	})
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	if err != nil {
 		s.Logger.Error("threepid: a code that was not compared stays counted as a wrong one: the database fails", "sid", tried.SID, "error", err)
 	}
 }

@@ -40,12 +40,16 @@ func (s *steps) around(run func() error) error {
 	return s.at(step, true)
 }
 
-func (s *steps) View(ctx context.Context, fn func(store.Tx) error) error {
-	return s.around(func() error { return s.Store.View(ctx, fn) })
+func (s *steps) View(ctx context.Context, names store.Names) (rows store.Rows, err error) {
+	err = s.around(func() (err error) {
+		rows, err = s.Store.View(ctx, names)
+		return err
+	})
+	return rows, err
 }
 
-func (s *steps) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return s.around(func() error { return s.Store.Update(ctx, fn) })
+func (s *steps) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return s.around(func() error { return s.Store.Update(ctx, names, change) })
 }
 
 func (s *steps) Owner(ctx context.Context, msisdn string) (userID string, err error) {

@@ -21,34 +21,13 @@ type late struct {
 	lock, commit func()
 }
 
-func (l *late) Update(ctx context.Context, fn func(store.Tx) error) error {
-	err := l.Store.Update(ctx, func(tx store.Tx) error { return fn(&lateTx{Tx: tx, lock: l.lock}) })
+func (l *late) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	err := l.Store.Update(ctx, names, func(rows *store.Rows) error {
+		l.lock()
+		return change(rows)
+	})
 	l.commit()
 	return err
-}
-
-// lateTx waits for its locks at its first read, as PostgreSQL does.
-type lateTx struct {
-	store.Tx
-	lock func()
-	read bool
-}
-
-func (t *lateTx) wait() {
-	if !t.read {
-		t.read = true
-		t.lock()
-	}
-}
-
-func (t *lateTx) Buckets(keys []store.Key) ([]store.Bucket, error) {
-	t.wait()
-	return t.Tx.Buckets(keys)
-}
-
-func (t *lateTx) SessionByKey(key store.Key) (store.Session, error) {
-	t.wait()
-	return t.Tx.SessionByKey(key)
 }
 
 // once returns a function that advances the clock when it is called first.

@@ -28,48 +28,29 @@ func (s *Service) subject(n Number, client string) limit.Subject {
 	}
 }
 
-// ledger loads the records of a subject.
-func (s *Service) ledger(tx store.Tx, who limit.Subject, kinds ...limit.Kind) (*limit.Ledger, error) {
-	var rows []store.Bucket
-	if keys := s.limiter.Keys(who, kinds...); len(keys) > 0 {
-		var err error
-		if rows, err = tx.Buckets(keys); err != nil {
-			return nil, err
-		}
-	}
-	return s.limiter.Load(who, rows, s.now(), kinds...)
-}
-
-// putLedger stores what has changed.
-func putLedger(tx store.Tx, g *limit.Ledger) error {
-	rows, err := g.Changed()
-	if err != nil || len(rows) == 0 {
-		return err
-	}
-	return tx.PutBuckets(rows)
+// ledger reads a subject's records, which have the keys of the same kinds.
+func (s *Service) ledger(records []store.Record, who limit.Subject, kinds ...limit.Kind) (*limit.Ledger, error) {
+	return s.limiter.Load(who, records, s.now(), kinds...)
 }
 
 // ask does to the records what do does, keeps nothing of it, and returns what
 // the client is refused with: a flood of refused requests takes no write lock.
 func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind, do func(*limit.Ledger) limit.Refusal) error {
-	if len(s.limiter.Keys(who, kinds...)) == 0 {
+	names := store.Names{Records: s.limiter.Keys(who, kinds...)}
+	if len(names.Records) == 0 {
 		return nil
 	}
-	var met limit.Refusal
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err := s.Store.View(ctx, func(tx store.Tx) error {
-		g, err := s.ledger(tx, who, kinds...)
-		if err != nil {
-			return err
-		}
-		met = do(g)
-		return nil
-	})
+	rows, err := s.Store.View(ctx, names)
 	if err != nil {
 		return err
 	}
-	return s.refused(met, who)
+	g, err := s.ledger(rows.Records, who, kinds...)
+	if err != nil {
+		return err
+	}
+	return s.refused(do(g), who)
 }
 
 // refused returns the error for a refusal, nil if there was none.

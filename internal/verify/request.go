@@ -242,25 +242,26 @@ type state struct {
 func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (st state, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		st = state{}
-		sess, found, err := s.live(tx, d.key)
-		if err != nil {
-			return err
-		}
-		if found {
-			st = state{sess: sess, standing: standingOf(sess, d.Attempt, s.now())}
-		}
-		if st.standing != free || !withLimits || d.who.MSISDN == "" {
-			return nil
-		}
-		g, err := s.ledger(tx, d.who, limit.SMSKinds()...)
-		if err != nil {
-			return err
-		}
-		st.blocks = g.Blocks()
-		st.refused = takeSMS(g, sess, d)
-		return nil
-	})
-	return st, err
+	withLimits = withLimits && d.who.MSISDN != ""
+	names := store.Names{Session: byKey(d.key)}
+	if withLimits {
+		names.Records = s.limiter.Keys(d.who, limit.SMSKinds()...)
+	}
+	rows, err := s.Store.View(ctx, names)
+	if err != nil {
+		return state{}, err
+	}
+	if s.live(rows.Session) {
+		st = state{sess: rows.Session, standing: standingOf(rows.Session, d.Attempt, s.now())}
+	}
+	if st.standing != free || !withLimits {
+		return st, nil
+	}
+	g, err := s.ledger(rows.Records, d.who, limit.SMSKinds()...)
+	if err != nil {
+		return state{}, err
+	}
+	st.blocks = g.Blocks()
+	st.refused = takeSMS(g, rows.Session, d)
+	return st, nil
 }

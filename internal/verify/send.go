@@ -252,11 +252,7 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 			pause *= 2
 		}
 		var g *limit.Ledger
-		err = s.Store.Update(ctx, func(tx store.Tx) error {
-			g, err = s.recordOutcomeIn(tx, c, d, o)
-			return err
-		})
-		if err == nil {
+		if g, err = s.recordOutcomeOnce(ctx, c, d, o); err == nil {
 			s.reportBlocks(s.limiter.Watch.Report(g))
 			return nil
 		}
@@ -264,35 +260,39 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 	return err
 }
 
-func (s *Service) recordOutcomeIn(tx store.Tx, c claim, d delivery, o store.Outcome) (g *limit.Ledger, err error) {
+func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o store.Outcome) (g *limit.Ledger, err error) {
 	if o == store.OutcomeFailed && c.again {
 		o = store.OutcomeUnknown // the earlier try may still have been sent, and stays paid
 	}
 	failed := o == store.OutcomeFailed || o == store.OutcomeRejected
+	names := store.Names{Session: bySID(c.sess.SID)}
 	if c.charged && failed {
-		if g, err = s.ledger(tx, d.who, limit.SMSKinds()...); err != nil {
-			return nil, err
+		names.Records = s.limiter.Keys(d.who, limit.SMSKinds()...)
+	}
+	err = s.Store.Update(ctx, names, func(rows *store.Rows) (err error) {
+		g = nil
+		current := rows.Session
+		if current.SID == "" {
+			return nil // expired in the meantime, and deleted or replaced
 		}
-	}
-	current, err := tx.SessionBySID(c.sess.SID)
-	if errors.Is(err, store.ErrNotFound) {
-		return nil, nil //nolint:nilnil // expired in the meantime, and deleted or replaced
-	}
-	if err != nil {
-		return nil, err
-	}
-	// Not twice, should the first time have been kept and the news of it lost.
-	if failed && !c.again && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
-		if g != nil {
-			g.ReturnSMS(c.counted, c.at)
-			g.CountFailed()
-			if err := putLedger(tx, g); err != nil {
-				return nil, err
+		if c.charged && failed {
+			if g, err = s.ledger(rows.Records, d.who, limit.SMSKinds()...); err != nil {
+				return err
 			}
 		}
-		current = uncharged(current, d.who.Client)
-	}
-	return g, tx.PutSession(settled(current, c.sess, o, c.handle))
+		// Not twice, should the first time have been stored and the news of it lost.
+		if failed && !c.again && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
+			if g != nil {
+				g.ReturnSMS(c.counted, c.at)
+				g.CountFailed()
+				err = g.Put()
+			}
+			current = uncharged(current, d.who.Client)
+		}
+		rows.Session = settled(current, c.sess, o, c.handle)
+		return err
+	})
+	return g, err
 }
 
 // outcomeOf tells how a send ended. One that was cut off may have left.

@@ -29,14 +29,19 @@ func TestSenderThatKnowsAtTheEnd(t *testing.T) {
 	if _, err := service.Request(t.Context(), request(1)); err == nil {
 		t.Fatal("no error")
 	}
-	err := inner.View(t.Context(), func(tx store.Tx) error {
-		sess, err := tx.SessionByKey(store.SessionKey("secret", "GB", "447700900001"))
-		if err == nil && sess.Outcome != store.OutcomeFailed {
-			t.Errorf("outcome %q", sess.Outcome)
-		}
-		return err
-	})
-	if err != nil {
-		t.Error(err)
+	if sess := viewKey(t, inner); sess.Outcome != store.OutcomeFailed {
+		t.Errorf("outcome %q", sess.Outcome)
 	}
+}
+
+// viewKey returns the session of the number 447700900001 with the client_secret
+// "secret".
+func viewKey(t *testing.T, s store.Store) store.Session {
+	t.Helper()
+	key := store.SessionKey("secret", "GB", "447700900001")
+	rows, err := s.View(t.Context(), store.Names{Session: store.SessionRef{Key: key}})
+	if err != nil || rows.Session.SID == "" {
+		t.Errorf("there is no session: error %v", err)
+	}
+	return rows.Session
 }

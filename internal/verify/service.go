@@ -6,9 +6,9 @@ package verify
 
 import (
 	"context"
-	"errors"
 	"io"
 	"log/slog"
+	"slices"
 	"sync"
 	"time"
 
@@ -226,25 +226,19 @@ func (s *Service) sweep() {
 	}
 }
 
-// view loads the session with that key as far as it has not expired; found
-// tells whether there is one.
-func (s *Service) view(ctx context.Context, key store.Key) (sess store.Session, found bool, err error) {
-	ctx, cancel := bounded(ctx)
-	defer cancel()
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		sess, found, err = s.live(tx, key)
-		return err
-	})
-	return sess, found, err
+// live reports whether a session is there and has not expired.
+func (s *Service) live(sess store.Session) bool { return sess.SID != "" && !expired(sess, s.now()) }
+
+// expectNames returns a [store.NamesError] if rows are not those of names: because
+// names follow from a field that has changed since it was read.
+func expectNames(rows *store.Rows, names store.Names) error {
+	named := func(r store.Record, key store.Key) bool { return r.Key == key }
+	if !slices.EqualFunc(rows.Records, names.Records, named) {
+		return &store.NamesError{Names: names}
+	}
+	return nil
 }
 
-func (s *Service) live(tx store.Tx, key store.Key) (store.Session, bool, error) {
-	sess, err := tx.SessionByKey(key)
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return store.Session{}, false, nil
-	case err != nil:
-		return store.Session{}, false, err
-	}
-	return sess, !expired(sess, s.now()), nil
-}
+func byKey(key store.Key) store.SessionRef { return store.SessionRef{Key: key} }
+
+func bySID(sid string) store.SessionRef { return store.SessionRef{SID: sid} }

@@ -34,7 +34,8 @@ func TestJanitor(t *testing.T) {
 	now := time.Now()
 	put := func(i int, expires time.Time) {
 		s := store.Session{Key: store.SessionKey(fmt.Sprint(i), "GB", "1"), SID: fmt.Sprint(i), ExpiresAt: expires.UnixMilli()}
-		if err := st.Update(t.Context(), func(tx store.Tx) error { return tx.PutSession(s) }); err != nil {
+		names := store.Names{Session: store.SessionRef{Key: s.Key}}
+		if err := st.Update(t.Context(), names, func(rows *store.Rows) error { rows.Session = s; return nil }); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,11 +48,8 @@ func TestJanitor(t *testing.T) {
 	service.Start()
 	left := func() (n int) {
 		for i := range 1002 {
-			err := st.View(t.Context(), func(tx store.Tx) error {
-				_, err := tx.SessionBySID(fmt.Sprint(i))
-				return err
-			})
-			if err == nil {
+			rows, err := st.View(t.Context(), store.Names{Session: store.SessionRef{SID: fmt.Sprint(i)}})
+			if err == nil && rows.Session.SID != "" {
 				n++
 			}
 		}

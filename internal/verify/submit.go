@@ -70,7 +70,7 @@ func (s *Service) prove(ctx context.Context, sess store.Session, sub Submission)
 	if err := s.ask(ctx, who, limit.CodeKinds(), take); err != nil {
 		return "", err
 	}
-	if sess, err = s.countTry(ctx, sub, who); err != nil {
+	if sess, err = s.countTry(ctx, sess, sub, who); err != nil {
 		return "", err
 	}
 	if err := s.check(ctx, sess, sub, who); err != nil {
@@ -90,15 +90,12 @@ func (s *Service) prove(ctx context.Context, sess store.Session, sub Submission)
 func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, again bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		again = false
-		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil || !s.provedBy(sess, sub) {
-			return err
-		}
-		epoch, err := loadEpoch(tx, sess.MSISDN)
-		again = err == nil && epoch.State == sess.Epoch
-		return err
-	})
+	sess, err = s.find(ctx, sub.SID, sub.ClientSecret)
+	if err == nil && s.provedBy(sess, sub) {
+		var rows store.Rows
+		rows, err = s.Store.View(ctx, withEpoch(bySID(sess.SID), sess.MSISDN))
+		again = err == nil && rows.Records[0].State == sess.Epoch
+	}
 	if err == nil {
 		_, err = s.compared(sess, sess.Epoch) // the epoch is checked where the try is counted
 	}
@@ -146,34 +143,31 @@ func (s *Service) submitter(sess store.Session, sub Submission) (limit.Subject, 
 }
 
 // countTry counts the token as a wrong one.
-func (s *Service) countTry(ctx context.Context, sub Submission, who limit.Subject) (sess store.Session, err error) {
+func (s *Service) countTry(ctx context.Context, preview store.Session, sub Submission, who limit.Subject) (sess store.Session, err error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	var verdict error
 	var met limit.Refusal
-	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		verdict, met = nil, limit.Refusal{}
-		g, err := s.ledger(tx, who, limit.CodeKinds()...)
-		if err != nil {
-			return err
+	names := withEpoch(bySID(sub.SID), preview.MSISDN, s.limiter.Keys(who, limit.CodeKinds()...)...)
+	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+		verdict, met, sess = nil, limit.Refusal{}, rows.Session
+		g, err := s.ledger(rows.Records[1:], who, limit.CodeKinds()...)
+		if err == nil {
+			err = expectOwned(sess, sub.ClientSecret)
 		}
-		if sess, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
-			return err
-		}
-		epoch, err := loadEpoch(tx, sess.MSISDN)
 		if err != nil {
 			return err
 		}
 		var after store.Session
-		after, verdict = s.compared(sess, epoch.State)
+		after, verdict = s.compared(sess, rows.Records[0].State)
 		if verdict == nil {
 			met = g.TakeCode(firstTry(sess))
 		}
 		if verdict != nil || met.Wait > 0 {
 			return errRefused
 		}
-		sess = after
-		return errors.Join(putLedger(tx, g), tx.PutSession(sess))
+		sess, rows.Session = after, after
+		return g.Put()
 	})
 	if errors.Is(err, errRefused) {
 		return sess, cmp.Or(verdict, s.refused(met, who)) // which logs: not inside the unit
@@ -192,26 +186,24 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 	var before, after store.Session
 	var verdict error
 	var g, other *limit.Ledger
-	err := s.Store.Update(ctx, func(tx store.Tx) (err error) {
-		verdict = nil
-		if g, other, err = s.confirming(tx, tried, who); err != nil {
+	err := s.Store.Update(ctx, s.confirmingNames(tried, who), func(rows *store.Rows) error {
+		verdict, g = nil, nil
+		before = rows.Session
+		if err := expectOwned(before, sub.ClientSecret); err != nil {
 			return err
 		}
-		if before, err = s.find(tx, sub.SID, sub.ClientSecret); err != nil {
-			return err
-		}
-		epoch, err := loadEpoch(tx, before.MSISDN)
-		if err != nil {
-			return err
-		}
+		epoch := &rows.Records[0]
 		if before.RedeemedAt != 0 || expired(before, s.now()) || !bytes.Equal(before.Nonce, tried.Nonce) || before.Epoch != epoch.State {
 			verdict = errSessionExpired() // overtaken by another request
 			return nil
 		}
-		if before.Client != tried.Client { // another client asked for a text meanwhile
-			if g, other, err = s.confirming(tx, before, who); err != nil {
-				return err
-			}
+		// Another client may have asked for an SMS in the meantime.
+		err := expectNames(rows, s.confirmingNames(before, who))
+		if err == nil {
+			g, other, err = s.confirming(rows.Records[1:], before, who)
+		}
+		if err != nil {
+			return err
 		}
 		after = validated(before, s.lifetimes, s.now())
 		if s.delegated(after.MSISDN) {
@@ -219,9 +211,11 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		}
 		g.Confirm(before.Texts, before.ClientTexts)
 		if other != nil {
-			err = putLedger(tx, other)
+			err = other.Put()
 		}
-		return errors.Join(err, putLedger(tx, g), keepEpoch(tx, epoch, after), tx.PutSession(after))
+		keepEpoch(epoch, after)
+		rows.Session = after
+		return errors.Join(err, g.Put())
 	})
 	if err == nil && verdict == nil {
 		s.reportBlocks(s.limiter.Watch.Report(g))
@@ -232,30 +226,33 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 	return after, errors.Join(err, verdict)
 }
 
-// confirming loads the records that a right token changes: those that the session's SMS
+// confirmingNames are the rows that a right token changes.
+func (s *Service) confirmingNames(sess store.Session, who limit.Subject) store.Names {
+	names := withEpoch(bySID(sess.SID), sess.MSISDN, s.limiter.Keys(asker(sess, who), limit.SMSKinds()...)...)
+	if who.Client != sess.Client {
+		names.Records = append(names.Records, s.limiter.Keys(who, limit.Client)...)
+	}
+	return names
+}
+
+// asker is who, as the client that the session's SMS were sent for.
+func asker(sess store.Session, who limit.Subject) limit.Subject {
+	who.Client = sess.Client
+	return who
+}
+
+// confirming reads the records that a right token changes: those that the session's SMS
 // came from, and the client's that submits, if it is another one.
-func (s *Service) confirming(tx store.Tx, sess store.Session, who limit.Subject) (g, other *limit.Ledger, err error) {
-	asker := who
-	asker.Client = sess.Client
-	keys := s.limiter.Keys(asker, limit.SMSKinds()...)
-	n := len(keys)
-	if who.Client != asker.Client {
-		keys = append(keys, s.limiter.Keys(who, limit.Client)...)
-	}
-	var rows []store.Bucket
-	if len(keys) > 0 {
-		if rows, err = tx.Buckets(keys); err != nil {
-			return nil, nil, err
-		}
-	}
-	if g, err = s.limiter.Load(asker, rows[:n], s.now(), limit.SMSKinds()...); err != nil {
+func (s *Service) confirming(records []store.Record, sess store.Session, who limit.Subject) (g, other *limit.Ledger, err error) {
+	if g, err = s.ledger(records, asker(sess, who), limit.SMSKinds()...); err != nil {
 		return nil, nil, err
 	}
-	if who.Client == asker.Client {
+	if who.Client == sess.Client {
 		g.ForgiveCodes(true, true)
 		return g, nil, nil
 	}
-	if other, err = s.limiter.Load(who, rows[n:], s.now(), limit.Client); err != nil {
+	n := len(s.limiter.Keys(asker(sess, who), limit.SMSKinds()...))
+	if other, err = s.ledger(records[n:], who, limit.Client); err != nil {
 		return nil, nil, err
 	}
 	g.ForgiveCodes(true, false)
@@ -267,7 +264,15 @@ func (s *Service) confirming(tx store.Tx, sess store.Session, who limit.Subject)
 // Validated looks a validated session up. The error is ErrNoSession,
 // ErrNotValidated or ErrExpired, or says that the store failed.
 func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
-	return s.validated(ctx, s.Store.View, sid, clientSecret, func(store.Tx, store.Session, store.Bucket) error { return nil })
+	return s.validated(ctx, sid, clientSecret, func(ctx context.Context, names store.Names, look func(*store.Rows) error) error {
+		return store.Follow(names, func(names store.Names) error {
+			rows, err := s.Store.View(ctx, names)
+			if err != nil {
+				return err
+			}
+			return look(&rows)
+		})
+	})
 }
 
 // Redeem is Validated that succeeds once: of many calls at once, on one node or
@@ -276,43 +281,44 @@ func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validat
 	return s.RedeemIn(ctx, s.Store.Update, sid, clientSecret)
 }
 
+// Unit runs a unit of work, as [store.Store]'s Update does.
+type Unit func(ctx context.Context, names store.Names, change func(*store.Rows) error) error
+
 // RedeemIn is Redeem in a unit of work that update runs, as Store.Update does.
-func (s *Service) RedeemIn(
-	ctx context.Context, update func(context.Context, func(store.Tx) error) error, sid, clientSecret string,
-) (Validation, error) {
-	return s.validated(ctx, update, sid, clientSecret, func(tx store.Tx, sess store.Session, epoch store.Bucket) error {
-		sess.RedeemedAt = s.now()
-		return errors.Join(tx.PutSession(sess), pinEpoch(tx, epoch, sess))
+func (s *Service) RedeemIn(ctx context.Context, update Unit, sid, clientSecret string) (Validation, error) {
+	return s.validated(ctx, sid, clientSecret, func(ctx context.Context, names store.Names, look func(*store.Rows) error) error {
+		return update(ctx, names, func(rows *store.Rows) error {
+			if err := look(rows); err != nil {
+				return err
+			}
+			rows.Session.RedeemedAt = s.now()
+			return nil
+		})
 	})
 }
 
-// validated finds a validated session in a unit of work, and does more with it
-// and its number's epoch in the same.
-func (s *Service) validated(
-	ctx context.Context, unit func(context.Context, func(store.Tx) error) error, sid, clientSecret string,
-	more func(store.Tx, store.Session, store.Bucket) error,
-) (Validation, error) {
+// validated has look find a validated session and its number's epoch in a unit of
+// work.
+func (s *Service) validated(ctx context.Context, sid, clientSecret string, unit Unit) (Validation, error) {
 	if err := s.enter(); err != nil {
 		return Validation{}, err
 	}
 	defer s.active.Done()
 	ctx, cancel := bounded(ctx)
 	defer cancel()
+	if !isOpaque(sid) || !isOpaque(clientSecret) {
+		return Validation{}, ErrNoSession
+	}
 	var v Validation
-	err := unit(ctx, func(tx store.Tx) error {
-		sess, err := s.find(tx, sid, clientSecret)
-		if err != nil {
+	err := unit(ctx, store.Names{Session: bySID(sid)}, func(rows *store.Rows) error {
+		if err := expectOwned(rows.Session, clientSecret); err != nil {
 			return err
 		}
-		epoch, err := loadEpoch(tx, sess.MSISDN)
-		if err != nil {
+		if err := expectNames(rows, withEpoch(bySID(sid), rows.Session.MSISDN)); err != nil {
 			return err
 		}
-		if err := validity(sess, epoch.State, s.lifetimes, s.now()); err != nil {
-			return err
-		}
-		v = validation(sess)
-		return more(tx, sess, epoch)
+		v = validation(rows.Session)
+		return validity(rows.Session, rows.Records[0].State, s.lifetimes, s.now())
 	})
 	if err != nil {
 		return Validation{}, err
@@ -320,21 +326,27 @@ func (s *Service) validated(
 	return v, nil
 }
 
-// find loads the session with that sid if clientSecret is its own, else
-// ErrNoSession.
-func (s *Service) find(tx store.Tx, sid, clientSecret string) (store.Session, error) {
+// find reads the session with that sid if clientSecret is its own, else
+// ErrNoSession. The number and the country of a session never change, so they
+// tell which records a unit of work needs that names it.
+func (s *Service) find(ctx context.Context, sid, clientSecret string) (store.Session, error) {
 	if !isOpaque(sid) || !isOpaque(clientSecret) {
 		return store.Session{}, ErrNoSession
 	}
-	sess, err := tx.SessionBySID(sid)
-	if err != nil && !errors.Is(err, store.ErrNotFound) {
+	rows, err := s.Store.View(ctx, store.Names{Session: bySID(sid)})
+	if err != nil {
 		return store.Session{}, err
 	}
-	// Asked also when there is none, so that both take the same time.
-	if owned := owns(sess, clientSecret); err != nil || !owned {
-		return store.Session{}, ErrNoSession
+	return rows.Session, expectOwned(rows.Session, clientSecret)
+}
+
+// expectOwned returns ErrNoSession if the session is absent or clientSecret is not
+// its own. Both take the same time.
+func expectOwned(sess store.Session, clientSecret string) error {
+	if owned := owns(sess, clientSecret); sess.SID == "" || !owned {
+		return ErrNoSession
 	}
-	return sess, nil
+	return nil
 }
 
 func validation(s store.Session) Validation {

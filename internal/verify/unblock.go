@@ -36,13 +36,15 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	err = s.Store.Update(ctx, func(tx store.Tx) error {
-		g, err := s.ledger(tx, s.subject(n, ""), limit.Number, limit.Range)
+	who := s.subject(n, "")
+	names := store.Names{Records: s.limiter.Keys(who, limit.Number, limit.Range)}
+	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+		g, err := s.ledger(rows.Records, who, limit.Number, limit.Range)
 		if err != nil {
 			return err
 		}
 		g.Clear()
-		return putLedger(tx, g)
+		return g.Put()
 	})
 	if err != nil {
 		return nil, err
@@ -55,12 +57,14 @@ func (s *Service) blocks(ctx context.Context, n Number) (blocks []limits.Block, 
 	if _, test := s.testNumber(n.MSISDN); test {
 		return nil, nil
 	}
-	err = s.Store.View(ctx, func(tx store.Tx) error {
-		g, err := s.ledger(tx, s.subject(n, ""), limit.SMSKinds()...)
-		if err == nil {
-			blocks = g.Holds()
-		}
-		return err
-	})
-	return blocks, err
+	who := s.subject(n, "")
+	rows, err := s.Store.View(ctx, store.Names{Records: s.limiter.Keys(who, limit.SMSKinds()...)})
+	if err != nil {
+		return nil, err
+	}
+	g, err := s.ledger(rows.Records, who, limit.SMSKinds()...)
+	if err != nil {
+		return nil, err
+	}
+	return g.Holds(), nil
 }

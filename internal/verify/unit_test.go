@@ -26,18 +26,12 @@ type openUnits struct {
 	seen atomic.Int64 // how often something of the host's ran
 }
 
-func (o *openUnits) View(ctx context.Context, fn func(store.Tx) error) error {
-	return o.Store.View(ctx, func(tx store.Tx) error { return o.unit(tx, fn) })
-}
-
-func (o *openUnits) Update(ctx context.Context, fn func(store.Tx) error) error {
-	return o.Store.Update(ctx, func(tx store.Tx) error { return o.unit(tx, fn) })
-}
-
-func (o *openUnits) unit(tx store.Tx, fn func(store.Tx) error) error {
-	o.open.Add(1)
-	defer o.open.Add(-1)
-	return fn(tx)
+func (o *openUnits) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return o.Store.Update(ctx, names, func(rows *store.Rows) error {
+		o.open.Add(1)
+		defer o.open.Add(-1)
+		return change(rows)
+	})
 }
 
 func (o *openUnits) host(what string) {

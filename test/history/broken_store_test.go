@@ -3,7 +3,6 @@ package history_test
 import (
 	"context"
 	"errors"
-	"slices"
 	"time"
 
 	"example.com/threepid/store"
@@ -20,56 +19,23 @@ type brokenStore struct {
 }
 
 // Update reads in one unit and writes in another.
-func (b *brokenStore) Update(ctx context.Context, fn func(store.Tx) error) error {
-	var unit *unsafeTx
-	err := b.View(ctx, func(tx store.Tx) error {
-		unit = &unsafeTx{Tx: tx}
-		return fn(unit)
+func (b *brokenStore) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	return store.Follow(names, func(names store.Names) error {
+		before, err := b.View(ctx, names)
+		if err != nil {
+			return err
+		}
+		after, _, err := store.Apply(names, before, change)
+		switch {
+		case errors.Is(err, store.ErrNames):
+			return err
+		case err != nil, after.Session.Equal(&before.Session), !b.breaks(after.Session):
+			return b.bothStores.Update(ctx, names, change)
+		}
+		time.Sleep(b.pause)
+		return b.bothStores.Update(ctx, names, func(rows *store.Rows) error {
+			*rows = after // over whatever there is by now
+			return nil
+		})
 	})
-	if !slices.ContainsFunc(unit.sessions, b.breaks) {
-		return b.bothStores.Update(ctx, fn)
-	}
-	if err != nil {
-		return err
-	}
-	time.Sleep(b.pause)
-	return b.bothStores.Update(ctx, unit.write)
-}
-
-// unsafeTx keeps what a unit writes.
-type unsafeTx struct {
-	store.Tx
-	sessions []store.Session
-	buckets  []store.Bucket
-}
-
-func (u *unsafeTx) PutSession(s store.Session) error {
-	u.sessions = append(u.sessions, s)
-	return nil
-}
-
-func (u *unsafeTx) PutBuckets(buckets []store.Bucket) error {
-	u.buckets = append(u.buckets, buckets...)
-	return nil
-}
-
-// write writes that over whatever there is by now.
-func (u *unsafeTx) write(tx store.Tx) error {
-	for _, s := range u.sessions {
-		if _, err := tx.SessionByKey(s.Key); err != nil && !errors.Is(err, store.ErrNotFound) {
-			return err
-		}
-		if err := tx.PutSession(s); err != nil {
-			return err
-		}
-	}
-	for _, b := range u.buckets {
-		if _, err := tx.Buckets([]store.Key{b.Key}); err != nil {
-			return err
-		}
-		if err := tx.PutBuckets([]store.Bucket{b}); err != nil {
-			return err
-		}
-	}
-	return nil
 }
