@@ -31,7 +31,7 @@ func TestDuplicatesAreNoErrors(t *testing.T) {
 		}
 		t.Run("Associate", func(t *testing.T) {
 			t.Parallel()
-			expectQuietDuplicate(t, s, "threepid_associations",
+			expectQuietDuplicate(t, s, "INSERT INTO threepid_associations",
 				func(st *gormstore.Store) error {
 					return st.Associate(t.Context(), store.Association{UserID: "alice", MSISDN: msisdn})
 				},
@@ -47,29 +47,30 @@ func TestDuplicatesAreNoErrors(t *testing.T) {
 			t.Parallel()
 			create := func(sid string) func(st *gormstore.Store) error {
 				return func(st *gormstore.Store) error {
-					return st.Update(t.Context(), func(tx store.Tx) error {
-						one, err := tx.SessionByKey(store.SessionKey("s", "GB", msisdn))
-						if errors.Is(err, store.ErrNotFound) {
-							one, err = store.Session{Key: store.SessionKey("s", "GB", msisdn), SID: sid, MSISDN: msisdn}, nil
+					key := store.SessionKey("s", "GB", msisdn)
+					return st.Update(t.Context(), store.Names{Session: store.SessionRef{Key: key}}, func(rows *store.Rows) error {
+						if rows.Session.SID == "" {
+							rows.Session = store.Session{Key: key, SID: sid, MSISDN: msisdn}
 						}
-						return errors.Join(err, tx.PutSession(one))
+						rows.Session.Attempt++
+						return nil
 					})
 				}
 			}
-			expectQuietDuplicate(t, s, "threepid_sessions", create("first"), create("second"))
+			expectQuietDuplicate(t, s, "SELECT * FROM threepid_write", create("first"), create("second"))
 		})
 	})
 }
 
 // expectQuietDuplicate runs two units that create the same row. The first one
 // commits when the second has found the row absent and begins to insert it.
-func expectQuietDuplicate(t *testing.T, s server, table string, first, second func(*gormstore.Store) error) {
+func expectQuietDuplicate(t *testing.T, s server, insert string, first, second func(*gormstore.Store) error) {
 	t.Helper()
 	config, err := pgx.ParseConfig(s.newDatabase(t))
 	if err != nil {
 		t.Fatal(err)
 	}
-	trace := &tracer{insert: "INSERT INTO " + table, inserting: make(chan struct{}), resume: make(chan struct{})}
+	trace := &tracer{insert: insert, inserting: make(chan struct{}), resume: make(chan struct{})}
 	other := migrated(t, newStore(t, connect(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), connections), gormstore.Options{}))
 	config.Tracer = trace
 	st := newStore(t, connect(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), connections), gormstore.Options{})

@@ -31,12 +31,12 @@ func migrateAtOnce(t *testing.T, s server) {
 		name       string
 		statements []string
 	}{
-		{"Empty", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_buckets", "DROP TABLE threepid_schema"}},
-		{"NoTables", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_buckets", "DELETE FROM threepid_schema"}},
+		{"Empty", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_records", "DROP TABLE threepid_schema"}},
+		{"NoTables", []string{"DROP TABLE threepid_sessions", "DROP TABLE threepid_associations", "DROP TABLE threepid_records", "DELETE FROM threepid_schema"}},
 		{"NoAssociations", []string{"DELETE FROM threepid_sessions", "DROP TABLE threepid_associations", "DELETE FROM threepid_schema"}},
 		{"NoVersion", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DELETE FROM threepid_schema"}},
 		{"Version1", []string{
-			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_buckets",
+			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_records",
 			"ALTER TABLE threepid_sessions DROP COLUMN decoy", "ALTER TABLE threepid_sessions DROP COLUMN texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "ALTER TABLE threepid_sessions DROP COLUMN client_texts",
 			"ALTER TABLE threepid_sessions DROP COLUMN handle", "ALTER TABLE threepid_sessions DROP COLUMN proof",
@@ -44,7 +44,7 @@ func migrateAtOnce(t *testing.T, s server) {
 			"UPDATE threepid_schema SET version = 1",
 		}},
 		{"HalfWay", []string{
-			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_buckets",
+			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "DROP TABLE threepid_records",
 			"ALTER TABLE threepid_sessions DROP COLUMN client", "UPDATE threepid_schema SET version = 1",
 		}},
 		{"Version2", []string{
@@ -84,9 +84,7 @@ func startAtOnce(t *testing.T, s server, dsn string) {
 			err := st.Migrate(t.Context())
 			if err == nil {
 				err = errors.Join(
-					st.Update(t.Context(), func(tx store.Tx) error {
-						return tx.PutSession(store.Session{Key: store.SessionKey("s", "GB", number), SID: number, MSISDN: number})
-					}),
+					put(t.Context(), st, store.Session{Key: store.SessionKey("s", "GB", number), SID: number, MSISDN: number}),
 					st.Associate(t.Context(), store.Association{UserID: "alice", MSISDN: number}),
 				)
 			}
@@ -118,7 +116,7 @@ func expectComplete(t *testing.T, db *gorm.DB) {
 		{"threepid_sessions", "threepid_sessions_session_key"},
 		{"threepid_sessions", "threepid_sessions_expires_at"},
 		{"threepid_associations", "threepid_associations_user_id"},
-		{"threepid_buckets", "threepid_buckets_expires_at"},
+		{"threepid_records", "threepid_records_expires_at"},
 	} {
 		if !db.Migrator().HasIndex(row[0], row[1]) {
 			t.Errorf("%s has no index %s", row[0], row[1])

@@ -166,14 +166,19 @@ func expectNothingPrepared(t *testing.T, s server) {
 		t.Fatal(err)
 	}
 	pool.SetMaxOpenConns(1) // so that the connection asked is the one that was used
-	err = st.Update(t.Context(), func(tx store.Tx) error {
-		return tx.PutSession(store.Session{SID: "sid", MSISDN: "447400123456"})
-	})
-	if err != nil {
+	if err := put(t.Context(), st, store.Session{Key: store.Key{1}, SID: "sid", MSISDN: "447400123456"}); err != nil {
 		t.Fatal(err)
 	}
 	var n int
 	if err := db.Raw("SELECT count(*) FROM pg_prepared_statements").Scan(&n).Error; err != nil || n != 0 {
 		t.Errorf("%d statements are prepared, error %v", n, err)
 	}
+}
+
+// put stores a session, whether it is new or not.
+func put(ctx context.Context, s store.Store, session store.Session) error {
+	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: session.Key}}, func(rows *store.Rows) error {
+		rows.Session = session
+		return nil
+	})
 }

@@ -1,0 +1,253 @@
+package dbtest_test
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"github.com/jackc/pgx/v5"
+	"github.com/jackc/pgx/v5/stdlib"
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+)
+
+// one returns the nth session, and the names of a unit that changes it and a record
+// of its own.
+func one(n int) (store.Session, store.Names) {
+	key := store.SessionKey("secret", "GB", fmt.Sprint(n))
+	session := store.Session{Key: key, SID: fmt.Sprintf("sid-%d", n), MSISDN: "447400123456"}
+	return session, store.Names{Session: store.SessionRef{Key: key}, Records: []store.Key{store.RecordKey("number", fmt.Sprint(n))}}
+}
+
+// bump creates or changes the nth session and its record.
+func bump(ctx context.Context, st *gormstore.Store, n int) error {
+	session, names := one(n)
+	return st.Update(ctx, names, func(rows *store.Rows) error {
+		session.Attempt = rows.Session.Attempt + 1
+		rows.Session = session
+		rows.Records[0].State += "x"
+		return nil
+	})
+}
+
+// TestLockedRowsHoldUpNoOther has a host's transaction stay open after UpdateTx.
+// Units that name none of its rows go on, also those that share batches with one
+// that does. That one waits, and succeeds when the transaction ends.
+func TestLockedRowsHoldUpNoOther(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		const others, long = 31, 1500 * time.Millisecond
+		db := connect(t, s.dialector(s.newDatabase(t)), connections)
+		st := migrated(t, newStore(t, db, gormstore.Options{}))
+		if err := bump(t.Context(), st, 0); err != nil {
+			t.Fatal(err)
+		}
+		held, wait := make(chan struct{}), make(chan struct{})
+		var wg sync.WaitGroup
+		var committed atomic.Bool
+		err := db.Transaction(func(tx *gorm.DB) error {
+			_, names := one(0)
+			err := st.UpdateTx(t.Context(), tx, names, func(rows *store.Rows) error {
+				rows.Session.Attempt += 10
+				return nil
+			})
+			if err != nil {
+				return err
+			}
+			close(held)
+			wg.Go(func() {
+				defer close(wait)
+				if err := bump(t.Context(), st, 0); err != nil || !committed.Load() {
+					t.Errorf("a unit on a locked row: error %v, and the transaction has ended: %v", err, committed.Load())
+				}
+			})
+			expectOthersGoOn(t, st, others, long)
+			committed.Store(true)
+			return nil
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		wg.Wait()
+		_, names := one(0)
+		rows, err := st.View(t.Context(), names)
+		if err != nil || rows.Session.Attempt != 12 {
+			t.Errorf("the session has %d, error %v; want 12", rows.Session.Attempt, err)
+		}
+	})
+}
+
+// expectOthersGoOn runs units on rows of their own for a while.
+func expectOthersGoOn(t *testing.T, st *gormstore.Store, others int, long time.Duration) {
+	t.Helper()
+	var slowest, units atomic.Int64
+	var wg sync.WaitGroup
+	end := time.Now().Add(long)
+	for i := range others {
+		wg.Go(func() {
+			for time.Now().Before(end) {
+				begin := time.Now()
+				if err := bump(t.Context(), st, i+1); err != nil {
+					t.Error(err)
+					return
+				}
+				units.Add(1)
+				if took := int64(time.Since(begin)); took > slowest.Load() {
+					slowest.Store(took)
+				}
+			}
+		})
+	}
+	wg.Wait()
+	t.Logf("%d units, the slowest took %v", units.Load(), time.Duration(slowest.Load()))
+	if slow := time.Duration(slowest.Load()); slow > time.Second {
+		t.Errorf("a unit beside a locked row took %v", slow)
+	}
+}
+
+// TestNoTransactionWaitsForAUnit looks at the server while a unit runs: nothing is
+// locked, and no transaction is open, that a client which stops there would hold.
+func TestNoTransactionWaitsForAUnit(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		dsn := s.newDatabase(t)
+		st := migrated(t, newStore(t, connect(t, s.dialector(dsn), connections), gormstore.Options{}))
+		admin := connect(t, s.dialector(dsn), 1)
+		query := "SELECT count(*) FROM pg_locks JOIN pg_class ON pg_class.oid = relation" +
+			" WHERE relname LIKE 'threepid%' AND relnamespace = current_schema()::regnamespace"
+		if s.name == "MySQL" {
+			query = "SELECT count(*) FROM information_schema.innodb_trx JOIN information_schema.processlist" +
+				" ON id = trx_mysql_thread_id WHERE db = database() AND id <> connection_id()"
+		}
+		session, names := one(1)
+		var n int
+		err := st.Update(t.Context(), names, func(rows *store.Rows) error {
+			rows.Session = session
+			return admin.Raw(query).Scan(&n).Error
+		})
+		if err != nil || n != 0 {
+			t.Errorf("while a unit runs %d are open, error %v", n, err)
+		}
+	})
+}
+
+// TestRoundTrips counts the statements of a unit on PostgreSQL: one reads and one
+// writes, and that is all.
+func TestRoundTrips(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		if s.name != "PostgreSQL" {
+			return
+		}
+		config, err := pgx.ParseConfig(s.newDatabase(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trace := &counter{}
+		config.Tracer = trace
+		db := connect(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), 1)
+		st := migrated(t, newStore(t, db, gormstore.Options{}))
+		if err := bump(t.Context(), st, 0); err != nil { // prepares
+			t.Fatal(err)
+		}
+		before := trace.n.Load()
+		if err := bump(t.Context(), st, 1); err != nil {
+			t.Fatal(err)
+		}
+		if n := trace.n.Load() - before; n != 2 {
+			t.Errorf("a unit ran %d statements, want 2", n)
+		}
+	})
+}
+
+type counter struct{ n atomic.Int64 }
+
+func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQueryStartData) context.Context {
+	c.n.Add(1)
+	return ctx
+}
+
+func (*counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
+
+// TestPlansDoNotDependOnStatistics has plans be made for tables that are empty and
+// were never analyzed, or that are tiny and were vacuumed, and then the tables grow:
+// no statement reads a table as a whole.
+func TestPlansDoNotDependOnStatistics(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		if s.name != "PostgreSQL" {
+			return // elsewhere the statements name their indexes
+		}
+		for _, vacuumed := range []bool{false, true} {
+			t.Run(fmt.Sprint("vacuumed ", vacuumed), func(t *testing.T) {
+				t.Parallel()
+				dsn := s.newDatabase(t)
+				db := connect(t, s.dialector(dsn), 1) // whose plans are kept
+				st := migrated(t, newStore(t, db, gormstore.Options{}))
+				admin, err := connect(t, s.dialector(dsn), 1).DB()
+				if err != nil {
+					t.Fatal(err)
+				}
+				expectNoSequentialScans(t, admin, st, vacuumed)
+			})
+		}
+	})
+}
+
+func expectNoSequentialScans(t *testing.T, admin *sql.DB, st *gormstore.Store, vacuumed bool) {
+	t.Helper()
+	use := func() {
+		for i := range 12 { // more often than a statement is planned anew
+			_, err := st.DeleteExpired(t.Context(), time.UnixMilli(-1), 10)
+			_, viewErr := st.View(t.Context(), store.Names{Session: store.SessionRef{SID: "sid-1"}})
+			if err := errors.Join(err, viewErr, bump(t.Context(), st, i%3)); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	use()
+	statements := []string{
+		"INSERT INTO threepid_records SELECT sha256(i::text::bytea), 'x', i, 1 FROM generate_series(1, 100000) AS i",
+		"INSERT INTO threepid_sessions (sid, session_key, msisdn, country, purpose, next_link, attempt, claim_id, claim_attempt, lease_until," +
+			" outcome, token_expires_at, wrong_tries, validated_at, redeemed_at, created_at, expires_at, version)" +
+			" SELECT 'x' || i, sha256(i::text::bytea), '1', '', '', '', 0, '', 0, 0, '', 0, 0, 0, 0, 0, i, 1 FROM generate_series(1, 100000) AS i",
+	}
+	if vacuumed {
+		statements = append([]string{"VACUUM threepid_records", "VACUUM threepid_sessions"}, statements...)
+		statements = append(statements[:2:2], append([]string{""}, statements[2:]...)...)
+	}
+	for _, statement := range statements {
+		if statement == "" {
+			use() // is planned for what was vacuumed
+			continue
+		}
+		if _, err := admin.ExecContext(t.Context(), statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	count := func() (n int64) {
+		time.Sleep(1500 * time.Millisecond) // for the server to gather them
+		const query = "SELECT coalesce(sum(seq_tup_read), 0) FROM pg_stat_user_tables WHERE schemaname = current_schema() AND relname ~ 'sessions|records'"
+		if err := admin.QueryRowContext(t.Context(), query).Scan(&n); err != nil {
+			t.Fatal(err)
+		}
+		return n
+	}
+	before := count()
+	use()
+	if n := count() - before; n != 0 {
+		t.Errorf("%d rows were read by sequential scans", n)
+	}
+}
