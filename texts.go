@@ -135,7 +135,7 @@ func sentence(p texts.Page, err error) string {
 		return strings.ReplaceAll(p.Limited, "{wait}", span(p, refusal.RetryAfter))
 	case verify.TooLarge, verify.NotJSON, verify.BadJSON, verify.Denied, verify.InUse, verify.NotAssociated,
 		verify.DestinationRejected, verify.SendFailed, verify.ServerNotTrusted, verify.MissingToken, verify.UnknownToken, verify.AuthFailed,
-		verify.CheckFailed: // of other endpoints, of a body, or on our side
+		verify.AuthFailedLegacy, verify.CheckFailed: // of other endpoints, of a body, or on our side
 	}
 	return p.Failed
 }

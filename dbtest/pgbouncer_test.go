@@ -95,7 +95,7 @@ max_client_conn = 100
 	if err := os.WriteFile(file, []byte(config), 0o600); err != nil {
 		tb.Fatal(err)
 	}
-	cmd := exec.CommandContext(tb.Context(), program, file) //nolint:gosec // the program that the test is about
+	cmd := exec.CommandContext(tb.Context(), program, file)
 	asNobody(tb, cmd, dir, file)
 	var out bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &out, &out
@@ -130,7 +130,7 @@ func asNobody(tb testing.TB, cmd *exec.Cmd, files ...string) {
 
 func freePort(tb testing.TB) int {
 	tb.Helper()
-	l, err := net.Listen("tcp", "127.0.0.1:0") //nolint:noctx // it returns at once
+	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -142,7 +142,7 @@ func awaitPort(tb testing.TB, port int) {
 	tb.Helper()
 	const patience, pause = 5 * time.Second, 10 * time.Millisecond
 	for waited := time.Duration(0); waited < patience; waited += pause {
-		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil { //nolint:noctx // it returns at once
+		if c, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 			_ = c.Close()
 			return
 		}

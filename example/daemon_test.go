@@ -15,16 +15,16 @@ import (
 // freePorts returns loopback ports that nothing listens on at the moment.
 func freePorts(t *testing.T, n int) []string {
 	t.Helper()
-	ports := make([]string, n)
-	for i := range ports {
-		l, err := net.Listen("tcp", "127.0.0.1:0")
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer func() { _ = l.Close() }()
-		_, ports[i], _ = net.SplitHostPort(l.Addr().String())
+	if n == 0 {
+		return nil
 	}
-	return ports
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = l.Close() }() // not before the others are found
+	_, port, _ := net.SplitHostPort(l.Addr().String())
+	return append(freePorts(t, n-1), port)
 }
 
 // owner is the user that a database server runs as: they refuse to be root.

@@ -31,16 +31,16 @@ func callTests() []test {
 }
 
 // asked is what request is to the endpoint.
-func asked(sendAttempt int64) threepid.TokenRequest {
+func asked() threepid.TokenRequest {
 	return threepid.TokenRequest{
-		Purpose: threepid.PurposeAdd, ClientSecret: secret, Country: "GB", PhoneNumber: spoken, SendAttempt: sendAttempt,
+		Purpose: threepid.PurposeAdd, ClientSecret: secret, Country: "GB", PhoneNumber: spoken, SendAttempt: 1,
 	}
 }
 
 func testCallsTakeANumberThrough(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	ctx := t.Context()
-	r := asked(1)
+	r := asked()
 	r.NextLink, r.AcceptLanguage = "https://example.org/done", "de"
 	res, err := n.plugin.RequestToken(ctx, r)
 	if err != nil || res.MSISDN != msisdn || res.International != "+44 7700 900001" || res.SID == "" {
@@ -110,7 +110,7 @@ func testCallsFailAsTheEndpointsDo(t *testing.T, open opener) {
 		"in use already": func(r *threepid.TokenRequest) { r.PhoneNumber, r.Purpose = "+447700900002", threepid.PurposeRegister },
 		"not found":      func(r *threepid.TokenRequest) { r.Purpose = threepid.PurposePassword },
 	} {
-		r := asked(1)
+		r := asked()
 		change(&r)
 		body := map[string]any{"client_secret": r.ClientSecret, "country": r.Country, "phone_number": r.PhoneNumber, "send_attempt": r.SendAttempt}
 		if r.NextLink != "" {
@@ -121,7 +121,7 @@ func testCallsFailAsTheEndpointsDo(t *testing.T, open opener) {
 	}
 	for _, failure := range []error{errors.New("no route"), fmt.Errorf("no such number: %w", sms.ErrRejected)} {
 		n.sms.Fail(failure)
-		_, err := n.plugin.RequestToken(t.Context(), asked(1))
+		_, err := n.plugin.RequestToken(t.Context(), asked())
 		n.sms.Fail(failure)
 		same(t, failure.Error(), err, n.post(addPath, attempt(1)))
 	}
@@ -150,7 +150,7 @@ func testCallsAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
 		o.Limits = limits.Limits{PerClient: []limits.Limit{{Burst: 2, Every: time.Hour}}, WrongCodesPerClient: []limits.Limit{{Burst: 1, Every: time.Hour}}}
 	})
-	r := asked(1)
+	r := asked()
 	r.ClientKey = "127.0.0.1"
 	res, err := n.plugin.RequestToken(t.Context(), r)
 	if err != nil {
@@ -178,7 +178,7 @@ func testCallsCheckWhatHTTPWould(t *testing.T, open opener) {
 	n := start(t, open(t))
 	ctx := t.Context()
 	for _, purpose := range []threepid.Purpose{"", "login"} {
-		r := asked(1)
+		r := asked()
 		r.Purpose = purpose
 		if _, err := n.plugin.RequestToken(ctx, r); err == nil || !strings.Contains(err.Error(), "Purpose") {
 			t.Errorf("purpose %q: %v", purpose, err)
@@ -190,7 +190,7 @@ func testCallsCheckWhatHTTPWould(t *testing.T, open opener) {
 		"a next_link with a NUL":        func(r *threepid.TokenRequest) { r.NextLink = "https://example.org/\x00" },
 		"a negative attempt":            func(r *threepid.TokenRequest) { r.SendAttempt = -1 },
 	} {
-		r := asked(1)
+		r := asked()
 		change(&r)
 		var refusal *threepid.Error
 		if _, err := n.plugin.RequestToken(ctx, r); !errors.As(err, &refusal) || refusal.ErrCode != "M_INVALID_PARAM" {
@@ -221,7 +221,7 @@ func testCallsWhenTheStoreFails(t *testing.T, open opener) {
 	each := func(want error) {
 		t.Helper()
 		for name, call := range map[string]func(context.Context) error{
-			"RequestToken":  func(ctx context.Context) error { _, err := n.plugin.RequestToken(ctx, asked(1)); return err },
+			"RequestToken":  func(ctx context.Context) error { _, err := n.plugin.RequestToken(ctx, asked()); return err },
 			"Numbers":       func(ctx context.Context) error { _, err := n.plugin.Numbers(ctx, alice); return err },
 			"AddNumber":     func(ctx context.Context) error { return n.plugin.AddNumber(ctx, alice, "sid", secret) },
 			"RemoveNumber":  func(ctx context.Context) error { return n.plugin.RemoveNumber(ctx, alice, taken) },
@@ -252,12 +252,12 @@ func testCallsAskTheHostsHook(t *testing.T, open opener) {
 			return threepid.Approved, nil
 		}
 	})
-	r := asked(1)
+	r := asked()
 	r.ClientKey, r.Header = "192.0.2.7", http.Header{"X-Captcha": {"solved"}}
 	if _, err := n.plugin.RequestToken(t.Context(), r); err != nil {
 		t.Fatal(err)
 	}
-	if heard.Client != "192.0.2.7" || http.Header(heard.Header).Get("X-Captcha") != "solved" || heard.Purpose != threepid.PurposeAdd {
+	if heard.Client != "192.0.2.7" || heard.Header.Get("X-Captcha") != "solved" || heard.Purpose != threepid.PurposeAdd {
 		got, _ := json.Marshal(heard)
 		t.Errorf("the host was asked with %s", got)
 	}

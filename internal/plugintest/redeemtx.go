@@ -52,10 +52,10 @@ func RunRedeemTx(t *testing.T, open HostDatabase) {
 }
 
 // register is what a host does: it takes the validation and inserts the account.
-func (n *node) register(t *testing.T, db *gorm.DB, name, sid, clientSecret string) error {
+func (n *node) register(t *testing.T, db *gorm.DB, name, sid string) error {
 	t.Helper()
 	return db.Transaction(func(tx *gorm.DB) error {
-		v, err := n.plugin.RedeemTx(t.Context(), tx, sid, clientSecret)
+		v, err := n.plugin.RedeemTx(t.Context(), tx, sid, secret)
 		if err != nil {
 			return err
 		}
@@ -80,11 +80,11 @@ func (n *node) expectTaken(t *testing.T, sid, clientSecret string) {
 
 func testRedeemTxCommits(t *testing.T, db *gorm.DB, n *node) {
 	sid := n.validatedBy(secret, regPath, 1)
-	if err := n.register(t, db, "alice", sid, secret); err != nil {
+	if err := n.register(t, db, "alice", sid); err != nil {
 		t.Fatal(err)
 	}
 	n.expectTaken(t, sid, secret)
-	if err := n.register(t, db, "mallory", sid, secret); !errors.Is(err, threepid.ErrNoSession) {
+	if err := n.register(t, db, "mallory", sid); !errors.Is(err, threepid.ErrNoSession) {
 		t.Errorf("a second RedeemTx: %v", err)
 	}
 	expectMembers(t, db, 1)
@@ -99,13 +99,13 @@ func testRedeemTxFailedInsert(t *testing.T, db *gorm.DB, n *node) {
 		t.Fatal(err)
 	}
 	sid := n.validatedBy(secret, regPath, 1)
-	if err := n.register(t, db, "alice", sid, secret); err == nil {
+	if err := n.register(t, db, "alice", sid); err == nil {
 		t.Fatal("a second alice was inserted")
 	}
 	if _, err := n.plugin.Validated(t.Context(), sid, secret); err != nil {
 		t.Errorf("Validated after the host rolled back: %v", err)
 	}
-	if err := n.register(t, db, "bob", sid, secret); err != nil {
+	if err := n.register(t, db, "bob", sid); err != nil {
 		t.Errorf("RedeemTx after the host rolled back: %v", err)
 	}
 	expectMembers(t, db, 2)
@@ -139,7 +139,7 @@ func testRedeemTxOnce(t *testing.T, db *gorm.DB, n *node) {
 	together(callers, func(i int) {
 		var err error
 		if i%2 == 0 {
-			err = n.register(t, db, fmt.Sprint("user", i), sid, secret)
+			err = n.register(t, db, fmt.Sprint("user", i), sid)
 		} else {
 			_, err = n.plugin.Redeem(t.Context(), sid, secret)
 		}
@@ -158,7 +158,7 @@ func testRedeemTxOnce(t *testing.T, db *gorm.DB, n *node) {
 func testRedeemTxVoid(t *testing.T, db *gorm.DB, n *node) {
 	sid := n.validatedBy(secret, regPath, 1)
 	n.release(t)
-	if err := n.register(t, db, "alice", sid, secret); !errors.Is(err, threepid.ErrNotValidated) {
+	if err := n.register(t, db, "alice", sid); !errors.Is(err, threepid.ErrNotValidated) {
 		t.Errorf("RedeemTx after the number was released: %v", err)
 	}
 	expectMembers(t, db, 0)

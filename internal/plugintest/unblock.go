@@ -36,7 +36,7 @@ func testUnblock(t *testing.T, open opener) {
 	if blocks[0].Range != "" || blocks[1].Range != "44770090" || blocks[1].Country != "" {
 		t.Errorf("blocks %+v", blocks)
 	}
-	wait := time.Duration(refused.fields["retry_after_ms"].(float64)) * time.Millisecond
+	wait := time.Duration(refused.fields["retry_after_ms"].(float64) * float64(time.Millisecond))
 	last := slices.MaxFunc(blocks, func(a, b limits.Block) int { return a.Until.Compare(b.Until) })
 	if got := last.Until.Sub(n.clock.Now()); got != wait {
 		t.Errorf("blocked for %v, and the client is told %v", got, wait)
