@@ -92,17 +92,22 @@ func onEach(t *testing.T, run func(t *testing.T, s server)) {
 	for _, s := range servers() {
 		t.Run(s.name, func(t *testing.T) {
 			t.Parallel()
-			address := os.Getenv(s.variable)
-			if address == "" {
+			if os.Getenv(s.variable) == "" {
 				t.Skipf("set %s to the URL of a database to run this; see CONTRIBUTING.md", s.variable)
 			}
-			var err error
-			if s.url, err = url.Parse(address); err != nil {
-				t.Fatal(err)
-			}
-			run(t, s)
+			run(t, s.at(t))
 		})
 	}
+}
+
+// at is s at the address that the environment has.
+func (s server) at(tb testing.TB) server {
+	tb.Helper()
+	var err error
+	if s.url, err = url.Parse(os.Getenv(s.variable)); err != nil {
+		tb.Fatal(err)
+	}
+	return s
 }
 
 // newDatabase makes one for the test alone, and returns its data source name.
