@@ -211,7 +211,11 @@ func mysql(mariaDB bool) dialect {
 			if c.kind == number {
 				return fmt.Sprintf("`%[1]s` BIGINT PATH '$.%[1]s'", c.field)
 			}
-			return fmt.Sprintf("`%[1]s` VARCHAR(2048) CHARACTER SET utf8mb4 PATH '$.%[1]s'", c.field)
+			size := 255 // the server keeps rows of the full size
+			if c.field == "NextLink" || c.field == "State" {
+				size = 2048
+			}
+			return fmt.Sprintf("`%[1]s` VARCHAR(%[2]d) CHARACTER SET utf8mb4 PATH '$.%[1]s'", c.field, size)
 		}) + ")) AS n"
 	}
 	// By the primary key: to lock a row by another index locks a gap there, too.
@@ -264,6 +268,9 @@ func mysql(mariaDB bool) dialect {
 func (d dialect) mariaDBBlock(rows [2]string) string {
 	var locks, puts strings.Builder
 	for i, t := range tables() {
+		if rows[i] == "[]" {
+			continue
+		}
 		param := fmt.Sprintf("CONVERT(x'%x' USING utf8mb4)", rows[i])
 		locks.WriteString(d.lock(t, param, " INTO "+[]string{"ls", "lr"}[i], false) + "; ")
 		for _, put := range d.put(t, param) {
