@@ -166,11 +166,11 @@ func (l Limits) Validate() error {
 	var errs []error
 	for _, s := range l.scopes() {
 		if len(*s.limits) > maxPerScope {
-			errs = append(errs, fmt.Errorf("Limits.%s has %d limits; at most %d are kept", s.name, len(*s.limits), maxPerScope))
+			errs = append(errs, fmt.Errorf("Limits.%s has %d limits; at most %d are kept", s.name, len(*s.limits), maxPerScope)) //nolint:staticcheck // the name of a field
 		}
 		for _, limit := range *s.limits {
 			if limit.Burst < 1 || limit.Every < time.Second || limit.Every > maxMemory/time.Duration(limit.Burst) {
-				errs = append(errs, fmt.Errorf(
+				errs = append(errs, fmt.Errorf( //nolint:staticcheck // the name of a field
 					"Limits.%s: %d and then one in each %v makes no limit; Burst must be 1 or more, Every a second or more, and both together a year at most",
 					s.name, limit.Burst, limit.Every))
 			}

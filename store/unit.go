@@ -152,10 +152,18 @@ func (s *Session) check() error {
 		field, value string
 		most         int
 	}{
-		{"MSISDN", s.MSISDN, 20}, {"Country", s.Country, 8}, {"Purpose", string(s.Purpose), 16},
-		{"NextLink", s.NextLink, 2048}, {"ClaimID", s.ClaimID, 255}, {"Outcome", string(s.Outcome), 16},
-		{"Client", s.Client, 64}, {"Handle", s.Handle, 255}, {"Proof", s.Proof, 64},
-		{"Epoch", s.Epoch, 64}, {"KeyID", s.KeyID, 64}, {"AttemptPurpose", string(s.AttemptPurpose), 16},
+		{"MSISDN", s.MSISDN, 20},
+		{"Country", s.Country, 8},
+		{"Purpose", string(s.Purpose), 16},
+		{"NextLink", s.NextLink, 2048},
+		{"ClaimID", s.ClaimID, 255},
+		{"Outcome", string(s.Outcome), 16},
+		{"Client", s.Client, 64},
+		{"Handle", s.Handle, 255},
+		{"Proof", s.Proof, 64},
+		{"Epoch", s.Epoch, 64},
+		{"KeyID", s.KeyID, 64},
+		{"AttemptPurpose", string(s.AttemptPurpose), 16},
 	} {
 		if err := checkText(text.field, text.value, text.most); err != nil {
 			return err

@@ -48,7 +48,7 @@ func TestGuardCountsAValidationOnce(t *testing.T) {
 	w.ask(0, number, client)
 	w.ask(0, number, client)
 	for range 3 {
-		w.validate(0, number, client)
+		w.validate(number, client)
 	}
 	who := subjectOf(number, client)
 	for _, of := range []area{areaCountry, areaNetwork, areaHost} {
@@ -110,8 +110,10 @@ func TestRecordsFit(t *testing.T) {
 	for name, r := range map[string]record{
 		"number": {SMS: levels[:4], Codes: levels[:4], Failed: levels[:4], Reserve: levels[:2], ReserveCodes: levels[:2], Clients: full(4), Reserved: full(1), WrongCount: count, WrongAt: at, Counted: at, Confirmed: true},
 		"client": {SMS: levels, Codes: levels, Failed: levels, Share: levels[:1], Ranges: full(2), Waiting: count, Validated: count, Since: at},
-		"range": {SMS: levels, Guard: state{Slots: slots, Run: slices.Repeat([]runEntry{{9999, at}}, runKept), Blocked: at, Until: at, Count: count,
-			By: slices.Repeat([]byEntry{{"123456789012", at / 10_000}}, minClientsAgain)}},
+		"range": {SMS: levels, Guard: state{
+			Slots: slots, Run: slices.Repeat([]runEntry{{9999, at}}, runKept), Blocked: at, Until: at, Count: count,
+			By: slices.Repeat([]byEntry{{"123456789012", at / 10_000}}, minClientsAgain),
+		}},
 	} {
 		text, err := json.Marshal(r)
 		t.Logf("%s: %d bytes", name, len(text))

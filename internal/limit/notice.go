@@ -34,7 +34,7 @@ func (g *Ledger) Notice() (counted bool) {
 	if counted {
 		s = rules.sent(s, g.who.customerKey(), g.who.suffix(), g.now)
 	}
-	s, reason := rules.judged(s, situation{area: areaRange, percent: g.Guard.MinValidatedPercent, excused: g.Watch.outage(g.who, g.now)}, g.now)
+	s, reason := rules.judged(s, situation{area: areaRange, percent: g.Guard.MinValidatedPercent, excused: g.Watch.outage(g.now)}, g.now)
 	if counted || reason != "" {
 		r.Guard, r.changed = s, true
 	}

@@ -247,17 +247,8 @@ func (w *Watch) countryBlockedSince(who Subject, at, now int64) bool {
 
 // outage reports whether few SMS of the whole host validate although no more are sent
 // than usual: then the provider does not deliver them.
-func (w *Watch) outage(who Subject, now int64) bool {
+func (w *Watch) outage(now int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.hostFails(now)
-}
-
-// forget forgets that a country or network was blocked.
-func (w *Watch) forget(who Subject, now int64) {
-	w.mu.Lock()
-	defer w.mu.Unlock()
-	if s := w.subject(areaCountry, who, now); s.Until != 0 {
-		s.state, s.others, s.unsaved, s.version = state{}, nil, true, max(now, s.version+1)
-	}
 }

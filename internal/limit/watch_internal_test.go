@@ -112,7 +112,7 @@ func TestOutageIsNoPumping(t *testing.T) {
 			if !w.ask(0, number, client) {
 				refused++
 			} else if people%100 < percent {
-				w.validate(0, number, client)
+				w.validate(number, client)
 			}
 		}
 		return refused
@@ -146,7 +146,7 @@ func TestGuardKnowsTheHost(t *testing.T) {
 		}
 		w.ask(0, number, client)
 		if i*37%100 < percent {
-			w.validate(0, number, client)
+			w.validate(number, client)
 		}
 		w.advance(pause)
 	}
@@ -264,7 +264,7 @@ func TestNumbersThatValidateAreLimited(t *testing.T) {
 		number := fmt.Sprintf("44740123%04d", i)
 		if w.ask(0, number, "203.0.113.7") {
 			sent++
-			w.validate(0, number, "203.0.113.7")
+			w.validate(number, "203.0.113.7")
 		}
 	}
 	if sent != 300 {
@@ -285,7 +285,7 @@ func TestWatchForgetsNetworks(t *testing.T) {
 		for i := range 2000 {
 			number, client := anyNumber(i), fmt.Sprintf("10.%d.%d.7", i/250, i%250)
 			w.ask(0, number, client)
-			w.validate(0, number, client)
+			w.validate(number, client)
 			w.advance(10 * time.Second)
 			if err := watch.Flush(t.Context()); err != nil {
 				t.Fatal(err)

@@ -100,9 +100,9 @@ func (w *world) askAhead(node int, ahead time.Duration, msisdn, client string) b
 }
 
 // validate has a number validate whose client asked for one SMS.
-func (w *world) validate(node int, msisdn, client string) {
+func (w *world) validate(msisdn, client string) {
 	w.tb.Helper()
-	w.unit(node, 0, subjectOf(msisdn, client), func(g *Ledger) Refusal {
+	w.unit(0, 0, subjectOf(msisdn, client), func(g *Ledger) Refusal {
 		g.ForgiveCodes(true, true)
 		g.Confirm(1, 1)
 		return Refusal{}

@@ -60,7 +60,7 @@ var errGone = errors.New("gormstore: the unit panicked")
 
 func newUnit(ctx context.Context, names store.Names, change func(*store.Rows) error) *unit {
 	return &unit{
-		ctx: ctx, names: names, change: change, since: time.Now(),
+		ctx: ctx, names: names, change: change, since: time.Now(), //nolint:forbidigo // it bounds real waiting
 		rows: make(chan store.Rows), applied: make(chan applied, 1), done: make(chan error, 1),
 	}
 }

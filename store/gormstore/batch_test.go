@@ -370,7 +370,7 @@ func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
 	left.Add(callers / 2)
 	wait := queue(t, s, callers, func(i int) {
 		if i%2 == 0 {
-			if err := put(t.Context(), s, numbered(i)); err != nil { //nolint:contextcheck // this one stays
+			if err := put(t.Context(), s, numbered(i)); err != nil {
 				t.Errorf("caller %d got %v", i, err)
 			}
 			return

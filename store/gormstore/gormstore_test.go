@@ -76,8 +76,8 @@ func fill(s store.Session) (store.Names, func(*store.Rows) error) {
 
 // put stores sessions, each in a unit of its own.
 func put(ctx context.Context, s store.Store, sessions ...store.Session) error {
-	for _, one := range sessions {
-		names, change := fill(one)
+	for i := range sessions {
+		names, change := fill(sessions[i])
 		if err := s.Update(ctx, names, change); err != nil {
 			return err
 		}

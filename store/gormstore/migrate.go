@@ -182,7 +182,8 @@ func checkTables(tx *gorm.DB) error {
 		row     any
 		columns []string
 	}{
-		{&[]sessionRow{}, names(sessionTable())}, {&[]recordRow{}, names(recordTable())},
+		{&[]sessionRow{}, names(sessionTable())},
+		{&[]recordRow{}, names(recordTable())},
 		{&[]associationRow{}, []string{"msisdn", "user_id", "validated_at", "added_at"}},
 		{&[]countRow{}, []string{"subject", "started_at", "node", "sent", "validated", "expires_at"}},
 		{&[]verdictRow{}, []string{"subject", "version", "state", "expires_at"}},

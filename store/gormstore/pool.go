@@ -100,7 +100,7 @@ func (s statements) QueryContext(ctx context.Context, text string, args ...any) 
 	case stmt == nil:
 		return s.tx.QueryContext(ctx, text, args...)
 	case s.tx != nil:
-		stmt = s.tx.StmtContext(ctx, stmt)
+		stmt = s.tx.StmtContext(ctx, stmt) //nolint:sqlclosecheck // it is closed with its transaction
 	}
 	return stmt.QueryContext(ctx, args...)
 }
@@ -113,7 +113,7 @@ func (s statements) ExecContext(ctx context.Context, text string, args ...any) (
 	case stmt == nil:
 		return s.tx.ExecContext(ctx, text, args...)
 	case s.tx != nil:
-		stmt = s.tx.StmtContext(ctx, stmt)
+		stmt = s.tx.StmtContext(ctx, stmt) //nolint:sqlclosecheck // it is closed with its transaction
 	}
 	return stmt.ExecContext(ctx, args...)
 }
@@ -130,5 +130,5 @@ func each(ctx context.Context, q querier, scan func(*sql.Rows) error, text strin
 			break
 		}
 	}
-	return errors.Join(err, rows.Err(), rows.Close())
+	return errors.Join(err, rows.Err(), rows.Close()) //nolint:sqlclosecheck // the error of Close counts
 }

@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 )
 
@@ -36,14 +37,32 @@ func (t table) key() column { return t.columns[0] }
 func sessionTable() table {
 	return table{"threepid_sessions", "threepid_sessions_session_key", []column{
 		{"session_key", "Key", binary},
-		{"sid", "SID", text}, {"msisdn", "MSISDN", text}, {"country", "Country", text}, {"purpose", "Purpose", text},
-		{"next_link", "NextLink", text}, {"attempt", "Attempt", number}, {"claim_id", "ClaimID", text},
-		{"claim_attempt", "ClaimAttempt", number}, {"lease_until", "LeaseUntil", number}, {"outcome", "Outcome", text},
-		{"nonce", "Nonce", binary}, {"token_expires_at", "TokenExpiresAt", number}, {"wrong_tries", "WrongTries", number},
-		{"decoy", "Decoy", number}, {"texts", "Texts", number}, {"client", "Client", text}, {"client_texts", "ClientTexts", number},
-		{"handle", "Handle", text}, {"proof", "Proof", text}, {"epoch", "Epoch", text}, {"key_id", "KeyID", text},
-		{"attempt_purpose", "AttemptPurpose", text}, {"validated_at", "ValidatedAt", number},
-		{"redeemed_at", "RedeemedAt", number}, {"created_at", "CreatedAt", number}, {"expires_at", "ExpiresAt", number},
+		{"sid", "SID", text},
+		{"msisdn", "MSISDN", text},
+		{"country", "Country", text},
+		{"purpose", "Purpose", text},
+		{"next_link", "NextLink", text},
+		{"attempt", "Attempt", number},
+		{"claim_id", "ClaimID", text},
+		{"claim_attempt", "ClaimAttempt", number},
+		{"lease_until", "LeaseUntil", number},
+		{"outcome", "Outcome", text},
+		{"nonce", "Nonce", binary},
+		{"token_expires_at", "TokenExpiresAt", number},
+		{"wrong_tries", "WrongTries", number},
+		{"decoy", "Decoy", number},
+		{"texts", "Texts", number},
+		{"client", "Client", text},
+		{"client_texts", "ClientTexts", number},
+		{"handle", "Handle", text},
+		{"proof", "Proof", text},
+		{"epoch", "Epoch", text},
+		{"key_id", "KeyID", text},
+		{"attempt_purpose", "AttemptPurpose", text},
+		{"validated_at", "ValidatedAt", number},
+		{"redeemed_at", "RedeemedAt", number},
+		{"created_at", "CreatedAt", number},
+		{"expires_at", "ExpiresAt", number},
 		{"version", "Version", number},
 	}}
 }
@@ -206,7 +225,7 @@ func mysql(mariaDB bool) dialect {
 			t.name, index, by.name, value)
 	}
 	given := func(t table, param string) string {
-		columns := append(t.columns, column{"", "Was", number}, column{"", "WasSID", text})
+		columns := slices.Concat(t.columns, []column{{"", "Was", number}, {"", "WasSID", text}})
 		return "JSON_TABLE(" + param + ", '$[*]' COLUMNS (" + list(columns, func(c column) string {
 			if c.kind == number {
 				return fmt.Sprintf("`%[1]s` BIGINT PATH '$.%[1]s'", c.field)

@@ -18,9 +18,9 @@ import (
 
 type (
 	changeFunc = func(*store.Rows) error
-	viewFunc   = func(store.Store, context.Context, store.Names) (store.Rows, error)
-	updateFunc = func(store.Store, context.Context, store.Names, changeFunc) error
-	expireFunc = func(store.Store, context.Context, time.Time, int) (int, error)
+	viewFunc   = func(context.Context, store.Store, store.Names) (store.Rows, error)
+	updateFunc = func(context.Context, store.Store, store.Names, changeFunc) error
+	expireFunc = func(context.Context, store.Store, time.Time, int) (int, error)
 )
 
 // broken is a store whose methods can be replaced.
@@ -35,21 +35,21 @@ func (b *broken) View(ctx context.Context, names store.Names) (store.Rows, error
 	if b.view == nil {
 		return b.Store.View(ctx, names)
 	}
-	return b.view(b.Store, ctx, names)
+	return b.view(ctx, b.Store, names)
 }
 
 func (b *broken) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
 	if b.update == nil {
 		return b.Store.Update(ctx, names, change)
 	}
-	return b.update(b.Store, ctx, names, change)
+	return b.update(ctx, b.Store, names, change)
 }
 
 func (b *broken) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
 	if b.expire == nil {
 		return b.Store.DeleteExpired(ctx, now, limit)
 	}
-	return b.expire(b.Store, ctx, now, limit)
+	return b.expire(ctx, b.Store, now, limit)
 }
 
 func viewing(view viewFunc) func() store.Store {
@@ -66,7 +66,7 @@ func expiring(expire expireFunc) func() store.Store {
 
 // alters edits the rows that each unit stores.
 func alters(edit func(*store.Rows)) func() store.Store {
-	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		return s.Update(ctx, names, func(rows *store.Rows) error {
 			err := change(rows)
 			edit(rows)
@@ -93,7 +93,7 @@ func altersRecords(edit func(*store.Record)) func() store.Store {
 
 // altersViews edits what View returns.
 func altersViews(edit func(store.Names, *store.Rows)) func() store.Store {
-	return viewing(func(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+	return viewing(func(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 		rows, err := s.View(ctx, names)
 		edit(names, &rows)
 		return rows, err
@@ -102,7 +102,7 @@ func altersViews(edit func(store.Names, *store.Rows)) func() store.Store {
 
 // keepsOld replaces only the expiry of a row that is there.
 func keepsOld() store.Store {
-	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		return s.Update(ctx, names, func(rows *store.Rows) error {
 			before := rows.Clone()
 			err := change(rows)
@@ -122,7 +122,7 @@ func keepsOld() store.Store {
 
 // foldsCase takes an upper-case sid for the lower-case one, as the usual
 // collations of MySQL do.
-func foldsCase(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+func foldsCase(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 	rows, err := s.View(ctx, names)
 	if err == nil && names.Session.SID != "" && rows.Session.SID == "" {
 		names.Session.SID = strings.ToLower(names.Session.SID)
@@ -136,13 +136,13 @@ func remembersSIDs() store.Store {
 	old := make(map[string]store.Key)
 	return &broken{
 		Store: memstore.New(),
-		view: func(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+		view: func(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 			if key, ok := old[names.Session.SID]; ok {
 				names.Session = store.SessionRef{Key: key}
 			}
 			return s.View(ctx, names)
 		},
-		update: func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+		update: func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 			return s.Update(ctx, names, func(rows *store.Rows) error {
 				err := change(rows)
 				if rows.Session.SID != "" {
@@ -155,7 +155,7 @@ func remembersSIDs() store.Store {
 }
 
 // dropsErrors reports every failure of the store itself as a success.
-func dropsErrors(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+func dropsErrors(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	_ = s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return own })
 	return own
@@ -175,7 +175,7 @@ func sharesOut() store.Store {
 }
 
 // commitsOnError stores what a unit changed before it failed.
-func commitsOnError(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+func commitsOnError(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	if err := s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return nil }); err != nil {
 		return err
@@ -184,7 +184,7 @@ func commitsOnError(s store.Store, ctx context.Context, names store.Names, chang
 }
 
 // commitsOnPanic stores what a unit changed before it panicked.
-func commitsOnPanic(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+func commitsOnPanic(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var value any
 	err := s.Update(ctx, names, func(rows *store.Rows) error {
 		defer func() { value = recover() }()
@@ -197,7 +197,7 @@ func commitsOnPanic(s store.Store, ctx context.Context, names store.Names, chang
 }
 
 // swallowsPanic makes an error of a panic.
-func swallowsPanic(s store.Store, ctx context.Context, names store.Names, change changeFunc) (err error) {
+func swallowsPanic(ctx context.Context, s store.Store, names store.Names, change changeFunc) (err error) {
 	defer func() {
 		if recover() != nil {
 			err = errors.New("the unit panicked")
@@ -207,7 +207,7 @@ func swallowsPanic(s store.Store, ctx context.Context, names store.Names, change
 }
 
 // hidesNames does not start again with other names.
-func hidesNames(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+func hidesNames(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	err := s.Update(ctx, names, func(rows *store.Rows) error {
 		if own = change(rows); errors.Is(own, store.ErrNames) {
@@ -225,7 +225,7 @@ func hidesNames(s store.Store, ctx context.Context, names store.Names, change ch
 // busy timeout.
 func failsUnderLoad() store.Store {
 	var busy atomic.Bool
-	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		if !busy.CompareAndSwap(false, true) {
 			return errors.New("database is locked")
 		}
@@ -240,7 +240,7 @@ func sharesFate() store.Store {
 	var mu sync.Mutex
 	var last error // of the batch
 	var until time.Time
-	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		mu.Lock()
 		defer mu.Unlock()
 		if last != nil && time.Now().Before(until) {
@@ -253,7 +253,7 @@ func sharesFate() store.Store {
 
 // optimistic checks at the commit only the rows for which checks returns true.
 func optimistic(checks func(now, before, after any) bool) func() store.Store {
-	return updating(func(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		return store.Follow(names, func(names store.Names) error {
 			for {
 				if err := ctx.Err(); err != nil {
@@ -323,7 +323,7 @@ func same(a, b any) bool {
 }
 
 // drifts reads each row at another time.
-func drifts(s store.Store, ctx context.Context, names store.Names) (store.Rows, error) {
+func drifts(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 	rows, err := s.View(ctx, store.Names{Session: names.Session})
 	if err != nil {
 		return rows, err
@@ -369,7 +369,7 @@ func hidesExpired(_ store.Names, rows *store.Rows) {
 
 // storesAnything stores what change made of the rows as far as it can be stored,
 // and drops the rest.
-func storesAnything(s store.Store, ctx context.Context, names store.Names, change changeFunc) error {
+func storesAnything(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	err := s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return own })
 	if err != nil && own == nil && strings.HasPrefix(err.Error(), "store: ") {

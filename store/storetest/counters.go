@@ -159,7 +159,7 @@ func checkVerdictsAtOnce(ctx context.Context, c store.Counters) error {
 	}
 	got, err := c.Verdicts(ctx, 0)
 	if err == nil && (len(got) != 1 || got[0].Version != nodes) {
-		err = fmt.Errorf("Verdicts = %+v, want version %d alone", got, nodes)
+		err = fmt.Errorf("got Verdicts = %+v, want version %d alone", got, nodes)
 	}
 	return err
 }

@@ -50,7 +50,7 @@ func brokenStores() map[string]struct {
 		"nameless when absent": {altersViews(nameless), []string{"RecordsRoundTrip"}},
 		"sorts records":        {altersViews(sorted), []string{"RecordsAreInTheOrderOfTheNames"}},
 		"forgets records": {
-			expiring(func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error) {
+			expiring(func(ctx context.Context, s store.Store, now time.Time, limit int) (int, error) {
 				return s.DeleteExpired(ctx, now.Add(-time.Millisecond), limit)
 			}),
 			[]string{"RecordsExpire"},
@@ -61,7 +61,7 @@ func brokenStores() map[string]struct {
 		"swallows a panic": {updating(swallowsPanic), []string{"PanicKeepsNothing"}},
 		"hides names":      {updating(hidesNames), []string{"OtherNames"}},
 		"ignores the context": {
-			updating(func(s store.Store, ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+			updating(func(ctx context.Context, s store.Store, names store.Names, change func(*store.Rows) error) error {
 				return s.Update(context.WithoutCancel(ctx), names, change)
 			}),
 			[]string{"CancelledContext", "FailuresTouchNoOther"},
@@ -74,32 +74,32 @@ func brokenStores() map[string]struct {
 		"checks present":   {optimistic(checksPresent), []string{"AbsentRowsArePartOfTheUnit"}},
 
 		"ignores the limit": {
-			expiring(func(s store.Store, ctx context.Context, now time.Time, _ int) (int, error) {
+			expiring(func(ctx context.Context, s store.Store, now time.Time, _ int) (int, error) {
 				return s.DeleteExpired(ctx, now, 1<<30)
 			}),
 			[]string{"DeleteExpiredInChunks"},
 		},
 		"miscounts": {
-			expiring(func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error) {
+			expiring(func(ctx context.Context, s store.Store, now time.Time, limit int) (int, error) {
 				_, err := s.DeleteExpired(ctx, now, limit)
 				return limit, err
 			}),
 			[]string{"DeleteExpiredInChunks", "DeleteExpiredBoundary"},
 		},
 		"deletes too early": {
-			expiring(func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error) {
+			expiring(func(ctx context.Context, s store.Store, now time.Time, limit int) (int, error) {
 				return s.DeleteExpired(ctx, now.Add(time.Millisecond), limit)
 			}),
 			[]string{"DeleteExpiredBoundary"},
 		},
 		"deletes too late": {
-			expiring(func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error) {
+			expiring(func(ctx context.Context, s store.Store, now time.Time, limit int) (int, error) {
 				return s.DeleteExpired(ctx, now.Add(-time.Millisecond), limit)
 			}),
 			[]string{"DeleteExpiredBoundary"},
 		},
 		"deletes after the end": {
-			expiring(func(s store.Store, ctx context.Context, now time.Time, limit int) (int, error) {
+			expiring(func(ctx context.Context, s store.Store, now time.Time, limit int) (int, error) {
 				return s.DeleteExpired(context.WithoutCancel(ctx), now, limit)
 			}),
 			[]string{"CancelledContext"},

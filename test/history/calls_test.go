@@ -53,7 +53,8 @@ func post(ctx context.Context, url string, user int, body any) (response, error)
 	}
 	defer func() { _ = res.Body.Close() }()
 	r.Status = res.StatusCode
-	return r, json.NewDecoder(res.Body).Decode(&r)
+	err = json.NewDecoder(res.Body).Decode(&r)
+	return r, err
 }
 
 // meaning maps a response to a result. What is not listed is an internal error or

@@ -26,8 +26,8 @@ func asked(begin int, attempt int, code string) []*call {
 }
 
 // proved is a whole validation.
-func proved(begin int, code string) []*call {
-	return append(asked(begin, 1, code), at(begin+10, begin+11, call{op: submitToken, code: code}))
+func proved(code string) []*call {
+	return append(asked(0, 1, code), at(10, 11, call{op: submitToken, code: code}))
 }
 
 // TestModel breaks each guarantee once, next to a history that keeps it.
@@ -87,32 +87,32 @@ func TestModel(t *testing.T) {
 		{"a wrong code is right", nil, append(asked(0, 1, "111111"), at(20, 21, call{op: submitToken, code: "222222"})), false},
 		{"the right code is wrong", nil, append(asked(0, 1, "111111"), at(20, 21, call{op: submitToken, code: "111111", result: wrongCode})), false},
 
-		{"released, then looked up", nil, append(proved(0, "111111"), released, at(30, 31, call{op: validated, result: notValidated})), true},
-		{"released, and the look-up succeeds", nil, append(proved(0, "111111"), released, at(30, 31, call{op: validated})), false},
-		{"released, and redeemed", nil, append(proved(0, "111111"), released, at(30, 31, call{op: redeem})), false},
-		{"redeemed while it is released", nil, append(proved(0, "111111"), released, at(28, 31, call{op: redeem})), true},
-		{"released, and added", nil, append(proved(0, "111111"), released, at(30, 31, call{op: addNumber, user: 1})), false},
+		{"released, then looked up", nil, append(proved("111111"), released, at(30, 31, call{op: validated, result: notValidated})), true},
+		{"released, and the look-up succeeds", nil, append(proved("111111"), released, at(30, 31, call{op: validated})), false},
+		{"released, and redeemed", nil, append(proved("111111"), released, at(30, 31, call{op: redeem})), false},
+		{"redeemed while it is released", nil, append(proved("111111"), released, at(28, 31, call{op: redeem})), true},
+		{"released, and added", nil, append(proved("111111"), released, at(30, 31, call{op: addNumber, user: 1})), false},
 		{"released, and the code is right", nil, append(asked(0, 1, "111111"), released, at(30, 31, call{op: submitToken, code: "111111"})), false},
 		{"released, and the code is sent again", nil, slices.Concat(asked(0, 1, "111111"), []*call{released}, asked(30, 2, "111111")), false},
-		{"released while it is added, and then on the account", nil, append(proved(0, "111111"), released,
+		{"released while it is added, and then on the account", nil, append(proved("111111"), released,
 			at(15, 31, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf, user: 1})), false},
-		{"removed by another user", nil, append(proved(0, "111111"), at(20, 21, call{op: removeNumber, user: 2}), at(30, 31, call{op: validated})), true},
+		{"removed by another user", nil, append(proved("111111"), at(20, 21, call{op: removeNumber, user: 2}), at(30, 31, call{op: validated})), true},
 
-		{"redeemed twice", nil, append(proved(0, "111111"), at(20, 29, call{op: redeem}), at(20, 29, call{op: redeem})), false},
-		{"redeemed, and the other call finds that", nil, append(proved(0, "111111"),
+		{"redeemed twice", nil, append(proved("111111"), at(20, 29, call{op: redeem}), at(20, 29, call{op: redeem})), false},
+		{"redeemed, and the other call finds that", nil, append(proved("111111"),
 			at(20, 29, call{op: redeem}), at(20, 29, call{op: redeem, result: noSession})), true},
-		{"redeemed and added", nil, append(proved(0, "111111"), at(20, 29, call{op: redeem}), at(20, 29, call{op: addNumber, user: 1})), false},
-		{"redeemed perhaps, and added", nil, append(proved(0, "111111"),
+		{"redeemed and added", nil, append(proved("111111"), at(20, 29, call{op: redeem}), at(20, 29, call{op: addNumber, user: 1})), false},
+		{"redeemed perhaps, and added", nil, append(proved("111111"),
 			at(20, 29, call{op: redeem, result: unknown}), at(30, 39, call{op: addNumber, user: 1})), true},
-		{"added to two accounts", nil, append(proved(0, "111111"),
+		{"added to two accounts", nil, append(proved("111111"),
 			at(20, 29, call{op: addNumber, user: 1}), at(20, 29, call{op: addNumber, user: 2})), false},
-		{"two users own a number", nil, slices.Concat(proved(0, "111111"), inSession(1, proved(0, "444444")), []*call{
+		{"two users own a number", nil, slices.Concat(proved("111111"), inSession(1, proved("444444")), []*call{
 			at(20, 29, call{op: addNumber, user: 1}), at(20, 29, call{op: addNumber, session: 1, user: 2}),
 		}), false},
-		{"added again by the same user", nil, append(proved(0, "111111"),
+		{"added again by the same user", nil, append(proved("111111"),
 			at(20, 29, call{op: addNumber, user: 1}), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf, user: 1})), true},
-		{"added and lost", nil, append(proved(0, "111111"), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf})), false},
-		{"validated and lost", nil, append(proved(0, "111111"), at(20, 29, call{op: validated, result: notValidated})), false},
+		{"added and lost", nil, append(proved("111111"), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf})), false},
+		{"validated and lost", nil, append(proved("111111"), at(20, 29, call{op: validated, result: notValidated})), false},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
