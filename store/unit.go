@@ -106,7 +106,7 @@ func checkShape(names Names, before, after *Rows) error {
 	switch created := before.Session.SID == ""; {
 	case !slices.EqualFunc(before.Records, after.Records, same):
 		return errors.New("store: a unit of work cannot add or remove records or change their keys")
-	case created && after.Session.Equal(&Session{}):
+	case created && after.Session.SID == "" && after.Session.Equal(&Session{}):
 		return nil
 	case created && (names.Session.SID != "" || after.Session.Key != names.Session.Key || names.Session.None()):
 		return errors.New("store: a session can be created only by a unit that names it by its key")

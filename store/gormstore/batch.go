@@ -337,9 +337,13 @@ func (s *Store) storeByParts(ctx context.Context, d *dialect, q querier, p *page
 
 // storeOneByOne writes with a statement for each row, where that is no round trip.
 func (s *Store) storeOneByOne(ctx context.Context, d *dialect, q querier, docs [2][]any) error {
-	for i, t := range tables() {
+	for i := range docs {
 		for _, doc := range docs[i] {
-			if _, err := q.ExecContext(ctx, d.putOne[i], values(t, doc)...); err != nil {
+			text := d.putOne[i]
+			if doc.(interface{ keepsIndexes() bool }).keepsIndexes() {
+				text = d.updateOne[i]
+			}
+			if _, err := q.ExecContext(ctx, text, d.fields[i].values(doc)...); err != nil {
 				return s.fail("write rows", err, true)
 			}
 		}

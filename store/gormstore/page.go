@@ -28,11 +28,12 @@ type row struct {
 	session store.Session
 	record  store.Record
 
-	key     store.Key
-	sid     string // in the database
-	version int64  // in the database; 0: absent
-	write   bool   // a unit that changed something has named it
-	lost    bool   // another transaction has changed or locked it
+	key       store.Key
+	sid       string // in the database
+	expiresAt int64  // in the database
+	version   int64  // in the database; 0: absent
+	write     bool   // a unit that changed something has named it
+	lost      bool   // another transaction has changed or locked it
 }
 
 // placeholder begins the sid of a row that stands for an absent session, which
@@ -86,7 +87,7 @@ func (p *page) load(ctx context.Context, q querier, text string) error {
 		if err := rows.Scan(&kind, &key, &version, &expiresAt, &content); err != nil {
 			return err
 		}
-		r := row{version: version}
+		r := row{version: version, expiresAt: expiresAt}
 		if len(key) != len(r.key) {
 			return fmt.Errorf("a key has %d bytes, not %d", len(key), len(r.key))
 		}
@@ -163,7 +164,7 @@ func (p *page) written() (docs [2][]any) {
 		docs[0] = append(docs[0], encodeSession(r))
 	}
 	for _, r := range sorted(p.records) {
-		docs[1] = append(docs[1], recordDoc{Record: r.record, Was: r.version, Version: nextVersion(r.version)})
+		docs[1] = append(docs[1], recordDoc{Record: r.record, Was: r.version, Version: nextVersion(r.version), wasExpiresAt: r.expiresAt})
 	}
 	return docs
 }
@@ -174,11 +175,24 @@ func sorted(rows map[store.Key]*row) []*row {
 	return list
 }
 
+// fields are the places of a table's columns in the fields of its rows.
+type fields [][]int
+
+func fieldsOf[doc any](t table) fields {
+	var f fields
+	for _, c := range t.columns {
+		field, _ := reflect.TypeFor[doc]().FieldByName(c.field)
+		f = append(f, field.Index)
+	}
+	return f
+}
+
 // values returns what a row has in the columns of its table.
-func values(t table, doc any) []any {
-	list := make([]any, len(t.columns))
-	for i, c := range t.columns {
-		switch value := reflect.ValueOf(doc).FieldByName(c.field).Interface().(type) {
+func (f fields) values(doc any) []any {
+	row := reflect.ValueOf(doc)
+	list := make([]any, len(f))
+	for i, index := range f {
+		switch value := row.FieldByIndex(index).Interface().(type) {
 		case store.Key:
 			list[i] = value[:]
 		case hexBytes:
@@ -225,16 +239,26 @@ type sessionDoc struct {
 	Decoy        int64 // 1: it is one
 	Was, Version int64
 	WasSID       string
+	wasExpiresAt int64
+}
+
+// keepsIndexes reports whether the row is there and its columns in indexes stay as
+// they are.
+func (d sessionDoc) keepsIndexes() bool {
+	return d.Was != 0 && d.SID == d.WasSID && d.ExpiresAt == d.wasExpiresAt
 }
 
 type recordDoc struct {
 	store.Record
 
 	Was, Version int64
+	wasExpiresAt int64
 }
 
+func (d recordDoc) keepsIndexes() bool { return d.Was != 0 && d.ExpiresAt == d.wasExpiresAt }
+
 func encodeSession(r *row) sessionDoc {
-	d := sessionDoc{Session: r.session, Nonce: hexBytes(r.session.Nonce), Was: r.version, WasSID: r.sid, Version: nextVersion(r.version)}
+	d := sessionDoc{Session: r.session, Nonce: hexBytes(r.session.Nonce), Was: r.version, WasSID: r.sid, Version: nextVersion(r.version), wasExpiresAt: r.expiresAt}
 	if r.session.Decoy {
 		d.Decoy = 1
 	}

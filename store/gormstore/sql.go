@@ -104,10 +104,13 @@ type dialect struct {
 	lock func(t table, param, into string, waiting bool) string
 	put  func(t table, param string) []string
 
-	// begin begins to write, in a transaction in which no row can change, and putOne
-	// stores one row, with its values as parameters.
-	begin  string
-	putOne [2]string
+	// begin begins to write, in a transaction in which no row can change. putOne
+	// stores one row, with its values as parameters, and updateOne one whose columns
+	// in indexes stay as they are: SQLite rewrites the entry of each indexed column
+	// that a statement names, and each is another page to make durable.
+	begin             string
+	putOne, updateOne [2]string
+	fields            [2]fields
 
 	expire func(t table) string // deletes rows that expired at a time, a number of them
 }
@@ -317,8 +320,10 @@ func sqlite() dialect {
 			}
 			return fmt.Sprintf("json_each(?) AS n CROSS JOIN %s AS t ON t.%s = %s", t.name, by.name, value)
 		}),
-		putOne: [2]string{sqlitePut(sessionTable()), sqlitePut(recordTable())},
-		begin:  takeLock,
+		putOne:    [2]string{sqlitePut(sessionTable()), sqlitePut(recordTable())},
+		updateOne: [2]string{sqliteUpdate(sessionTable()), sqliteUpdate(recordTable())},
+		fields:    [2]fields{fieldsOf[sessionDoc](sessionTable()), fieldsOf[recordDoc](recordTable())},
+		begin:     takeLock,
 		expire: func(t table) string {
 			return fmt.Sprintf("DELETE FROM %[1]s WHERE rowid IN (SELECT rowid FROM %[1]s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)", t.name)
 		},
@@ -331,6 +336,17 @@ func sqlitePut(t table) string {
 		list(t.columns[1:], func(c column) string { return c.name + " = excluded." + c.name }))
 }
 
+// sqliteUpdate has the parameters of sqlitePut.
+func sqliteUpdate(t table) string {
+	var sets []string
+	for i, c := range t.columns[1:] {
+		if c.name != "sid" && c.name != "expires_at" {
+			sets = append(sets, fmt.Sprintf("%s = ?%d", c.name, i+2))
+		}
+	}
+	return fmt.Sprintf("UPDATE %s SET %s WHERE %s = ?1", t.name, strings.Join(sets, ", "), t.key().name)
+}
+
 // prepared are the statements that run often, those of readers first.
 func (d *dialect) prepared() []string {
 	texts := []string{d.read}
@@ -338,7 +354,7 @@ func (d *dialect) prepared() []string {
 	case d.write != "":
 		return append(texts, d.write)
 	case d.begin != "":
-		return append(texts, d.begin, d.putOne[0], d.putOne[1])
+		return append(texts, d.begin, d.putOne[0], d.putOne[1], d.updateOne[0], d.updateOne[1])
 	case d.block != nil:
 		return texts // which takes no parameters
 	}
