@@ -81,6 +81,16 @@ func newPerson() person {
 	return person{digits: fmt.Sprintf("7400%06d", 100_000+n), secret: fmt.Sprint(secretPrefix, n)}
 }
 
+// newStranger returns a person with an address of their own and a number far from
+// everybody else's, as the default limits expect of honest people.
+func newStranger() person {
+	n := persons.Add(1)
+	return person{
+		digits: fmt.Sprintf("7%09d", 400_000_000+n*10_007%600_000_000), secret: fmt.Sprint(secretPrefix, n),
+		from: fmt.Sprintf("10.%d.%d.1", n>>8&0xff, n&0xff),
+	}
+}
+
 func (p person) number() string { return "+44" + p.digits }
 
 func (p person) request(url string, attempt int64) answer {
