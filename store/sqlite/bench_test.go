@@ -66,7 +66,7 @@ func cycle(b *testing.B, s store.Store, n int64) {
 // long the writer is not to be had. Its rows are spread over the table as those
 // of a busy day are.
 func BenchmarkDeleteExpired(b *testing.B) {
-	const stored, chunk = 100_000, 50
+	const stored, chunk = 100_000, 100
 	s := open(b, filepath.Join(b.TempDir(), "threepid.db"))
 	fill := func() {
 		var wg sync.WaitGroup
