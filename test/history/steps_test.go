@@ -223,7 +223,8 @@ func (p *partition) lookUp(c *call) {
 // number.
 func (p *partition) add(c *call) {
 	user := int8(c.user)
-	if c.result == inUse || c.result != unknown && p.any(c, changesOwner) {
+	// It takes the proof before it puts the number on the account: others can see that.
+	if c.result == ok || c.result == inUse || c.result != unknown && p.any(c, changesOwner) {
 		p.put(c, step{kind: stepMaybeTake, user: user, maybe: true})
 	}
 	switch c.result {
