@@ -15,7 +15,8 @@ var (
 	// account. Which of these is not told.
 	ErrNoSession = verify.ErrNoSession
 
-	// ErrNotValidated means that the code has not been submitted yet.
+	// ErrNotValidated means that the code has not been submitted yet, or that the number
+	// was released or removed from an account since the code was first sent.
 	ErrNotValidated = verify.ErrNotValidated
 
 	// ErrExpired means that the session, or its validation, is too old.

@@ -164,8 +164,9 @@ type Options struct {
 
 	// AllowLegacyClients accepts clients of the Matrix client-server API r0.5 and
 	// older: id_server without id_access_token, and the deprecated POST /account/3pid,
-	// which is mounted where EndpointAccountAdd is. The token is never used, and id_server
-	// only by a Delegate that is an identity server: it must name that one.
+	// which is mounted where both EndpointAccount and EndpointAccountAdd are.
+	// id_access_token is never used. id_server matters only if the Delegate is an
+	// identity server; it must then name that server.
 	// Default: id_server requires id_access_token, and POST /account/3pid is refused
 	// with 405.
 	AllowLegacyClients bool

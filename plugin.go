@@ -20,10 +20,11 @@
 // sqlite and memstore, and storetest to test your own; sms defines how SMS are sent, with
 // a package for each provider, compose to combine several, gateway and webhook for
 // other services, and console and smstest for development; delegate is for services that
-// send and check the codes themselves (identityserver, twilio). In this package, plugin.go mounts
-// the endpoints, calls.go and errors.go are the Go calls of hosts, options.go, limits.go, policy.go and texts.go
-// are what a host can set, and routes.go, handler.go and account.go are the HTTP layer. The rules
-// are in internal/verify, which imports neither HTTP nor SQL.
+// send and check the codes themselves (identityserver, twilio); limits has the rate limits
+// and the guard. In this package, plugin.go mounts the endpoints, calls.go and errors.go are the
+// Go calls of hosts, options.go, policy.go and texts.go are what a host can set, and routes.go,
+// handler.go and account.go are the HTTP layer. The rules are in internal/verify, which imports
+// neither HTTP nor SQL.
 package threepid
 
 import (

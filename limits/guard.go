@@ -38,8 +38,8 @@ type Guard struct {
 	// unless there are very many. Defaults to 20.
 	MinNumbers int
 
-	// MinValidatedPercent is how many of a hundred must have validated; half the
-	// host's own usual share if that is less. Defaults to 20.
+	// MinValidatedPercent is how many of a hundred must have validated; for a country,
+	// half of its own usual share if that is less. Defaults to 20.
 	MinValidatedPercent int
 
 	// Window is how far back it looks, 5 minutes to a day. Defaults to 1 hour.

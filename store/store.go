@@ -190,9 +190,9 @@ type Session struct {
 	// validated, the text said so, and no token is right.
 	Decoy bool
 
-	// What the session has taken from the buckets and nobody has confirmed:
-	// Texts in all, ClientTexts of them by the client that asked last. Client
-	// stands for that client without telling its address; it may be empty.
+	// The SMS of this session that count in limits and are not confirmed: Texts in
+	// all, ClientTexts of them for the client that asked last. Client stands for that
+	// client without revealing its address; it may be empty.
 	Texts       int
 	Client      string // at most 64 bytes
 	ClientTexts int

@@ -84,9 +84,20 @@ func send(client *http.Client, req *http.Request) (*http.Response, error) {
 // have processed the request. It repeats nothing whose body it can read only once.
 func unrepeatable(req *http.Request) *http.Request {
 	req.GetBody = nil
-	if req.Body == nil || req.Body == http.NoBody {
-		req.Body = io.NopCloser(strings.NewReader("")) // over HTTP/1.1 nothing of it is sent
+	if req.Body != nil && req.Body != http.NoBody {
+		return req
 	}
+	switch req.Method {
+	case http.MethodPost, http.MethodPut, http.MethodPatch:
+		if req.Header.Get("Idempotency-Key") == "" && req.Header.Get("X-Idempotency-Key") == "" {
+			// A body that may be empty would be sent in chunks, which some gateways refuse.
+			// Without one HTTP/1.1 repeats nothing that was sent, and HTTP/2 what the
+			// server says that it did not process, or resets with PROTOCOL_ERROR.
+			req.Body = http.NoBody
+			return req
+		}
+	}
+	req.Body = io.NopCloser(strings.NewReader("")) // for other methods, HTTP/1.1 sends nothing of it
 	return req
 }
 

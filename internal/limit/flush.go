@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"strings"
 	"time"
 
@@ -148,6 +149,8 @@ func (w *Watch) outgoing(now int64) outgoing {
 		if s.area == areaNetwork && len(s.dirty) == 0 && !s.unsaved && !s.shared && !all {
 			continue
 		}
+		first := w.slot(now) - slotsPerWindow
+		maps.DeleteFunc(s.dirty, func(at int64, _ bool) bool { return at < first }) // nobody asks for these any more
 		s.state = w.current(s.state, now)
 		if s.unsaved {
 			out.verdicts = append(out.verdicts, s.verdict(key, w.rules))
@@ -269,7 +272,7 @@ func (w *Watch) merge(sums []store.Count, keys map[string]string, now int64) {
 		case strings.HasSuffix(subject, hoursMark):
 			s.before = bySubject[subject]
 		case subject == s.phase(key, now):
-			s.others = bySubject[subject]
+			s.others, s.othersIn = bySubject[subject], subject
 		}
 	}
 }

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/threepid/limits"
+	"example.com/threepid/store"
 )
 
 // TestConfirmGivesAClientItsOwnSMSBack has several clients ask for SMS of one session:
@@ -199,5 +200,18 @@ func TestWaitingIsForgotten(t *testing.T) {
 			}
 			return Refusal{Wait: 1}
 		})
+	}
+}
+
+// Records of older releases have other types in fields of the same name.
+func TestUnreadableStateBeginsAnew(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, nil)
+	who := subjectOf("447700900001", "192.0.2.1")
+	for _, key := range w.nodes[0].Keys(who, SMSKinds()...) {
+		w.records[key] = store.Record{Key: key, State: `{"t":[9],"k":"447700900002","i":"GB","m":{"x":1}}`, ExpiresAt: w.now + 1000}
+	}
+	if met := w.unit(0, 0, who, func(g *Ledger) Refusal { return g.TakeSMS(false) }); met.Wait != 0 {
+		t.Errorf("refused: %+v", met)
 	}
 }

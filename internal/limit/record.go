@@ -161,8 +161,8 @@ func (l *Limiter) Load(who Subject, records []store.Record, now int64, kinds ...
 		if row.State == "" || row.ExpiresAt <= now {
 			continue
 		}
-		if err := json.Unmarshal([]byte(row.State), &e.record); err != nil {
-			return nil, fmt.Errorf("threepid: cannot read the state of record %v of kind %q: %w", row.Key, of, err)
+		if json.Unmarshal([]byte(row.State), &e.record) != nil {
+			e.record = record{} // of an older release, or damaged: its limits begin anew
 		}
 	}
 	return g, nil

@@ -34,9 +34,11 @@ type watched struct {
 	area   area
 	name   string // country, or network for the log
 	share  []int64
-	others counts // of the other nodes, in the same phase
+	others counts // of the other nodes, in the phase that othersIn names
 	hours  counts // whole hours, of this node
 	before counts // whole hours, of the other nodes
+
+	othersIn string
 
 	version int64 // of the verdict
 	unsaved bool  // the verdict is not stored yet
@@ -201,6 +203,9 @@ func (w *Watch) subject(of area, who Subject, now int64) *watched {
 	case areaRange, areaHost:
 	}
 	s.state = w.current(s.state, now)
+	if s.othersIn != s.phase(key, now) {
+		s.others = nil // as this node's own counts of another phase
+	}
 	first := w.slot(now) - slotsPerWindow + 1
 	s.others = slices.DeleteFunc(s.others, func(part slot) bool { return part[0] < first })
 	return s

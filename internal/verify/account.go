@@ -40,8 +40,8 @@ type Removal struct {
 // First the validation is taken for this user, as Redeem takes it and against
 // Redeem and everybody else at once; then the number is associated, of which the
 // store's unique index decides. So no validation serves two accounts, and no
-// number is on two. Should all end in between, the hold tells whose the validation
-// is: the same user's retry goes on from there. When the number is on the account
+// number is on two. If the process dies in between, the hold records who took the
+// validation: the same user's retry goes on from there. When the number is on the account
 // the hold is spent: who deletes the number, or has it released, proves it anew.
 func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	if err := s.enter(); err != nil {
@@ -52,6 +52,9 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 
+	if err := s.expectAccounts(); err != nil {
+		return err
+	}
 	h, claim, err := s.take(ctx, userID, a)
 	switch {
 	case errors.Is(err, ErrNoSession):
@@ -67,9 +70,18 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	return s.associate(ctx, userID, h)
 }
 
-// associate puts the number of a hold on the user's account, and spends the hold,
-// although the caller may hang up: or who does so at the right moment keeps a hold
-// by which the number comes back after it was released.
+// expectAccounts refuses an Accounts that only looks up, before anything is taken or
+// voided for a change that it cannot make.
+func (s *Service) expectAccounts() error {
+	if _, looksUp := s.Accounts.(store.OwnerFunc); looksUp {
+		return fmt.Errorf("threepid: change an account's numbers: %w", store.ErrUnsupported)
+	}
+	return nil
+}
+
+// associate puts the number of a hold on the user's account, and spends the hold. It
+// finishes even if the caller hangs up: otherwise a caller who hangs up at the right
+// moment keeps a hold, and can put the number back after its release.
 func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
@@ -98,6 +110,8 @@ func (s *Service) takeBack(ctx context.Context, userID string, h hold, spendErr 
 	if !errors.Is(spendErr, ErrNotValidated) {
 		return spendErr
 	}
+	ctx, cancel := detached(ctx, storeTimeout) // what came before may have taken all of its time
+	defer cancel()
 	err := s.Accounts.Dissociate(ctx, userID, h.sess.MSISDN)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return fmt.Errorf("threepid: remove a number that was released while it was added: %w", err)
@@ -253,6 +267,9 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	}
 	if !isMSISDN(r.Address) {
 		return Errorf(InvalidParam, "address must be a phone number as the account's list has it: digits, without a plus sign")
+	}
+	if err := s.expectAccounts(); err != nil {
+		return err
 	}
 	if s.Conceal {
 		defer s.startWatch().even()

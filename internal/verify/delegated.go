@@ -129,7 +129,7 @@ func (s *Service) provedMeanwhile(ctx context.Context, sub Submission) error {
 func (s *Service) logCheck(sess store.Session, err error, typed string) {
 	log, words := s.Logger.Warn, "threepid: the delegate did not say whether a code is right"
 	if errors.Is(err, sms.ErrMisconfigured) {
-		log, words = s.Logger.Error, "threepid: the delegate refuses the account or its settings, and checks no code until somebody mends that"
+		log, words = s.Logger.Error, "threepid: the delegate rejects the account or its settings; no code can be checked until that is fixed"
 	}
 	log(words, "sid", sess.SID, "number", Mask(sess.MSISDN),
 		"error", redact(err.Error(), typed, sms.Message{To: "+" + sess.MSISDN}))

@@ -16,11 +16,11 @@ import (
 //
 // The epoch is a record of its own, so that it is there with limits off and
 // Unblock leaves it alone. A number that was not released lately has none; its
-// epoch is empty, as is that of sessions stored before there were epochs. One that
-// has expired still counts until it is deleted.
+// epoch is empty, as is that of sessions stored before there were epochs. An expired
+// epoch record still counts until it is deleted.
 //
-// A unit of work that gives a validation away names the epoch: so a release that
-// commits while the unit runs conflicts with it.
+// Every unit of work that hands out a validation names the epoch record, so that it
+// conflicts with a release that commits at the same time.
 
 const epochSize = 16 // random bytes
 

@@ -154,6 +154,7 @@ func (s *Service) lead(ctx context.Context, d delivery, fl *flight, p patience) 
 // sendOnce claims the attempt and sends it, or waits for the node that has.
 func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt, error) {
 	awaited, poll := "", minPoll
+	var host approval
 	for {
 		if err := s.recordLate(ctx, d.key); err != nil {
 			return Receipt{}, err
@@ -167,7 +168,7 @@ func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt
 		}
 		if st.standing == free {
 			var receipt Receipt
-			if st, receipt, err = s.trySend(ctx, d, st); err != nil || st.standing == free {
+			if st, receipt, err = s.trySend(ctx, d, st, &host); err != nil || st.standing == free {
 				return receipt, err
 			}
 		}
@@ -187,10 +188,14 @@ func ended(sess store.Session, attempt int64) bool {
 	return sess.ClaimAttempt == attempt && sess.Outcome != store.OutcomePending
 }
 
+// approval is what the host's hook has said of a request. It is asked once, also if
+// another node's claim comes first: what proves a CAPTCHA solved can be used once.
+type approval struct{ given, trusted bool }
+
 // trySend claims and sends, after the checks that cost no write. The standing it
 // returns is free if this node had the claim, whatever came of it, or else what
 // another node's claim makes of the attempt.
-func (s *Service) trySend(ctx context.Context, d delivery, st state) (state, Receipt, error) {
+func (s *Service) trySend(ctx context.Context, d delivery, st state, host *approval) (state, Receipt, error) {
 	if !d.number.ReadsBack() {
 		return st, Receipt{}, errNotANumber(d.Country)
 	}
@@ -199,11 +204,14 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state) (state, Rec
 			return st, Receipt{}, err
 		}
 	}
-	trusted, err := s.approve(ctx, d, st)
-	if err != nil {
-		return st, Receipt{}, err
+	if !host.given {
+		trusted, err := s.approve(ctx, d, st)
+		if err != nil {
+			return st, Receipt{}, err
+		}
+		*host = approval{given: true, trusted: trusted}
 	}
-	if d.trusted = trusted; !trusted {
+	if d.trusted = host.trusted; !d.trusted {
 		if err := s.refused(st.refused, d.who); err != nil {
 			return st, Receipt{}, err
 		}
@@ -262,6 +270,6 @@ func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (s
 		return state{}, err
 	}
 	st.blocks = g.Blocks()
-	st.refused = takeSMS(g, rows.Session, d)
+	st.refused = takeSMS(g, st.sess, d)
 	return st, nil
 }

@@ -280,7 +280,7 @@ func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o 
 				return err
 			}
 		}
-		// Not twice, should the first time have been stored and the news of it lost.
+		// Only once: an earlier try may have been committed, and only its response lost.
 		if failed && !c.again && current.ClaimID == c.sess.ClaimID && current.Outcome == store.OutcomePending {
 			if g != nil {
 				g.ReturnSMS(c.counted, c.at)

@@ -202,17 +202,20 @@ func (s *Service) sweepUntilClosed() {
 func (s *Service) sweep() {
 	before := s.Now().Add(-expiredRetention)
 	if counters, ok := s.Store.(store.Counters); ok {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
-		if err := counters.DeleteExpiredCounts(ctx, s.Now()); err != nil {
+		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
+		if err := counters.DeleteExpiredCounts(ctx, s.Now()); err != nil && s.closing.Err() == nil {
 			s.Logger.Error("threepid: cannot delete expired counts of the guard; trying again later", "error", err)
 		}
 		cancel()
 	}
 	for {
-		ctx, cancel := context.WithTimeout(context.Background(), storeTimeout)
+		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
 		began := time.Now() //nolint:forbidigo // how long the store really takes
 		n, err := s.Store.DeleteExpired(ctx, before, sweepChunk)
 		cancel()
+		if s.closing.Err() != nil {
+			return
+		}
 		if err != nil {
 			s.Logger.Error("threepid: cannot delete expired sessions; trying again later", "error", err)
 			return

@@ -124,8 +124,9 @@ func (s *Service) right(sess store.Session, sub Submission) bool {
 		proof := s.proofOf(sess, sub.ClientSecret, sub.Token)
 		return subtle.ConstantTimeCompare([]byte(proof), []byte(sess.Proof)) == 1
 	}
-	same := sameToken(sub.Token, s.code(sess, sub.ClientSecret))
-	return same && !sess.Decoy
+	code := s.code(sess, sub.ClientSecret)
+	same := sameToken(sub.Token, code)
+	return same && code != "" && !sess.Decoy
 }
 
 // submitter is the key for rate limiting of a token. Guesses at a test number's are
@@ -209,7 +210,11 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		if s.delegated(after.MSISDN) {
 			after.Proof = s.proofOf(after, sub.ClientSecret, sub.Token)
 		}
-		g.Confirm(before.Texts, before.ClientTexts)
+		if _, test := s.testNumber(after.MSISDN); test {
+			g.Confirm(0, 0) // its SMS were never charged
+		} else {
+			g.Confirm(before.Texts, before.ClientTexts)
+		}
 		if other != nil {
 			err = other.Put()
 		}
@@ -235,14 +240,17 @@ func (s *Service) confirmingNames(sess store.Session, who limit.Subject) store.N
 	return names
 }
 
-// asker is who, as the client that the session's SMS were sent for.
+// asker is who, as the client that the session's SMS were sent for. The name of that
+// client's network is not known.
 func asker(sess store.Session, who limit.Subject) limit.Subject {
-	who.Client = sess.Client
+	if who.Client != sess.Client {
+		who.Client, who.Prefix = sess.Client, ""
+	}
 	return who
 }
 
-// confirming reads the records that a right token changes: those that the session's SMS
-// came from, and the client's that submits, if it is another one.
+// confirming loads the records that a right token changes: those that the session's SMS
+// were charged to and, if another client submits the token, that client's.
 func (s *Service) confirming(records []store.Record, sess store.Session, who limit.Subject) (g, other *limit.Ledger, err error) {
 	if g, err = s.ledger(records, asker(sess, who), limit.SMSKinds()...); err != nil {
 		return nil, nil, err

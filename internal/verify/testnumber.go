@@ -6,7 +6,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// TestNumber is a number that is never texted: its token is always the same.
+// TestNumber is a number that is sent no SMS: its token is always the same.
 type TestNumber struct {
 	Token string
 	Until time.Time // zero: without end
@@ -28,7 +28,7 @@ func (s *Service) code(sess store.Session, clientSecret string) string {
 	}
 	key, known := s.keys.of(sess)
 	if !known {
-		return "" // which nobody can type
+		return "" // which is never right: see right
 	}
 	return token(key, sess, clientSecret, s.TokenDigits)
 }

@@ -48,9 +48,8 @@ func token(key []byte, s store.Session, clientSecret string, digits int) string 
 	return strings.Repeat("0", digits-len(code)) + code
 }
 
-// messageID names the text of one attempt. It hangs on the nonce as the token
-// does, so a text with another token is another message to a gateway that
-// deduplicates.
+// messageID names the SMS of one attempt. It depends on the nonce, as the token does, so
+// that a gateway that deduplicates by ID never drops an SMS with a new token.
 func messageID(s store.Session, attempt int64) string {
 	mac := hmac.New(sha256.New, s.Nonce)
 	_, _ = io.WriteString(mac, "message\x00"+string(s.Purpose)+"\x00"+s.SID+"\x00"+strconv.FormatInt(attempt, 10))

@@ -115,9 +115,9 @@ func Addition(body []byte) (a verify.Addition, err error) {
 }
 
 // LegacyAddition reads the body of the deprecated POST /account/3pid, as clients of the
-// client-server API r0.5 and older send it: Addition within three_pid_creds. The
-// identity server that they name is not used, as on requestToken, and "bind" neither:
-// no number is bound to an identity server here.
+// client-server API r0.5 and older send it: Addition within three_pid_creds. As
+// on requestToken, the identity server that they name is ignored, and so is "bind": no
+// number is bound to an identity server here.
 func LegacyAddition(body []byte) (a verify.Addition, err error) {
 	o, err := parseObject(body)
 	if err != nil {

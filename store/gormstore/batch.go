@@ -93,6 +93,10 @@ func (u *unit) apply(rows store.Rows) {
 
 // run runs the unit on the rows of a page.
 func (u *unit) run(p *page) {
+	u.where = nil
+	if errors.Is(u.result, errGone) {
+		return // nobody is there to take the rows
+	}
 	rows, where := p.rows(u.names)
 	u.where = where
 	if u.result = u.ctx.Err(); u.result != nil {
@@ -103,6 +107,17 @@ func (u *unit) run(p *page) {
 	if u.result = a.err; a.err == nil && a.changed {
 		p.put(u.names, a.after)
 	}
+}
+
+// over returns an error if the unit's time is over.
+func (u *unit) over() error {
+	if err := u.ctx.Err(); err != nil {
+		return err
+	}
+	if time.Since(u.since) > conflictTimeout {
+		return fmt.Errorf("gormstore: the unit was not stored within %v", conflictTimeout)
+	}
+	return nil
 }
 
 func (u *unit) hasLost() bool {
@@ -133,7 +148,7 @@ func (s *Store) work(units []*unit) {
 			lost := slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return !u.hasLost() })
 			units = slices.DeleteFunc(units, (*unit).hasLost)
 			go s.again(lost, err)
-		case !errors.As(err, &failed), failed.final, failed.conflict == conflictNone && !shared, tries >= maxTries:
+		case !errors.As(err, &failed), failed.final, !shared && (failed.conflict == conflictNone || tries >= maxTries):
 			finish(units, err)
 			return
 		case shared && failed.writing && (failed.conflict == conflictNone || tries >= sharedTries):
@@ -150,7 +165,11 @@ func (s *Store) work(units []*unit) {
 func (s *Store) alone(units []*unit) {
 	for _, u := range units {
 		u.tries = 0
-		s.work([]*unit{u})
+		if over := u.over(); over != nil {
+			finish([]*unit{u}, over)
+		} else {
+			s.work([]*unit{u})
+		}
 	}
 }
 
@@ -163,7 +182,7 @@ func (s *Store) again(units []*unit, err error) {
 		if errors.Is(err, errLost) {
 			u.tries = min(u.tries, maxTries/2) // another transaction got on
 		}
-		if over := u.ctx.Err(); over != nil || time.Since(u.since) > conflictTimeout {
+		if over := u.over(); over != nil {
 			finish([]*unit{u}, errors.Join(over, err))
 			continue
 		}
@@ -226,10 +245,11 @@ func (s *Store) attempt(units []*unit) error {
 	if err != nil {
 		return err
 	}
+	inTime := ctx.Err() == nil
 	err = s.store(ctx, d, s.writer.in(nil), p, false)
 	var failed *failure
-	if errors.As(err, &failed) && failed.conflict == conflictLost {
-		failed.final = true // it commits by itself
+	if errors.As(err, &failed) && (failed.conflict == conflictLost || inTime && ctx.Err() != nil) {
+		failed.final = true // it commits by itself, also when nobody waits for it any more
 	}
 	return err
 }

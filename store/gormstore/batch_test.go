@@ -457,3 +457,43 @@ func faultyUpdate(s *gormstore.Store, i int) (err error) {
 		}
 	})
 }
+
+// A unit that panicked is not run again with its batch, though another of the batch
+// has the batch run again: nobody would take its rows, and all would wait for ever.
+func TestAPanicInABatchThatRunsAgain(t *testing.T) {
+	t.Parallel()
+	const callers, panics, taken = 8, 2, 5
+	s, _ := openFaulty(t)
+	if err := put(t.Context(), s, numbered(99)); err != nil {
+		t.Fatal(err)
+	}
+	release := hold(t, s)
+	wait := queue(t, s, callers, func(i int) {
+		defer func() { _ = recover() }()
+		err := update(t.Context(), s, i, func(rows *store.Rows) error {
+			if i == panics {
+				panic(errOwn)
+			}
+			rows.Session = numbered(i)
+			if i == taken {
+				rows.Session.SID = numbered(99).SID
+			}
+			return nil
+		})
+		if (err != nil) != (i == taken) {
+			t.Errorf("caller %d got %v", i, err)
+		}
+	})
+	release()
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		wait()
+	}()
+	select {
+	case <-done:
+	case <-time.After(20 * time.Second):
+		t.Fatal("the batch hangs")
+	}
+	expectKept(t, s, callers, func(i int) bool { return i != panics && i != taken })
+}

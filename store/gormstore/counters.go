@@ -18,22 +18,22 @@ var _ store.Counters = (*Store)(nil)
 const putAtOnce = 200
 
 type countRow struct {
-	Subject   string `gorm:"primaryKey;size:64"`
-	StartedAt int64  `gorm:"primaryKey;autoIncrement:false"`
-	Node      string `gorm:"primaryKey;size:32"`
-	Sent      int64  `gorm:"not null"`
-	Validated int64  `gorm:"not null"`
-	ExpiresAt int64  `gorm:"not null;index"`
+	Subject   string `gorm:"column:subject;primaryKey;size:64"`
+	StartedAt int64  `gorm:"column:started_at;primaryKey;autoIncrement:false"`
+	Node      string `gorm:"column:node;primaryKey;size:32"`
+	Sent      int64  `gorm:"column:sent;not null"`
+	Validated int64  `gorm:"column:validated;not null"`
+	ExpiresAt int64  `gorm:"column:expires_at;not null;index:threepid_counts_expires_at"`
 }
 
 // TableName implements GORM's tabler.
 func (countRow) TableName() string { return "threepid_counts" }
 
 type verdictRow struct {
-	Subject   string `gorm:"primaryKey;size:64"`
-	Version   int64  `gorm:"not null;index;autoIncrement:false"`
-	State     string `gorm:"not null;size:500"`
-	ExpiresAt int64  `gorm:"not null;index"`
+	Subject   string `gorm:"column:subject;primaryKey;size:64"`
+	Version   int64  `gorm:"column:version;not null;index:threepid_verdicts_version;autoIncrement:false"`
+	State     string `gorm:"column:state;not null;size:500"`
+	ExpiresAt int64  `gorm:"column:expires_at;not null;index:threepid_verdicts_expires_at"`
 }
 
 // TableName implements GORM's tabler.
