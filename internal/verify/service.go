@@ -226,7 +226,7 @@ func (s *Service) sweep() {
 		select {
 		case <-s.closing.Done():
 			return
-		case <-time.After(max(minSweepPause, time.Since(began))): //nolint:forbidigo // see above
+		case <-time.After(max(minSweepPause, time.Since(began))):
 		}
 	}
 }
