@@ -268,6 +268,21 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); !errors.Is(err, store.ErrUnsupported) {
 		t.Errorf("Release: %v", err)
 	}
+
+	// What cannot be done takes no validation and voids none.
+	n = start(t, st, func(o *threepid.Options) { o.Accounts = lookUp })
+	sid = n.validatedBy("another", pwdPath, 1)
+	for name, err := range map[string]error{
+		"AddNumber":    n.plugin.AddNumber(t.Context(), alice, sid, "another"),
+		"RemoveNumber": n.plugin.RemoveNumber(t.Context(), alice, msisdn),
+	} {
+		if !errors.Is(err, store.ErrUnsupported) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := n.plugin.Redeem(t.Context(), sid, "another"); err != nil {
+		t.Errorf("Redeem afterwards: %v", err)
+	}
 }
 
 // testAccountConcealed has an account's endpoints not tell what requestToken
