@@ -130,7 +130,8 @@ const (
 // pause waits before another try, or until ctx ends, whose error it returns.
 // Half of the time is random, so that those who met do not meet again.
 func pause(ctx context.Context, try int) error {
-	longest := min(firstPause<<(try-1), maxPause)
+	const doublings = 6 // to maxPause
+	longest := min(firstPause<<min(max(0, try-1), doublings), maxPause)
 	timer := time.NewTimer(longest/2 + rand.N(longest/2)) //nolint:gosec // nothing secret hangs on the length of a pause
 	defer timer.Stop()
 	select {

@@ -1,6 +1,9 @@
 package gormstore
 
-import "time"
+import (
+	"context"
+	"time"
+)
 
 // MaxBatch is how many units share a batch at most.
 const MaxBatch = maxBatch
@@ -17,3 +20,6 @@ func Waiting(s *Store) int {
 func SetStallTimeout(s *Store, d time.Duration) {
 	s.updates.stall, s.retries.stall, s.views.stall = d, d, d
 }
+
+// Pause is what a unit waits before another try.
+func Pause(ctx context.Context, try int) error { return pause(ctx, try) }

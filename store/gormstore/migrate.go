@@ -12,9 +12,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// migration takes the tables from one version to the next. It must bear being
-// run again after it was cut off at any point: MySQL commits each CREATE and
-// ALTER at once.
+// migration takes the tables from one version to the next. It can be run again after
+// it was cut off at any point: MySQL commits each CREATE and ALTER at once.
 type migration func(*gorm.DB) error
 
 // schemaVersion is the version that migrations lead to.
@@ -24,6 +23,12 @@ const schemaVersion = 6
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
 	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters, replaceBuckets}
+}
+
+// createLatest makes the tables of a new database as all migrations would leave
+// them. Where it was cut off, the migrations make the rest.
+func createLatest(tx *gorm.DB) error {
+	return createMissing(tx, &sessionRow{}, &associationRow{}, &recordRow{}, &countRow{}, &verdictRow{})
 }
 
 func createTables(tx *gorm.DB) error {
@@ -152,6 +157,9 @@ func migrate(tx *gorm.DB) error {
 	if version == int64(len(steps)) {
 		return checkTables(tx)
 	}
+	if version == 0 && !tx.Migrator().HasTable(&sessionRow{}) {
+		steps = []migration{createLatest} // one step instead of a dozen changes to empty tables
+	}
 	for i, step := range steps[version:] {
 		if err := step(tx); err != nil {
 			return fmt.Errorf("to version %d: %w", version+int64(i)+1, err)
@@ -164,7 +172,7 @@ func migrate(tx *gorm.DB) error {
 			}
 		}
 	}
-	row := schemaRow{ID: 1, Version: int64(len(steps))}
+	row := schemaRow{ID: 1, Version: schemaVersion}
 	if err := tx.Clauses(clause.OnConflict{UpdateAll: true}).Create(&row).Error; err != nil {
 		return err
 	}

@@ -9,7 +9,7 @@ package gormstore
 
 // sessionRow is the table threepid_sessions.
 type sessionRow struct {
-	firstSessionRow `gorm:"embedded"`
+	First firstSessionRow `gorm:"embedded"` // a field, because GORM leaves out embedded types with lower-case names
 
 	Decoy       int64  `gorm:"column:decoy;not null;default:0"` // 1: it is one
 	Texts       int64  `gorm:"column:texts;not null;default:0"`

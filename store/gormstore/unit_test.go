@@ -249,3 +249,15 @@ func TestUpdateTx(t *testing.T) {
 		t.Errorf("got %v, want the error of change", err)
 	}
 }
+
+// However often a unit was run, the pause before the next time is short.
+func TestPauseIsBounded(t *testing.T) {
+	t.Parallel()
+	over, cancel := context.WithCancel(t.Context())
+	cancel()
+	for try := range 200 {
+		if err := gormstore.Pause(over, try); !errors.Is(err, context.Canceled) && err != nil {
+			t.Errorf("try %d: %v", try, err)
+		}
+	}
+}
