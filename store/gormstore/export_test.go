@@ -15,10 +15,18 @@ func Waiting(s *Store) int {
 	return len(s.updates.waiting)
 }
 
+func (g *group[T]) setStall(d time.Duration) {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	g.stall = d
+}
+
 // SetStallTimeout sets after what time a batch is not waited for any longer. No
 // unit may be under way.
 func SetStallTimeout(s *Store, d time.Duration) {
-	s.updates.stall, s.retries.stall, s.views.stall = d, d, d
+	for _, set := range []func(time.Duration){s.updates.setStall, s.retries.setStall, s.views.setStall} {
+		set(d)
+	}
 }
 
 // Pause is what a unit waits before another try.

@@ -46,7 +46,7 @@ func (g *group[T]) add(call T) {
 }
 
 func (g *group[T]) loop() {
-	for batch := g.next(); batch != nil; batch = g.next() {
+	for batch, stall := g.next(); batch != nil; batch, stall = g.next() {
 		g.batches <- struct{}{}
 		done := make(chan struct{})
 		go func() {
@@ -54,7 +54,7 @@ func (g *group[T]) loop() {
 			defer func() { <-g.batches }()
 			g.run(batch)
 		}()
-		timer := time.NewTimer(g.stall)
+		timer := time.NewTimer(stall)
 		select {
 		case <-done:
 		case <-timer.C:
@@ -63,15 +63,16 @@ func (g *group[T]) loop() {
 	}
 }
 
-func (g *group[T]) next() []T {
+// next returns the next batch, and how long it is waited for.
+func (g *group[T]) next() (batch []T, stall time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := min(len(g.waiting), maxBatch)
 	if n == 0 {
 		g.busy = false
-		return nil
+		return nil, 0
 	}
-	batch := g.waiting[:n:n]
+	batch = g.waiting[:n:n]
 	g.waiting = g.waiting[n:]
-	return batch
+	return batch, g.stall
 }
