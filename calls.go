@@ -179,10 +179,10 @@ func (p *Plugin) Blocks(ctx context.Context, number string) ([]limits.Block, err
 }
 
 // Unblock forgets the SMS and wrong codes counted for a number, in E.164 with or without
-// the plus sign, and what the guard holds against its range: for an operator whom a
-// person asks for help. It returns what still blocks the number, which is empty or the
-// block of a country, or of all numbers; these end by themselves. Limits of single
-// clients stay. The error is ErrInvalidNumber or ErrClosed; any other says that the
+// the plus sign, and what the guard has counted for its range. An operator calls it
+// when a person asks for help. It returns what still blocks the number: nothing, or the
+// block of a country or of all numbers, which ends by itself. Limits of single clients
+// stay. The error is ErrInvalidNumber or ErrClosed; any other says that the
 // store failed.
 func (p *Plugin) Unblock(ctx context.Context, number string) ([]limits.Block, error) {
 	return p.service.Unblock(ctx, number)

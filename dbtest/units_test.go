@@ -110,7 +110,7 @@ func expectOthersGoOn(t *testing.T, st *gormstore.Store, others int, long time.D
 	wg.Wait()
 	t.Logf("%d units, the slowest took %v", units.Load(), time.Duration(slowest.Load()))
 	if slow := time.Duration(slowest.Load()); slow > time.Second {
-		t.Errorf("a unit beside a locked row took %v", slow)
+		t.Errorf("a unit next to a locked row took %v", slow)
 	}
 }
 
@@ -209,7 +209,7 @@ func TestPlansDoNotDependOnStatistics(t *testing.T) {
 func expectNoSequentialScans(t *testing.T, admin *sql.DB, st *gormstore.Store, vacuumed bool) {
 	t.Helper()
 	use := func() {
-		for i := range 12 { // more often than a statement is planned anew
+		for i := range 12 { // more often than a statement is planned again
 			_, err := st.DeleteExpired(t.Context(), time.UnixMilli(-1), 10)
 			_, viewErr := st.View(t.Context(), store.Names{Session: store.SessionRef{SID: "sid-1"}})
 			if err := errors.Join(err, viewErr, bump(t.Context(), st, i%3)); err != nil {

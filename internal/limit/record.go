@@ -162,7 +162,7 @@ func (l *Limiter) Load(who Subject, records []store.Record, now int64, kinds ...
 			continue
 		}
 		if json.Unmarshal([]byte(row.State), &e.record) != nil {
-			e.record = record{} // of an older release, or damaged: its limits begin anew
+			e.record = record{} // of an older release, or damaged: its limits start from zero
 		}
 	}
 	return g, nil
