@@ -50,7 +50,7 @@ func TestMain(m *testing.M) {
 }
 
 // stores are the stores that need no service, by name. Those that need one have
-// a module of their own, dbtest.
+// a module of their own, test/db.
 func stores() map[string]func(testing.TB) plugintest.Store {
 	return map[string]func(testing.TB) plugintest.Store{
 		"memstore": func(testing.TB) plugintest.Store { return memstore.New() },

@@ -49,7 +49,7 @@ func parseURL(t *testing.T, name string) *url.URL {
 
 // seats are the connections that all tests together may have to one server,
 // which allows 100 by default and has other guests: the tests of the module
-// dbtest run at the same time.
+// test/db run at the same time.
 type seats struct {
 	renting sync.Mutex
 	taken   chan struct{}

@@ -173,7 +173,7 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 }
 
 // TestAnswersThatMustNotTellTakeTheirSlot has what is looked up take at least the
-// time after which nobody can tell what was found. How even that is, loadtest
+// time after which nobody can tell what was found. How even that is, test/load
 // -timing measures.
 func TestAnswersThatMustNotTellTakeTheirSlot(t *testing.T) {
 	t.Parallel()

@@ -2,7 +2,7 @@
 // plugin, on a clock of its own, and prints what got through: the figures of
 // docs/LIMITS.md. It runs in memory and takes a minute or so.
 //
-//	go run ./simulation
+//	go run ./test/simulation
 package main
 
 import (

@@ -1,17 +1,17 @@
-// Command loadtest measures what a server with threepid does in a second. It
+// Command load measures what a server with threepid does in a second. It
 // starts the example itself, on this machine, as one node or several over one
 // database, and drives it over HTTP in a closed loop: each caller sends its next
 // request when it has the response to the one before. The SMS go to an HTTP server
 // of this program's own, as they would to a provider.
 //
-//	go run ./loadtest                      whole verifications on SQLite, with the default limits and without
-//	go run ./loadtest -work fresh,retry    other kinds of request
-//	go run ./loadtest -db postgres://…     on a database server; several URLs, separated by commas, for the nodes of a cluster
-//	go run ./loadtest -db … -nodes 3       several nodes
-//	go run ./loadtest -db … -nodes 3 -freeze      one node stops in the middle of its work
-//	go run ./loadtest -db … -round-trip 2300us    a database that is further away
-//	go run ./loadtest -growth              a small database against a large one
-//	go run ./loadtest -timing              whether responses that must not differ take equally long
+//	go run ./test/load                      whole verifications on SQLite, with the default limits and without
+//	go run ./test/load -work fresh,retry    other kinds of request
+//	go run ./test/load -db postgres://…     on a database server; several URLs, separated by commas, for the nodes of a cluster
+//	go run ./test/load -db … -nodes 3       several nodes
+//	go run ./test/load -db … -nodes 3 -freeze      one node stops in the middle of its work
+//	go run ./test/load -db … -round-trip 2300us    a database that is further away
+//	go run ./test/load -growth              a small database against a large one
+//	go run ./test/load -timing              whether responses that must not differ take equally long
 //
 // docs/PERFORMANCE.md says what the figures mean.
 package main
@@ -68,7 +68,7 @@ func main() {
 	err := run(ctx, os.Args[1:], os.Stdout)
 	stop()
 	if err != nil && !errors.Is(err, flag.ErrHelp) {
-		fmt.Fprintln(os.Stderr, "loadtest:", err)
+		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(1)
 	}
 }
@@ -81,7 +81,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 	if cfg.serve {
 		return serve(ctx, cfg.listen, cfg.db)
 	}
-	dir, err := os.MkdirTemp(cfg.dir, "loadtest")
+	dir, err := os.MkdirTemp(cfg.dir, "load")
 	if err != nil {
 		return err
 	}
@@ -102,7 +102,7 @@ func run(ctx context.Context, args []string, out io.Writer) error {
 func parseFlags(args []string) (config, error) {
 	var cfg config
 	var callers, works, limits string
-	flags := flag.NewFlagSet("loadtest", flag.ContinueOnError)
+	flags := flag.NewFlagSet("load", flag.ContinueOnError)
 	flags.BoolVar(&cfg.growth, "growth", false, "compare a database of 10,000 sessions with one of -sessions")
 	flags.BoolVar(&cfg.timing, "timing", false, "test whether requests for numbers with and without an account take equally long")
 	flags.BoolVar(&cfg.freeze, "freeze", false, "stop one of the -nodes and measure the others")

@@ -2,7 +2,7 @@ module example.com/threepid/contract
 
 go 1.26.0
 
-replace example.com/threepid => ../
+replace example.com/threepid => ../../
 
 require (
 	example.com/threepid v0.0.0
