@@ -1,4 +1,4 @@
-module example.com/threepid/contract
+module example.com/threepid/test/contract
 
 go 1.26.0
 

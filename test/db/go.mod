@@ -1,4 +1,4 @@
-module example.com/threepid/dbtest
+module example.com/threepid/test/db
 
 go 1.26.0
 
