@@ -10,9 +10,22 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	"example.com/threepid/internal/plugintest"
 	"example.com/threepid/limits"
 	"example.com/threepid/sms"
+	"example.com/threepid/store/memstore"
 )
+
+// stores are the stores that need no service, by name.
+func stores() map[string]func(testing.TB) plugintest.Store {
+	return map[string]func(testing.TB) plugintest.Store{
+		"memstore": func(testing.TB) plugintest.Store { return memstore.New() },
+		"sqlite": func(tb testing.TB) plugintest.Store {
+			tb.Helper()
+			return openSQLite(tb, tb.TempDir())
+		},
+	}
+}
 
 // BenchmarkRequestToken measures the handler alone, without a network: what a
 // bare Gin handler takes that decodes the same JSON, a request refused for its

@@ -27,19 +27,72 @@ type test struct {
 	run  func(t *testing.T, open opener)
 }
 
-// Run runs all tests as parallel subtests of t. open returns a new, empty
-// store, and closes it in a Cleanup if need be.
+// Run runs every test as a parallel subtest of t. open returns a new, empty store,
+// and closes it in a Cleanup if it must be closed.
 func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
+	run(t, open, allTests())
+}
+
+// RunStorage runs only the tests whose result depends on the store: those in
+// which requests meet on a row, those that use several nodes, and one of each
+// kind that reads back what it wrote. The others see no difference between stores
+// and run once, in Run.
+func RunStorage(t *testing.T, open func(testing.TB) Store) {
+	t.Helper()
+	names := storageTests()
+	tests := slices.DeleteFunc(allTests(), func(test test) bool { return !slices.Contains(names, test.name) })
+	if len(tests) != len(names) {
+		t.Fatalf("storageTests names %d tests, of which %d exist", len(names), len(tests))
+	}
+	run(t, open, tests)
+}
+
+func run(t *testing.T, open opener, tests []test) {
+	t.Helper()
 	gin.SetMode(gin.TestMode)
-	for _, test := range slices.Concat(
-		accountTests(), accountHostTests(), accountFailureTests(), accountLegacyTests(),
-		approveTests(), attemptTests(), callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(), hostTests(), httpTests(),
-		limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(), requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(), unblockTests(), warningTests(),
-	) {
+	for _, test := range tests {
 		t.Run(test.name, func(t *testing.T) {
 			t.Parallel()
 			test.run(t, open)
 		})
+	}
+}
+
+func allTests() []test {
+	return slices.Concat(
+		accountTests(), accountFailureTests(), accountHostTests(), accountLegacyTests(), approveTests(), attemptTests(),
+		callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(),
+		hostTests(), httpTests(), limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(),
+		requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(),
+		unblockTests(), warningTests(),
+	)
+}
+
+// storageTests are the names of the tests that RunStorage runs.
+func storageTests() []string {
+	return []string{
+		// Accounts.
+		"AccountFromCodeToDelete", "AccountListIsOldestFirst", "AccountAddByTheSameUserAgain", "AccountFreedNumberIsProvedAnew",
+		"AccountAddOfANumberThatIsTaken", "AccountAddOfOneSessionByMany", "AccountAddOfOneNumberByMany",
+		"AccountAddRacesTheHost", "AccountRelease", "AccountThatOnlyLooksUp",
+		// Attempts, and the lease under which an SMS is sent.
+		"Attempts", "ResendWithinLifetimeTextsTheSameToken", "ResendAfterLifetimeTextsANewToken", "OneSecretForTwoPurposes",
+		"IdenticalRequestsAtOnceSendOneText", "IdenticalRequestsOnTwoNodes", "WaitersHearHowTheSendEnded", "AttemptsAtOnce",
+		"CallerHangsUp", "LeaseOfANodeThatDied", "TokenOfAnEarlierText", "TokenSettlesItsAttempt", "ClaimRunAgainAfterItWasKept",
+		"ApproveIsAskedOnceByIdenticalRequests",
+		// Validations.
+		"SubmitRightToken", "SubmitSessionPastItsLifetime", "ValidatedAndRedeem", "RenewedByALaterCode", "NotRenewedOnceRedeemed",
+		"RecycledNumberVoidsValidations", "RecycledNumberVoidsCodes", "RecycledNumberIsProvedAgain",
+		"RecycledNumberWithoutAnAccount", "RecycledNumberOfClocksThatDiffer", "RecycledNumberIsRememberedAsLongAsSessions",
+		"RecycledNumberWhileRedeemed", "RecycledNumberWhileAdded", "ServerKeyIsReplaced",
+		"DelegateWholeFlow", "DelegateRightTokenTwiceAtOnce", "CallsTakeANumberThrough",
+		// Tries, counted before the code is compared.
+		"SubmitFiveWrongTriesUseATokenUp", "ParallelGuessesGetFiveTries", "GuessesAtOnceOnAllNodesGetFiveComparisons",
+		"NewTokenDoesNotForgetWrongTries", "HundredWrongTriesLockANumber", "RightTokenForgetsWrongTries",
+		"RightTokenIsTakenAtTheLastTry",
+		// Limits, and the guard that nodes share.
+		"LimitOfANumber", "LimitOfCountryAndAll", "LimitsHoldAtOnceAndOnAllNodes", "LastTextIsSharedByAllWhoAskForIt",
+		"RefusalsWriteNothing", "RecordsExpire", "Unblock", "GuardIsSharedByNodes", "VerdictsOutliveTheirNode",
 	}
 }

