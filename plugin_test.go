@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"flag"
 	"fmt"
 	"log/slog"
 	"net/http"
@@ -44,8 +45,15 @@ const (
 	request = `{"client_secret":"` + secret + `","country":"GB","phone_number":"` + spoken + `","send_attempt":1}`
 )
 
+// testsAtOnce is for tests that mostly wait, and is independent of the number of
+// processors. It replaces -parallel.
+const testsAtOnce = "8"
+
 func TestMain(m *testing.M) {
 	gin.SetMode(gin.TestMode)
+	if err := flag.Set("test.parallel", testsAtOnce); err != nil {
+		panic(err)
+	}
 	m.Run()
 }
 

@@ -32,6 +32,11 @@ func TestMain(m *testing.M) {
 		example.Main()
 		return
 	}
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("skipped with -short: these tests start servers and browsers, which takes half a minute")
+		return
+	}
 	// Most of these tests wait, for leases and timeouts: let them wait together,
 	// unless the command line says otherwise.
 	if err := flag.Set("test.parallel", "32"); err != nil {

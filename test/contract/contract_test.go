@@ -18,6 +18,9 @@ import (
 // TestDescription runs the tests of the plugin with every exchange of theirs held
 // against the description, and wants everything that it describes to have happened.
 func TestDescription(t *testing.T) { //nolint:paralleltest // the client's transport is everybody's
+	if testing.Short() {
+		t.Skip("it runs the plugin's tests once more, which takes a quarter of a minute")
+	}
 	o := &observer{t: t, next: http.DefaultTransport, description: load(t), met: map[string]int{}}
 	http.DefaultTransport = o
 	t.Cleanup(func() { http.DefaultTransport = o.next })

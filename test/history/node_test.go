@@ -38,6 +38,11 @@ func TestMain(m *testing.M) {
 		}
 		return
 	}
+	flag.Parse()
+	if testing.Short() {
+		fmt.Println("skipped with -short: these tests start nodes and stop them, which takes a quarter of a minute")
+		return
+	}
 	// The tests wait more than they work.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)

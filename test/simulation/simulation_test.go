@@ -1,6 +1,9 @@
 package main
 
 import (
+	"flag"
+	"fmt"
+	"os"
 	"strings"
 	"testing"
 
@@ -10,6 +13,11 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	flag.Parse()
+	if os.Getenv("THREEPID_TEST_LONG") == "" {
+		fmt.Println("skipped: set THREEPID_TEST_LONG=1 to simulate days of attacks, which takes half a minute")
+		return
+	}
 	gin.SetMode(gin.TestMode)
 	m.Run()
 }
