@@ -28,7 +28,7 @@ var (
 // errAnswered ends a request that the host has answered.
 var errAnswered = errors.New("threepid: the host has answered")
 
-// forUser serves a user whom the host knows, with what serve returns.
+// forUser identifies the user, calls serve, and writes what it returns.
 func (h *handler) forUser(serve func(ctx context.Context, userID string, body []byte) (any, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		answer, err := h.serveUser(c, serve)

@@ -14,7 +14,7 @@ import (
 )
 
 // The Go calls of hosts that have endpoints of their own, render pages on the server,
-// or keep email addresses besides phone numbers: what the endpoints do, without HTTP.
+// or that also keep email addresses: what the endpoints do, without HTTP.
 
 // Purpose is what a code is for.
 type Purpose = store.Purpose

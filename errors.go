@@ -34,7 +34,7 @@ var (
 )
 
 // Error is what a request is refused with, by the endpoints and by the Go calls:
-// RequestToken, SubmitToken and AddNumber. Any other error of theirs says that
+// RequestToken, SubmitToken and AddNumber. Any other error from them says that
 // something failed on the server's side, which a client should not be told.
 type Error struct {
 	Status     int           // the HTTP status of the endpoints' response, such as 429

@@ -102,7 +102,7 @@ func (h *handler) submitPost(c *gin.Context) {
 	}
 	kind, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type"))
 	read := wire.Submission
-	// curl calls everything a form that it is not told about; no form of ours
+	// curl sends every body as a form unless told otherwise; none of the forms here
 	// begins with a brace.
 	if kind == "application/x-www-form-urlencoded" && !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
 		read = wire.SubmissionForm
@@ -136,7 +136,7 @@ func (h *handler) submitGet(c *gin.Context) {
 	c.Redirect(http.StatusFound, nextLink)
 }
 
-// show answers with a page for a person, in a language of theirs.
+// show responds with a page for a person, in a language that they read.
 func (h *handler) show(c *gin.Context, err error) {
 	status, _ := h.answer(c, err)
 	words := h.words(c)
@@ -150,7 +150,7 @@ func (h *handler) show(c *gin.Context, err error) {
 	}
 }
 
-// client is whom a request counts against.
+// client returns the key under which the limits count a request.
 func (h *handler) client(c *gin.Context) string {
 	if h.opts.Client != nil {
 		return h.opts.Client(c)

@@ -106,7 +106,7 @@ func ExamplePlugin_AddNumber() {
 	}
 	defer func() { _ = plugin.Close() }()
 
-	const user = "alice" // whoever is logged in
+	const user = "alice" // the user who is logged in
 	emails := []gin.H{{"medium": "email", "address": "alice@example.org"}}
 	addEmail := func(_ context.Context, sid, _ string) bool { return sid == "a session of an email address" }
 

@@ -197,7 +197,7 @@ func ExamplePlugin_RedeemTx() {
 	// map[error:Confirm your phone number first]
 }
 
-// ExamplePlugin_Validated resets a password: it insists on a code that was texted
+// ExamplePlugin_Validated resets a password: it insists on a code that was sent
 // for that, and keeps the validation until the new password is fit to be set.
 func ExamplePlugin_Validated() {
 	table := users{"alice": {phone: "447700900001", password: "forgotten"}}
@@ -235,7 +235,7 @@ func ExamplePlugin_Validated() {
 		}
 		name, err := table.byPhone(v.MSISDN)
 		if err != nil {
-			c.Status(http.StatusUnauthorized) // the number has left the account meanwhile
+			c.Status(http.StatusUnauthorized) // the number is no longer on the account
 			return
 		}
 		table[name].password = form.Password // hash it

@@ -32,7 +32,7 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 		}
 	}
 	for _, route := range spare {
-		// What the host serves itself on a path of ours, say the preflights of
+		// What the host serves itself on one of the plugin's paths, such as the preflights of
 		// all paths with one catch-all, stays the host's.
 		if _, clash := clashing(taken, route.Method, group+route.Path); !clash {
 			_ = h.handle(router, route)

@@ -91,7 +91,7 @@ func (o Options) checkEnds() error {
 	return errors.Join(errs...)
 }
 
-// warnOfLongTexts tells which texts are billed more than once.
+// warnOfLongTexts logs which messages are billed more than once.
 func (o Options) warnOfLongTexts(catalog *texts.Catalog) {
 	var long []string
 	for _, size := range catalog.Sizes() {

@@ -16,7 +16,7 @@ import (
 
 // What Check answers for a token that does not validate, matched with errors.Is.
 var (
-	// ErrIncorrect means that it is not the token that was texted.
+	// ErrIncorrect means that the token is not the one that was sent.
 	ErrIncorrect = errors.New("delegate: the token is not right")
 
 	// ErrOver means that no token can be right any more, since the verification
@@ -74,7 +74,7 @@ type Service interface {
 	// at most 255 bytes of printable ASCII, is kept and given to Check. An error is
 	// a *LimitError or what one of sms.Sender's Send would be: it wraps
 	// sms.ErrRejected, sms.ErrMisconfigured or sms.ErrUncertain, or else means that nothing
-	// was texted and another try may work.
+	// was sent and another try may work.
 	Start(ctx context.Context, v Verification) (handle string, err error)
 
 	// Check compares. nil means that the token is the right one. ErrIncorrect and
@@ -90,7 +90,7 @@ type Service interface {
 type IdentityServer interface {
 	Service
 
-	// Answers tells whether a client's id_server, a host name with an optional
+	// Answers reports whether a client's id_server, a host name with an optional
 	// port, means this service. One that does not is refused: M_SERVER_NOT_TRUSTED.
 	Answers(idServer string) bool
 }

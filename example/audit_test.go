@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// each runs fn for every account, so many at a time.
+// each runs fn for every account, n at a time.
 func (l *ledger) each(callers int, fn func(a *account)) {
 	accounts := l.all()
 	var next atomic.Int64
@@ -22,8 +22,8 @@ func (l *ledger) each(callers int, fn func(a *account)) {
 	})
 }
 
-// retryTold makes every attempt again that was answered 200. audit will tell
-// whether one of them was texted again.
+// retryTold repeats every attempt that got status 200. audit then shows
+// whether an SMS was sent again for one of them.
 func (l *ledger) retryTold(url string) {
 	l.each(16, func(a *account) {
 		for attempt := int64(1); attempt <= a.attempts(); attempt++ {
@@ -96,7 +96,7 @@ func (l *ledger) validated(most int) []*account {
 }
 
 // audit holds what callers were told against what the gateway got: each
-// acknowledged attempt has its text, none was texted after that, and all texts of
+// acknowledged attempt has its SMS, none was sent after that, and all SMS of
 // a session carry one token, those of an attempt one ID.
 func (l *ledger) audit() {
 	l.t.Helper()
@@ -121,7 +121,7 @@ func (l *ledger) audit() {
 }
 
 // auditAttempt checks an attempt that was acknowledged at that time. A later
-// attempt stands in for it: what was seen meanwhile is not texted.
+// attempt stands in for it: no SMS is sent for what was seen in between.
 func (l *ledger) auditAttempt(a *account, texts []text, attempt int64, when time.Time) {
 	l.t.Helper()
 	if !slices.ContainsFunc(texts, func(m text) bool { return m.Attempt >= attempt && m.at.Before(when) }) {

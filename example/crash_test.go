@@ -22,7 +22,7 @@ func TestCrashes(t *testing.T) {
 			t.Parallel()
 			db := open(t)
 			g := newGateway(t, func(m text, w http.ResponseWriter, r *http.Request) {
-				// Half of the texts leave at once, so that many callers are at the
+				// Half of the SMS are sent at once, so that many callers are at the
 				// database when the end comes.
 				if rand.N(2) == 0 {
 					dawdle(8*time.Millisecond)(m, w, r)
@@ -69,8 +69,8 @@ func (l *ledger) crash(s *server) {
 	l.gateway.expectDiscreet(l.t, s.stderr.String())
 }
 
-// TestTerminationInAStorm sends SIGTERM under load: whoever the server had begun
-// to serve is answered, and what was answered holds after a restart.
+// TestTerminationInAStorm sends SIGTERM under load: requests that the server had begun
+// to serve get their response, and what it says holds after a restart.
 func TestTerminationInAStorm(t *testing.T) {
 	t.Parallel()
 	for name, open := range databases(30) {
@@ -93,7 +93,7 @@ func TestTerminationInAStorm(t *testing.T) {
 			l.expectTextsTold()
 			s = start(t, "-db", db, "-sms", "webhook:"+g.url)
 			l.retryTold(s.url)
-			l.expectTextsTold() // nothing was texted again
+			l.expectTextsTold() // no SMS was sent again
 			l.retryUntold(s.url)
 			l.submitAll(s.url)
 			l.audit()
@@ -102,7 +102,7 @@ func TestTerminationInAStorm(t *testing.T) {
 	}
 }
 
-// expectTextsTold wants each text acknowledged: nobody who was texted was left
+// expectTextsTold wants each SMS acknowledged: nobody who was sent one was left
 // without an answer.
 func (l *ledger) expectTextsTold() {
 	l.t.Helper()

@@ -13,7 +13,7 @@ import (
 
 // TestDiskFull lets no file of the server grow any further for a while, which is
 // as near to a full disk as one gets without being root. What is acknowledged
-// meanwhile holds, and when there is room again all works, without a restart.
+// during that time holds, and when there is room again all works, without a restart.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")

@@ -115,7 +115,7 @@ type ledger struct {
 	failures []failure
 }
 
-// failure is a call that was answered by neither 200 nor silence.
+// failure is a call whose response was neither 200 nor missing.
 type failure struct {
 	answer
 	asked time.Time
@@ -136,7 +136,7 @@ func (a *account) attempts() int64 {
 	return int64(len(a.told))
 }
 
-// isTold tells whether the attempt was answered 200.
+// isTold reports whether the attempt got status 200.
 func (a *account) isTold(attempt int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
@@ -248,8 +248,8 @@ func (l *ledger) step(url string) answer {
 	}
 }
 
-// storm makes random calls, so many at a time, until stop is closed; then it
-// returns. The server may be killed meanwhile.
+// storm makes random calls, n at a time, until stop is closed; then it
+// returns. The server may be killed in the meantime.
 func (l *ledger) storm(url string, callers int, stop <-chan struct{}) {
 	together(callers, func(int) {
 		for !closed(stop) {

@@ -75,7 +75,7 @@ func TestLockedForAMoment(t *testing.T) {
 
 // TestLockedForLong has the other process keep the lock for longer than anybody
 // waits. All hear of it in bounded time, also the one whose SMS was sent: that is sent
-// only once. Afterwards all is as if nothing had been.
+// only once. Afterwards everything works as before.
 func TestLockedForLong(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")

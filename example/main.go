@@ -3,7 +3,7 @@
 //
 //	go run ./example
 //
-// It needs no service beside it: SQLite keeps the sessions, and the texts
+// It needs no other service: SQLite keeps the sessions, and the texts
 // appear on standard output.
 package main
 

@@ -185,7 +185,7 @@ func TestNodeDiesSending(t *testing.T) {
 
 // TestRollingRestart replaces one node after the other under load, as a deployment
 // does. Callers go to the next node when one does not take their call; no
-// call fails, and no attempt is texted twice.
+// call fails, and no attempt is sent two SMS.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	for name, open := range databases(40) {

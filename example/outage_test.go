@@ -21,7 +21,7 @@ func behindProxy(t *testing.T, db string) (*proxy, string) {
 
 // TestDatabaseGoneForAWhile cuts all connections to the database under load, and
 // lets none through for a while. Callers hear so, quickly, and ask again.
-// Nothing has to be restarted, and nobody is texted twice who had an answer.
+// Nothing has to be restarted, and nobody who got a response is sent a second SMS.
 func TestDatabaseGoneForAWhile(t *testing.T) {
 	t.Parallel()
 	for name, open := range servers(20) {
@@ -49,7 +49,7 @@ func TestDatabaseGoneForAWhile(t *testing.T) {
 			l.audit()
 			s.stop()
 			g.expectDiscreet(t, s.stderr.String())
-			// Whoever waits for a text meanwhile has it recorded after all, and
+			// An SMS that is under way during that time is recorded after all, and
 			// fails not: that may be everyone.
 			if len(l.failures) > 0 && !strings.Contains(s.stderr.String(), "threepid: request failed") {
 				t.Error("the log does not say that requests failed")
@@ -70,7 +70,7 @@ func (l *ledger) expectFailuresUntil(restored time.Time) {
 	l.t.Logf("%d calls failed", len(l.failures))
 }
 
-// patient has callers who ask again until they are answered, for new sessions
+// patient has callers repeat a request until they get a response, for new sessions
 // until stop is closed.
 func (l *ledger) patient(url string, callers int, stop <-chan struct{}) {
 	const most = 40 * time.Second // a claim whose commit was lost waits for its lease

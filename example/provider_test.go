@@ -77,7 +77,7 @@ func misconducts(elsewhere string) []misconduct {
 }
 
 // TestProvider has the provider do all that providers do once it has the text. The
-// caller is answered in bounded time. What may have been sent is sent again with
+// caller gets a response in bounded time. What may have been sent is sent again with
 // the same ID and the same token; what was accepted is not.
 func TestProvider(t *testing.T) {
 	t.Parallel()
@@ -112,7 +112,7 @@ func TestProvider(t *testing.T) {
 }
 
 // expectSame makes the first attempt again, with a provider that behaves, and
-// wants so many texts in all, one like the other, and a token that is good.
+// wants n SMS in all, identical, and a token that is good.
 func expectSame(t *testing.T, name string, s *server, g *gateway, p person, want int) {
 	t.Helper()
 	again := p.request(s.url, 1)
@@ -194,7 +194,7 @@ func forever(words string, pause time.Duration) func(net.Conn) {
 // silence says nothing until the other side hangs up.
 func silence(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
-// noise writes so many random bytes.
+// noise writes n random bytes.
 func noise(n int64) func(net.Conn) {
 	return func(conn net.Conn) { _, _ = io.CopyN(conn, rand.Reader, n) }
 }

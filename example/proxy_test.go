@@ -43,8 +43,8 @@ func newProxy(t *testing.T, server string) *proxy {
 	return p
 }
 
-// cut resets all connections, and from now on every new one. The port stays ours
-// meanwhile.
+// cut resets all connections, and from now on every new one. The port
+// stays reserved in the meantime.
 func (p *proxy) cut() { p.set(true, false) }
 
 // freeze lets nothing through, as a machine that lost its power or a cable does.

@@ -153,7 +153,7 @@ func openProvider(name string, known []provider, getenv func(string) string) (sm
 	return sender, nil
 }
 
-// named tells whether name is this provider, with a URL if it has to have one.
+// named reports whether name is this provider, with a URL if it has to have one.
 func (p provider) named(name string) bool {
 	if p.url {
 		return strings.HasPrefix(name, p.name+":")

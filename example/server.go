@@ -20,7 +20,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// drainTimeout bounds how long requests under way may take after SIGTERM.
+// drainTimeout is how long requests in progress may take after SIGTERM.
 const drainTimeout = 30 * time.Second
 
 // serve mounts the plugin on a Gin server and runs it until ctx is done.

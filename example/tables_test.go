@@ -60,8 +60,8 @@ var connections = map[string]*seats{
 	mysqlURL:    {taken: make(chan struct{}, 60)},
 }
 
-// rent waits until n connections are to be had. One test rents at a time, so
-// that no two wait for each other with half of theirs in hand.
+// rent waits until n connections are available. One test rents at a time, so
+// that no two wait for each other while each holds half of what it needs.
 func (s *seats) rent(t *testing.T, n int) {
 	t.Helper()
 	s.renting.Lock()
@@ -76,8 +76,8 @@ func (s *seats) rent(t *testing.T, n int) {
 	})
 }
 
-// freshDatabase makes a database beside the one that the variable names, for a
-// test that uses so many connections, and returns its URL.
+// freshDatabase makes a database next to the one that the variable names, for a
+// test that uses the given number of connections, and returns its URL.
 func freshDatabase(t *testing.T, variable string, conns int) string {
 	t.Helper()
 	server := os.Getenv(variable)
@@ -105,7 +105,7 @@ func freshDatabase(t *testing.T, variable string, conns int) string {
 }
 
 // databases are the openers of a new database of each kind, for a test that uses
-// so many connections.
+// conns connections.
 func databases(conns int) map[string]func(*testing.T) string {
 	all := servers(conns)
 	all["SQLite"] = func(t *testing.T) string {

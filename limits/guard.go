@@ -9,12 +9,12 @@ import (
 )
 
 // Guard blocks ranges of numbers, countries and networks of clients whose numbers
-// hardly ever validate, which is what SMS pumping looks like. It counts the numbers
+// rarely validate, which is what SMS pumping looks like. It counts the numbers
 // that received an SMS and those of them that validated, over a sliding window. While a
 // range or country is blocked, requests for its numbers get 429; but a blocked country
 // stays open to clients that have at most one number more waiting for its validation
 // than validated in the last day, since nearly all honest people are such a client;
-// unless these hardly ever validate either.
+// unless these rarely validate either.
 //
 // A network, the /24 of an IPv4 or the /48 of an IPv6 client, is judged in the same way,
 // and refused whatever its clients ask for: one customer may have all of it.

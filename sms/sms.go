@@ -1,4 +1,4 @@
-// Package sms says what threepid asks of whoever carries its text messages.
+// Package sms defines how SMS are sent.
 // It imports nothing but the standard library; each provider is a package of
 // its own below it.
 package sms

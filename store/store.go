@@ -4,7 +4,7 @@
 //
 // [Store] holds validation sessions and the records of rate limits; [Accounts]
 // maps numbers to accounts. They are separate because a host usually has a table
-// of accounts already and hardly ever one of sessions.
+// of accounts already and rarely one of sessions.
 //
 // A unit of work names its rows first and then changes plain data: see [Names]
 // and [Rows]. [Apply] and [Follow] are the parts that every store has in common.
@@ -232,7 +232,7 @@ type Accounts interface {
 	//
 	// When the host allows one number for each user, and the user has another,
 	// Associate returns ErrOneNumber and changes nothing: the old number is not
-	// replaced, because whoever leaves it behind must also void what was
+	// replaced, because a caller that gives it up must also void what was
 	// validated with it, as Dissociate's caller does. An unknown user is an error.
 	Associate(ctx context.Context, a Association) error
 

@@ -140,7 +140,7 @@ type answer struct {
 }
 
 // class is what an errcode means for a text: identity service API, "Common error
-// codes", and those that Sydent has beside them.
+// codes", and those that Sydent adds.
 func (a answer) class() httpcall.Class {
 	switch a.ErrCode {
 	case "M_INVALID_ADDRESS", "M_INVALID_PHONE_NUMBER", "M_DESTINATION_REJECTED":

@@ -1,9 +1,9 @@
 // Package twilio has Twilio Verify text and check codes:
 // https://www.twilio.com/docs/verify/api.
 //
-// Verify has one verification at a time for a number, whoever asks: while it is
+// Verify has one verification at a time for a number and all clients: while it is
 // pending, for ten minutes, all who ask for the number have the same code texted
-// again. So a code that was texted to add a number is good for a password reset as
+// again. So a code that was sent to add a number also works for a password reset, as
 // well, unless that has a Verify service of its own: see Options.
 package twilio
 

@@ -18,7 +18,7 @@ import (
 	"example.com/threepid/sms"
 )
 
-// What a Phone keeps and whom it serves is bounded.
+// A Phone keeps a bounded number of messages and has a bounded number of readers.
 const (
 	mostTexts   = 20
 	mostScreens = 16
@@ -39,7 +39,7 @@ type text struct {
 }
 
 // Phone shows the texts that a Sender accepted to pages that are open. It shows
-// codes to everybody on this machine, as a console does to whoever sees it: use
+// codes to everybody on this machine, as a console does: use
 // it with a console, on a loopback address. It refuses requests that came to
 // another name or through a proxy, so that no website that a browser on this
 // machine opens can read along.
@@ -182,7 +182,7 @@ func write(w gin.ResponseWriter, texts []text) error {
 	return control.Flush()
 }
 
-// local tells whether a page of this very server asks, on this machine: the name
+// local reports whether a page of this server asks, on this machine: the name
 // is a loopback one, as it is not after DNS rebinding, no proxy has passed the
 // request on, and no other site made it.
 func local(r *http.Request) bool {

@@ -116,7 +116,7 @@ func (s *Site) newConfig() config {
 	return cfg
 }
 
-// Authenticate is for threepid.Options. A guest is whoever holds a token of 32
+// Authenticate is for threepid.Options. A guest is anybody with a token of 32
 // random bytes, which the page makes: the account's name is its hash. Nothing is
 // kept, and a guest still has the account after a restart. It is a
 // demonstration: a host has sessions of its own.

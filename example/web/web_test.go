@@ -111,7 +111,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestAuthenticate has a guest be whoever has the token, and nobody without one.
+// TestAuthenticate accepts as a guest anybody with the token, and nobody without one.
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	site := web.New("/", nil)
@@ -158,7 +158,7 @@ func text(t *testing.T, phone *web.Phone, words string, provider error) error {
 	return phone.Sender(next).Send(t.Context(), sms.Message{To: "+447400123456", Text: words})
 }
 
-// events reads so many texts, and the last one's ID.
+// events reads n SMS, and the last one's ID.
 func events(t *testing.T, body io.Reader, n int) (texts []string, last string) {
 	t.Helper()
 	lines := bufio.NewScanner(body)

@@ -55,7 +55,7 @@ func (c Class) Error(format string, args ...any) error {
 }
 
 // OfStatus is what an HTTP status means when the answer tells nothing better.
-// What is wrong with the request is never the number's fault: whoever reads the
+// What is wrong with the request is never the number's fault: a person who reads the
 // log can say better than the person with the telephone.
 func OfStatus(status int) Class {
 	switch {
@@ -66,7 +66,7 @@ func OfStatus(status int) Class {
 	case status >= 300 && status <= 499:
 		return Misconfigured
 	case status == http.StatusBadGateway, status == http.StatusGatewayTimeout:
-		return Uncertain // what stands before the provider has passed the request on
+		return Uncertain // a proxy in front of the provider has passed the request on
 	default:
 		return Temporary
 	}
@@ -97,7 +97,7 @@ type Answer struct {
 	Body   []byte // at most 64 KiB of it
 }
 
-// Do sends a request and reads the answer. What stands before a colon in its
+// Do sends a request and reads the response. What precedes a colon in its
 // errors is name.
 func Do(client *http.Client, name string, req *http.Request) (Answer, error) {
 	ctx, cancel := context.WithCancel(req.Context())

@@ -80,7 +80,7 @@ func send(client *http.Client, req *http.Request) (*http.Response, error) {
 // unrepeatable changes req so that net/http cannot make it twice. It repeats by
 // itself what it takes for idempotent, a GET or what has an Idempotency-Key, when a
 // server closes a used connection without a response; over HTTP/2 it repeats
-// whatever is answered with RST_STREAM and PROTOCOL_ERROR. In all these cases the server may
+// whatever got RST_STREAM and PROTOCOL_ERROR in response. In all these cases the server may
 // have processed the request. It repeats nothing whose body it can read only once.
 func unrepeatable(req *http.Request) *http.Request {
 	req.GetBody = nil

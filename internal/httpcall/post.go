@@ -12,7 +12,7 @@ import (
 	"example.com/threepid/sms"
 )
 
-// PostForm posts a form and reads the answer, which is to be JSON. What stands before
+// PostForm posts a form and reads the response, which must be JSON. What precedes
 // a colon in its errors is name. authorize sets what says whose request it is; it
 // may be nil.
 func PostForm(

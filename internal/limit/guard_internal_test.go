@@ -217,8 +217,8 @@ func TestGuardTakesBackWhatWasNotSent(t *testing.T) {
 	}
 }
 
-// TestGuardBlocksACountryForAll has those whom it is still open to be judged too:
-// by their own texts, and only once.
+// TestGuardBlocksACountryForAll also judges the clients for which the country is still
+// open: by their own SMS, and only once.
 func TestGuardBlocksACountryForAll(t *testing.T) {
 	t.Parallel()
 	closed := startOfWatch()
@@ -265,8 +265,8 @@ func TestGuardBlocksACountryForAll(t *testing.T) {
 }
 
 // TestGuardForgetsWhatWasBeforeItBlocked has a text of before a closing turn out not
-// to have left, and another of then validate: neither changes what is counted of
-// those to whom a country is still open.
+// to have been sent, and another of then validate: neither changes what is counted of
+// clients for which a country is still open.
 func TestGuardForgetsWhatWasBeforeItBlocked(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()

@@ -45,7 +45,7 @@ type slowLimit struct {
 	times []int64
 }
 
-// room tells whether one more at now leaves every span of time with no more
+// room reports whether one more at now leaves every span of time with no more
 // than Burst and one for each Per that goes into it.
 func (s *slowLimit) room(now int64) bool {
 	for i, since := range s.times {
@@ -90,9 +90,9 @@ func TestLimitGivesBack(t *testing.T) {
 	}
 }
 
-// TestLimitIsNotStuck has what was stored be far ahead, by a clock that is set back
-// since or a longer limit: nobody who is refused writes, so who waits as long as he
-// is told must be let through.
+// TestLimitIsNotStuck stores a state far in the future, as after a clock was set
+// back or a limit was shortened. A refusal writes nothing, so a client that waits as
+// long as it was told must be let through.
 func TestLimitIsNotStuck(t *testing.T) {
 	t.Parallel()
 	l := limits.Limit{Burst: 2, Every: time.Minute}

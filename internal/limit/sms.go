@@ -156,7 +156,7 @@ func (g *Ledger) checkSMS(reserve, trusted bool) Refusal {
 	if blocked.Wait == 0 {
 		return met
 	}
-	// Whoever waits for the longest of all waits is not refused again.
+	// A client that waits for the longest of all waits is not refused again.
 	for _, m := range g.smsMeters(reserve) {
 		_, wait := takeAll(m.limits, m.levels, g.now)
 		met.meet(m.scope, wait)
@@ -268,9 +268,9 @@ func (g *Ledger) Confirm(all, byClient int) {
 	g.countValidation()
 }
 
-// Numbers that a client has asked for and that have not validated are what it may have
-// only one more of than validated ones, in a country that the guard has blocked: an
-// attacker has so many clients, while nearly all honest people are such a client.
+// In a country that the guard has blocked, a client may have only one more number
+// that has not validated than numbers that have. Nearly all honest people are such a
+// client; an attacker has few of them.
 
 // mayAsk reports whether a blocked country is still open to the client.
 func (g *Ledger) mayAsk() bool {

@@ -202,7 +202,7 @@ func TestNodesShareTheGuard(t *testing.T) {
 	}
 }
 
-// TestFlushMakesUp has a store fail once: what was counted meanwhile is not lost.
+// TestFlushMakesUp has a store fail once: what was counted in the meantime is not lost.
 func TestFlushMakesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, nil)

@@ -86,7 +86,7 @@ func (n *node) validatedBy(clientSecret, path string, attempt int) (sid string) 
 	return a.text("sid")
 }
 
-// expectDone fails the test unless the answer is 200 and that body.
+// expectDone fails the test unless the response is 200 with that body.
 func expectDone(t *testing.T, a answer, body string) {
 	t.Helper()
 	if a.status != http.StatusOK || a.body != body {
@@ -161,8 +161,8 @@ func testAccountAddWantsAValidation(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// testAccountAddWantsItsOwnPurpose has codes that were texted for something else
-// not put a number on an account: who talked a person out of one has not been
+// testAccountAddWantsItsOwnPurpose submits codes that were sent for another purpose:
+// they put no number on an account. A thief who talked a person out of one has not been
 // allowed that.
 func testAccountAddWantsItsOwnPurpose(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
@@ -232,7 +232,7 @@ func testAccountFreedNumberIsProvedAnew(t *testing.T, open opener) {
 			n := start(t, open(t), authenticated)
 			used, kept := n.validatedBy("used", addPath, 1), n.validatedBy("kept", addPath, 1)
 			pending := n.mustRequest(addPath, request(map[string]any{"client_secret": "pending"})).text("sid")
-			// It is for whoever has it to free a number, and for nobody else.
+			// Only the account that has a number can free it.
 			expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
 			expectDone(t, n.add(alice, used, "used"), `{}`)
 			expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
@@ -259,14 +259,14 @@ func testAccountAddOfANumberThatIsTaken(t *testing.T, open opener) {
 			t.Parallel()
 			n := start(t, open(t), authenticated, conceal)
 			sid := n.validatedBy(secret, addPath, 1)
-			n.associate(t, bob, msisdn) // meanwhile
+			n.associate(t, bob, msisdn) // before the add
 			a := n.add(alice, sid, secret)
 			expect(t, a, http.StatusBadRequest, "M_THREEPID_IN_USE")
 			if a.text("error") != "MSISDN is already in use" {
 				t.Errorf("error %q", a.text("error"))
 			}
 			n.expectNumbers(t, alice)
-			// Once it is free, whoever wants it proves it anew.
+			// Once it is free, a user who wants it must prove it again.
 			if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); err != nil {
 				t.Fatal(err)
 			}

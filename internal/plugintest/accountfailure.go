@@ -85,8 +85,8 @@ func testAccountStoreFails(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// testAccountAddCutOffGoesOn loses the store at each step of an add. Who asks
-// again gets the number, and nobody else does.
+// testAccountAddCutOffGoesOn loses the store at each step of an add. The user
+// who repeats it gets the number, and nobody else does.
 func testAccountAddCutOffGoesOn(t *testing.T, open opener) {
 	for step := 1; step <= 2; step++ {
 		for name, wrap := range map[string]func(store.Store, func(string) error) store.Store{

@@ -285,7 +285,7 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	}
 }
 
-// testAccountConcealed has an account's endpoints not tell what requestToken
+// testAccountConcealed has an account's endpoints conceal what requestToken
 // conceals.
 func testAccountConcealed(t *testing.T, open opener) {
 	eachTwins(t, open, func(t *testing.T, tw *twins) {
@@ -319,7 +319,7 @@ func testAccountRelease(t *testing.T, open opener) {
 	if err := release(); !errors.Is(err, threepid.ErrNoAccount) {
 		t.Errorf("released twice: %v", err)
 	}
-	// Who had the number does not get it back by what he proved before.
+	// The former holder does not get the number back with the old proof.
 	expect(t, n.add(alice, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 	n.clock.advance(time.Second)
 	expectDone(t, n.add(bob, n.validatedBy("bobs-secret", addPath, 1), "bobs-secret"), `{}`)

@@ -21,7 +21,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// approveTests are about the host's own say in whom is texted.
+// approveTests are about the host's hook that may refuse an SMS.
 func approveTests() []test {
 	return []test{
 		{"ApproveIsToldAll", testApproveIsToldAll},

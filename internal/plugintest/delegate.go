@@ -274,7 +274,7 @@ func (o *onceOnly) Check(context.Context, delegate.Check) error {
 	return delegate.ErrOver
 }
 
-// testDelegateRightTokenTwiceAtOnce has a person and whoever previews his links bring
+// testDelegateRightTokenTwiceAtOnce has a person and a program that previews links submit
 // the right token at once: neither is told that it is no longer good.
 func testDelegateRightTokenTwiceAtOnce(t *testing.T, open opener) {
 	s := &onceOnly{asked: make(chan struct{}), arrived: make(chan struct{})}
@@ -329,8 +329,8 @@ func testDelegatePanics(t *testing.T, open opener) {
 	}
 }
 
-// testDelegatePurposes has a code that was texted to add a number be no good for
-// anything else.
+// testDelegatePurposes submits a code that was sent to add a number for other
+// purposes: it is good for none of them.
 func testDelegatePurposes(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s)

@@ -229,7 +229,7 @@ func wrong(token string) string {
 	return token[:len(token)-1] + string('0'+(last-'0'+1)%10)
 }
 
-// expect fails the test unless the answer has that status and errcode.
+// expect fails the test unless the response has that status and errcode.
 func expect(t *testing.T, a answer, status int, errcode string) {
 	t.Helper()
 	if a.status != status || a.errcode() != errcode {
@@ -335,7 +335,7 @@ func together(n int, f func(i int)) {
 // database.
 const patience = time.Minute
 
-// waitUntil polls for a condition that other goroutines bring about.
+// waitUntil polls for a condition that other goroutines fulfil.
 func waitUntil(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), patience)

@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// hostTests are about what the host has of the plugin, beside its endpoints.
+// hostTests are about the plugin's Go API.
 func hostTests() []test {
 	return []test{
 		{"MountElsewhere", testMountElsewhere},
@@ -146,7 +146,7 @@ func testValidatedAndRedeem(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, wrong(n.token())), http.StatusBadRequest, "M_INVALID_PARAM")
 	check("submitted again", sid, secret, threepid.ErrNoSession)
 
-	// The attempt stays seen; a greater one starts a validation anew.
+	// The attempt stays seen; a greater one starts a new validation.
 	n.mustRequest(addPath, attempt(1))
 	n.expectTexts(t, 1)
 	old := n.token()

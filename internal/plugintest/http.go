@@ -118,7 +118,7 @@ func testWrongMethod(t *testing.T, open opener) {
 	}
 }
 
-// testNotFound asks for what nothing serves: below a base path, beside one, and a path
+// testNotFound asks for what nothing serves: below a base path, next to one, and a path
 // that only begins like one.
 func testNotFound(t *testing.T, open opener) {
 	router := gin.New()

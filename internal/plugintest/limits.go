@@ -78,7 +78,7 @@ func newSecret() string { return fmt.Sprintf("secret-%d-of-a-client", secrets.Ad
 // mobile is the nth number of a block of British mobiles.
 func mobile(block, n int) string { return fmt.Sprintf("+447400%02d%04d", block, n) }
 
-// until asks again and again until it is refused, and tells how often it was not.
+// until asks until it is refused, and returns how often it was not.
 func until(t *testing.T, ask func(i int) answer) (let int, refused answer) {
 	t.Helper()
 	for let < 1000 {
@@ -300,8 +300,8 @@ func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
 	n.expectTexts(t, 6)
 }
 
-// testLastTextIsSharedByAllWhoAskForIt has one text left, and the same attempt
-// come many times at once: none of them is refused for the text of another.
+// testLastTextIsSharedByAllWhoAskForIt has one SMS left, and the same attempt
+// arrives many times at once: none of them is refused for another's SMS.
 func testLastTextIsSharedByAllWhoAskForIt(t *testing.T, open opener) {
 	for range 5 {
 		n := start(t, open(t), limited)

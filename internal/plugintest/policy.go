@@ -60,7 +60,7 @@ func expectDenied(t *testing.T, a answer) {
 	expect(t, a, http.StatusForbidden, "M_THREEPID_DENIED")
 }
 
-// expectTexted asks for each number: those in allowed are texted, the others not.
+// expectTexted asks for each number: those in allowed are sent an SMS, the others not.
 func expectTexted(t *testing.T, n *node, allowed, denied []string) {
 	t.Helper()
 	for _, number := range allowed {
@@ -144,8 +144,8 @@ func testPolicyDisregardsTheCountryField(t *testing.T, open opener) {
 	n.expectTexts(t, 2)
 }
 
-// serviceNumbers are examples of the numbers that cost whoever texts them, or
-// that no person reads, in E.164.
+// serviceNumbers are examples, in E.164, of numbers that charge the sender of an SMS,
+// or that no person reads.
 func serviceNumbers(kind phonenumbers.PhoneNumberType) []string {
 	var all []string
 	for _, region := range []string{"AT", "AU", "BE", "BR", "CH", "DE", "ES", "FR", "GB", "IN", "IT", "JP", "MX", "PL", "PT", "SE", "TR", "US", "ZA"} {

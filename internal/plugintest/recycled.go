@@ -230,18 +230,18 @@ func testRecycledNumberIsProvedAgain(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// overtaken is a store whose units of work are overtaken: between what they read and
-// what they write, meanwhile runs.
+// overtaken is a store whose units of work are overtaken: overtake runs
+// between what they read and what they write.
 type overtaken struct {
 	Store
-	meanwhile func()
+	overtake func()
 }
 
 func (o *overtaken) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
 	return o.Store.Update(ctx, names, func(rows *store.Rows) error {
 		err := change(rows)
 		if err == nil { // else the unit starts again
-			o.meanwhile()
+			o.overtake()
 		}
 		return err
 	})
@@ -256,7 +256,7 @@ func testRecycledNumberWhileRedeemed(t *testing.T, open opener) {
 			t.Parallel()
 			st := open(t)
 			other := start(t, st)
-			o := &overtaken{Store: st, meanwhile: func() {}}
+			o := &overtaken{Store: st, overtake: func() {}}
 			n := startWith(t, o, smstest.New(), &logs{})
 			if before == "released before" {
 				other.release(t)
@@ -264,7 +264,7 @@ func testRecycledNumberWhileRedeemed(t *testing.T, open opener) {
 			sid := other.validatedBy(secret, pwdPathFor(t, other), 1)
 			released, begun := make(chan struct{}), false
 			overtook := false
-			o.meanwhile = func() {
+			o.overtake = func() {
 				if !begun {
 					begun = true
 					go func() {

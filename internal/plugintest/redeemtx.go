@@ -214,7 +214,7 @@ func testRedeemTxReleaseWaits(t *testing.T, db *gorm.DB, n *node) {
 }
 
 // testRedeemTxOthersGoOn has a host's transaction stay open for two seconds. Others
-// do all that clients and hosts do; whoever needs this session waits.
+// do all that clients and hosts do; only calls that need this session wait.
 func testRedeemTxOthersGoOn(t *testing.T, db *gorm.DB, n *node) {
 	if db.Name() == "sqlite" {
 		return // there is one writer
@@ -240,7 +240,7 @@ func testRedeemTxOthersGoOn(t *testing.T, db *gorm.DB, n *node) {
 				t.Errorf("Release of another number: %v", err)
 			}
 		}
-		// Whoever waited for the transaction has failed after ten seconds by now.
+		// What waited for the transaction has failed after ten seconds by now.
 		time.Sleep(long - time.Since(begun))
 	})
 	if took := <-waited; took < long {

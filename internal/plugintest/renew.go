@@ -125,7 +125,7 @@ func testNotRenewedOnceRedeemed(t *testing.T, open opener) {
 }
 
 // testRightAgainDespiteLimits has wrong codes use up what a session or a client may
-// submit: the right one said again is answered as before.
+// submit: the right one submitted again still succeeds.
 func testRightAgainDespiteLimits(t *testing.T, open opener) {
 	limitedOrNot(t, func(t *testing.T, limits func(*threepid.Options)) {
 		n := start(t, open(t), limits)

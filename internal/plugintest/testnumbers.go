@@ -198,8 +198,8 @@ func testTestNumberWithAnAccount(t *testing.T, open opener) {
 	n.expectTexts(t, 0)
 }
 
-// testTestNumberLooksAsAnyOther compares its answers and its row with those of
-// a number that is texted.
+// testTestNumberLooksAsAnyOther compares its responses and its row with those of
+// a number that is sent an SMS.
 func testTestNumberLooksAsAnyOther(t *testing.T, open opener) {
 	test, other := start(t, open(t), testNumber), start(t, open(t))
 	a, b := test.mustRequest(addPath, attempt(1)), other.mustRequest(addPath, attempt(1))

@@ -151,7 +151,7 @@ func testWildLanguagesAreHarmless(t *testing.T, open opener) {
 	}
 }
 
-// expectSays fails the test unless the answer is a page in that language, which
+// expectSays fails the test unless the response is a page in that language, which
 // says that and nothing in English.
 func expectSays(t *testing.T, a answer, status int, language, says string) {
 	t.Helper()
@@ -206,7 +206,7 @@ func testPageInTheReadersLanguage(t *testing.T, open opener) {
 			n.mustRequest(addPath, attempt(2))
 			expectSays(t, open(sid, n.token()), http.StatusOK, language, says.confirmed)
 
-			// JSON is for programs, and the host's language for whoever reads none of ours.
+			// JSON is for programs, and the host's language for a reader of none of those built in.
 			if a := n.speaking(language, http.MethodPost, subPath, `{"sid":"unknown"}`); !strings.HasPrefix(a.text("error"), "Missing: ") {
 				t.Errorf("%s", a.body)
 			}

@@ -63,7 +63,7 @@ func testAnotherPurposeHasItsOwnTries(t *testing.T, open opener) {
 }
 
 // testGuessesAtOnce has a thousand guesses arrive at two nodes at once, the right
-// code among them at the end: each one that is answered "incorrect" was compared.
+// code among them at the end: each "incorrect" in response means that one was compared.
 func testGuessesAtOnce(t *testing.T, open opener) {
 	st := open(t)
 	n := start(t, st, limited)
@@ -253,7 +253,7 @@ func testSubmitsOfAClientAreLimited(t *testing.T, open opener) {
 		t.Errorf("%d guesses of one client were compared", compared)
 	}
 	expectLimited(t, last, time.Minute)
-	// Right ones cost nothing, whoever they are for.
+	// Right ones cost nothing, for any number.
 	for i := range 40 {
 		clientSecret := newSecret()
 		a := n.as(fmt.Sprint("other", i), addPath, request(map[string]any{"client_secret": clientSecret, "phone_number": mobile(i+20, i)}))

@@ -176,8 +176,8 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 }
 
 // testLogIsAsLoudAsTheFailure has a row for each class of docs/PROVIDERS.md: what
-// nobody but the operator can mend is an error, and what may have left is not
-// called unsent.
+// only the operator can fix is an error, and what may have been sent is not called
+// unsent.
 func testLogIsAsLoudAsTheFailure(t *testing.T, open opener) {
 	for name, row := range map[string]struct {
 		err         error

@@ -187,7 +187,7 @@ func Checking(open func(tb testing.TB, url string) delegate.Service) Open {
 	}
 }
 
-// Server answers everything alike, and sends back what it was sent besides, as
+// Server gives every request the same response, which also repeats the request, as
 // careless providers do.
 func Server(tb testing.TB, status int, body string) string {
 	tb.Helper()

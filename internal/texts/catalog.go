@@ -14,7 +14,7 @@ import (
 
 // Config is what a Catalog is made of.
 type Config struct {
-	Language string // for whoever reads none of the others
+	Language string // for a reader of none of the others
 	Brand    string // may be empty
 	Digits   int    // of a token
 	Minutes  int    // that it is good for

@@ -73,7 +73,7 @@ func tables(tb testing.TB) string {
 }
 
 // septets is the length of a text in GSM 7-bit, where an extended character
-// would count twice; no text of ours has one.
+// would count twice; no built-in message has one.
 func septets(text string) int { return len([]rune(text)) }
 
 // room is the length of the longest brand, in characters of the basic alphabet,

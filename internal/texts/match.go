@@ -19,7 +19,7 @@ const mostWanted = 10
 
 // matcher finds the best of some languages.
 type matcher struct {
-	languages []string // the first one is for whoever reads none of them
+	languages []string // the first one is for a reader of none of them
 	inner     language.Matcher
 }
 
@@ -59,9 +59,9 @@ func (m matcher) match(header string) string {
 	return m.languages[0]
 }
 
-// sameBase tells whether two tags are of one language. CLDR has Persian readers get
-// Arabic, for its script, when there is nothing better: they want the host's language.
-// Who reads traditional Chinese does get the simplified one.
+// sameBase reports whether two tags are of one language. CLDR matches Persian to
+// Arabic, for its script, when there is nothing better: such readers get the host's
+// language instead. Traditional Chinese does match simplified Chinese.
 func sameBase(a, b language.Tag) bool {
 	one, _ := a.Base()
 	other, _ := b.Base()

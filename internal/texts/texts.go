@@ -20,8 +20,8 @@ const English = "en"
 // Kind is what a text says. Its name is that of a field of threepid.Texts.
 type Kind string
 
-// The kinds. The first three bring a token; the others are texted instead where
-// it is concealed who has an account.
+// The kinds. The first three have a code; the others are sent instead where
+// accounts are concealed.
 const (
 	Add           Kind = "Add"
 	Register      Kind = "Register"
@@ -34,7 +34,7 @@ const (
 // Kinds are all kinds.
 func Kinds() []Kind { return []Kind{Add, Register, Password, TakenAdd, TakenRegister, Unknown} }
 
-// BringsToken tells whether a text of this kind has a token in it.
+// BringsToken reports whether a message of this kind has a code in it.
 func (k Kind) BringsToken() bool { return k == Add || k == Register || k == Password }
 
 // Language is what one file holds.

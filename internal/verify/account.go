@@ -42,7 +42,7 @@ type Removal struct {
 // store's unique index decides. So no validation serves two accounts, and no
 // number is on two. If the process dies in between, the hold records who took the
 // validation: the same user's retry goes on from there. When the number is on the account
-// the hold is spent: who deletes the number, or has it released, proves it anew.
+// the hold is spent: to add a number that was deleted or released, it must be proved again.
 func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -152,7 +152,7 @@ func holdIn(rows *store.Rows, a Addition) (hold, error) {
 	return hold{sess: rows.Session, epoch: rows.Records[0].State, state: rows.Records[1].State}, nil
 }
 
-// claim is what the user has of the validation, or why he has nothing.
+// claim returns how far the user has got with the validation, or why it does not count.
 func (h hold) claim(userID string, l lifetimes, now int64) (claimOn, error) {
 	switch state := h.state; {
 	case expired(h.sess, now), lapsed(h.sess, l, now):
@@ -182,8 +182,8 @@ func holder(c claimOn, userID string) string {
 	return fmt.Sprintf("%d %x", c, digest)
 }
 
-// take takes the validation for the user. Refusals and what the user has taken
-// before are answered without the write lock.
+// take takes the validation for the user. A refusal, or a validation that the user
+// has taken before, needs no write lock.
 func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, c claimOn, err error) {
 	named, err := s.find(ctx, a.SID, a.ClientSecret)
 	if err != nil {
@@ -227,7 +227,7 @@ func (s *Service) spend(ctx context.Context, userID string, h hold) error {
 	})
 }
 
-// expectOwner tells whether the number is still where a spent validation put it.
+// expectOwner returns an error unless the number is still where a spent validation put it.
 func (s *Service) expectOwner(ctx context.Context, userID, msisdn string) error {
 	owner, err := s.Accounts.Owner(ctx, msisdn)
 	switch {
@@ -322,7 +322,7 @@ func (s *Service) Release(ctx context.Context, number string) error {
 		case errors.Is(err, ErrNoAccount):
 			return err
 		case errors.Is(err, store.ErrNotFound):
-			continue // it went to another account meanwhile
+			continue // it has moved to another account
 		case err != nil:
 			return fmt.Errorf("threepid: release a number: %w", err)
 		}
@@ -349,8 +349,8 @@ func (s *Service) releaseOnce(ctx context.Context, msisdn string) error {
 	return s.Accounts.Dissociate(ctx, owner, msisdn)
 }
 
-// isMSISDN tells whether s could be a number as it is stored. That it be a
-// possible one is not asked: what is stored must be removable.
+// isMSISDN reports whether s has the form of a stored number. It need not be a possible
+// number: what is stored must be removable.
 func isMSISDN(s string) bool {
 	return s != "" && len(s) <= maxMSISDNLength && s[0] != '0' && strings.Trim(s, "0123456789") == ""
 }

@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// hangingUp is a caller who is gone by the time that the number is on his account.
+// hangingUp is a caller who is gone by the time that the number is on the account.
 type hangingUp struct {
 	store.Accounts
 	hangUp func()
@@ -22,9 +22,9 @@ func (h *hangingUp) Associate(ctx context.Context, a store.Association) error {
 	return h.Accounts.Associate(ctx, a)
 }
 
-// TestAddIsSpentThoughTheCallerHangsUp has the caller hang up between the number's
-// coming on the account and the record of it: else whoever times that well puts a
-// number that was released on his account again, with what he proved before.
+// TestAddIsSpentThoughTheCallerHangsUp has the caller hang up after the number is on the
+// account and before that is recorded. Otherwise a user who times that well could put
+// a released number on the account again with an old proof.
 func TestAddIsSpentThoughTheCallerHangsUp(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

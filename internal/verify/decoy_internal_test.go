@@ -53,7 +53,7 @@ func TestClaimedTurns(t *testing.T) {
 }
 
 // TestDecoysTokenIsWrong submits the very token that a decoy's row and secret
-// give: it is answered as any wrong one, and validates nothing.
+// give: the response is that to any wrong one, and nothing is validated.
 func TestDecoysTokenIsWrong(t *testing.T) {
 	t.Parallel()
 	st := memstore.New()

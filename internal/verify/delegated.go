@@ -30,7 +30,7 @@ const (
 	limitedFor = time.Minute
 )
 
-// delegated tells whether a service texts and checks the session's tokens.
+// delegated reports whether a service sends and checks the session's tokens.
 func (s *Service) delegated(msisdn string) bool {
 	_, test := s.testNumber(msisdn)
 	return s.Delegate != nil && !test

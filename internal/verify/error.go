@@ -28,7 +28,7 @@ const (
 	ServerNotTrusted                    // the client names an identity server that is not ours
 	CheckFailed                         // the service that checks tokens did not tell
 	MissingToken                        // nobody is logged in
-	UnknownToken                        // whoever was is no longer
+	UnknownToken                        // the user is no longer logged in
 	AuthFailed                          // no validation allows to add the number
 	AuthFailedLegacy                    // AuthFailed, on the deprecated endpoint
 )
@@ -43,7 +43,7 @@ type Error struct {
 	// RetryAfter is when the same request may do better, if Limited.
 	RetryAfter time.Duration
 
-	// TriesLeft is how many wrong tokens a session still bears, if TokenIncorrect.
+	// TriesLeft is how many more wrong tokens the session allows, if TokenIncorrect.
 	TriesLeft int
 }
 

@@ -104,10 +104,9 @@ const (
 )
 
 // TestFaultAtEachStep has one step of a request fail, before it does anything
-// or after: then the caller retries. An attempt that was answered well is not
-// texted again; one that was not may be, as the very same message; and the code
-// is good. The number may be texted once: the retry is not refused, so that no
-// fault costs the caller anything.
+// or after; then the caller retries. An attempt that succeeded is not sent again.
+// One that failed may be, as the very same message, and its code is good. The limits
+// allow one SMS: the retry is not refused, so that no fault costs the caller anything.
 func TestFaultAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step := int64(1); step <= requestSteps; step++ {

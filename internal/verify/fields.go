@@ -101,8 +101,8 @@ func checkNextLink(link string, hosts []string) error {
 
 func unsafeInURL(r rune) bool { return r <= ' ' || r == '\\' || r == 0x7f }
 
-// ValidHost tells whether s is a host name or IP address, with or without a
-// port, as it stands in a URL or a Host header.
+// ValidHost reports whether s is a host name or IP address, with or without a
+// port, as in a URL or a Host header.
 func ValidHost(s string) bool {
 	u, err := url.Parse("http://" + s)
 	if err != nil || u.Host != s || u.User != nil || strings.HasSuffix(s, ":") {
@@ -127,7 +127,7 @@ func ValidHost(s string) bool {
 	return !isNumber(last)
 }
 
-// isNumber tells whether browsers take a host whose last label this is for an
+// isNumber reports whether browsers take a host with this last label for an
 // IPv4 address: 0x7f.1 leads to 127.0.0.1, as 2130706433 does (WHATWG URL,
 // "ends in a number checker").
 func isNumber(label string) bool {

@@ -245,7 +245,7 @@ func TestHumanly(t *testing.T) {
 }
 
 // TestValidatedForgivesTries has the right token come after wrong ones, twice: each
-// time it proves the number anew.
+// time it proves the number again.
 func TestValidatedForgivesTries(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()

@@ -91,13 +91,13 @@ func parseE164(number string) (Number, error) {
 	return n, nil
 }
 
-// ReadsBack tells whether the number in E.164 is read as itself. A few that are
-// possible are not: of 000000 in CC comes +61000000, and of that +6100000,
-// because a 0 is taken for the trunk prefix each time. A number with two names
-// would have two sessions, and nobody's phone: it counts as none.
+// ReadsBack reports whether parsing the number's E.164 form gives the same number. For
+// a few possible numbers it does not: 000000 in CC becomes +61000000, and that becomes
+// +6100000, because a 0 is taken for the trunk prefix each time. Such a number would
+// have two sessions, so it is refused.
 //
-// It is not a part of ParseNumber because it takes as long again, and a retry
-// need not ask: no such number has a session.
+// ParseNumber does not include this check, which doubles its time: a retry need not
+// repeat it, since no such number has a session.
 func (n Number) ReadsBack() bool {
 	if n.certain {
 		return true
@@ -115,7 +115,7 @@ func (n Number) Home() string {
 	return phonenumbers.GetRegionCodeForCountryCode(n.callingCode)
 }
 
-// KnownRegion tells whether libphonenumber knows a region by these two letters.
+// KnownRegion reports whether libphonenumber knows a region by these two letters.
 func KnownRegion(country string) bool {
 	return len(country) == 2 && phonenumbers.GetCountryCodeForRegion(country) != 0
 }

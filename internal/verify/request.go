@@ -221,7 +221,7 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 		return state{sess: c.sess, standing: c.standing}, Receipt{}, err
 	}
 	receipt, err := s.send(ctx, c, d)
-	s.reportBlocks(c.blocks) // the host's code, after all of ours
+	s.reportBlocks(c.blocks) // the host's code, after all of the engine's
 	if errors.Is(err, errOvertaken) {
 		return state{sess: c.sess, standing: busy}, Receipt{}, nil
 	}

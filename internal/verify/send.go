@@ -295,7 +295,7 @@ func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o 
 	return g, err
 }
 
-// outcomeOf tells how a send ended. One that was cut off may have left.
+// outcomeOf returns how a send ended. One that was cut off may have been sent.
 func outcomeOf(err error) store.Outcome {
 	switch {
 	case err == nil:

@@ -173,7 +173,7 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 }
 
 // TestAnswersThatMustNotTellTakeTheirSlot has what is looked up take at least the
-// time after which nobody can tell what was found. How even that is, test/load
+// time that reveals nothing about what was found. How even that is, test/load
 // -timing measures.
 func TestAnswersThatMustNotTellTakeTheirSlot(t *testing.T) {
 	t.Parallel()
@@ -210,7 +210,7 @@ func TestAnswersThatMustNotTellTakeTheirSlot(t *testing.T) {
 }
 
 // TestNothingIsComparedThatIsNotCounted has the store fail to count a try: then
-// the right token and a wrong one are answered alike.
+// the right token and a wrong one get the same response.
 func TestNothingIsComparedThatIsNotCounted(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

@@ -100,9 +100,8 @@ func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets
 	return s
 }
 
-// paid tells whether an attempt has been taken from the limits, and its text
-// may have left: whether its sender died or its provider took too long, another
-// try of it costs nothing.
+// paid reports whether the limits were charged for an attempt whose SMS may have been
+// sent. If its sender died or its provider took too long, another try costs nothing.
 func paid(s store.Session, attempt int64) bool {
 	return s.ClaimID != "" && s.ClaimAttempt == attempt &&
 		(s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown)
@@ -127,10 +126,9 @@ func uncharged(s store.Session, client string) store.Session {
 	return s
 }
 
-// settled is s after the claim that mine was left with ended. A claim that somebody
-// else has taken over meanwhile, because its lease ran out, is left alone; but an SMS
-// that was accepted counts whoever sent it, and so does the handle of its token as long
-// as there is no later one.
+// settled is s after the claim in mine ended. A claim that another node has taken over,
+// because the lease ran out, is left alone. But an accepted SMS counts whichever node
+// sent it, and so does the handle of its token as long as there is no later one.
 func settled(s, mine store.Session, o store.Outcome, handle string) store.Session {
 	ours := s.ClaimID == mine.ClaimID
 	if ours {
@@ -187,9 +185,9 @@ func validated(s store.Session, l lifetimes, now int64) store.Session {
 	s.WrongTries = 0
 	s.Texts, s.ClientTexts = 0, 0
 	if s.Attempt < 0 && (s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown) {
-		// Whoever has the token has the text, though its sender did not live to
-		// record it, or its provider to say so. Unless there was a text before:
-		// that one has the same token.
+		// A right token proves that the SMS arrived, although its sender died before
+		// it recorded that, or its provider did not report it. Unless there was an
+		// earlier SMS: that one has the same token.
 		s = accepted(s, s.ClaimAttempt, s.Purpose)
 	}
 	s.ValidatedAt = now
@@ -197,7 +195,7 @@ func validated(s store.Session, l lifetimes, now int64) store.Session {
 	return s
 }
 
-// validity tells why a session does not count as validated, or nil. epoch is the
+// validity returns why a session does not count as validated, or nil. epoch is the
 // number's.
 func validity(s store.Session, epoch string, l lifetimes, now int64) error {
 	switch {

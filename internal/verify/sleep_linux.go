@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// sleepExactly sleeps to some 50 µs, and blocks a thread meanwhile. A signal may
+// sleepExactly sleeps to some 50 µs, and blocks a thread for that time. A signal may
 // cut it short, and often does: the scheduler's own.
 func sleepExactly(d time.Duration) {
 	for end := time.Now().Add(d); d > 0; d = time.Until(end) { //nolint:forbidigo // no matter what time it is

@@ -38,7 +38,7 @@ func (w stopwatch) even() {
 	case w.exact <- struct{}{}:
 		sleepExactly(time.Until(end))
 		<-w.exact
-	default: // with so much to do that nobody's microseconds can be told
+	default: // so much work that microseconds no longer show
 		time.Sleep(time.Until(end))
 	}
 }

@@ -31,8 +31,8 @@ type Validation struct {
 // the next_link of the session is returned, which may be empty.
 //
 // A token is counted as a wrong one before it is compared, in a unit of work of
-// its own, and durably: whoever guesses, however many at once and on however many
-// nodes, gets as many comparisons as were counted.
+// its own, and durably: however many guesses are made at once, on however many
+// nodes, only as many are compared as were counted.
 func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, err error) {
 	if err := s.enter(); err != nil {
 		return "", err
@@ -335,8 +335,8 @@ func (s *Service) validated(ctx context.Context, sid, clientSecret string, unit 
 }
 
 // find reads the session with that sid if clientSecret is its own, else
-// ErrNoSession. The number and the country of a session never change, so they
-// tell which records a unit of work needs that names it.
+// ErrNoSession. The number and the country of a session never change, so a unit
+// of work that names the session may name their records.
 func (s *Service) find(ctx context.Context, sid, clientSecret string) (store.Session, error) {
 	if !isOpaque(sid) || !isOpaque(clientSecret) {
 		return store.Session{}, ErrNoSession

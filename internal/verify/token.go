@@ -84,8 +84,8 @@ func normalizeToken(typed string) string {
 }
 
 // asciiDigit maps a decimal digit of any script. Unicode encodes each script's
-// ten in order and nothing but further tens beside them, so that the number of
-// digits before it tells the value.
+// ten in order, and only further tens next to them, so that the number of digits
+// before it is the value.
 func asciiDigit(r rune) rune {
 	before := rune(0)
 	for unicode.Is(unicode.Nd, r-before-1) {

@@ -16,7 +16,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// eventually polls for what other goroutines bring about.
+// eventually polls for a condition that other goroutines fulfil.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(time.Millisecond) {

@@ -1,6 +1,6 @@
 // Package wire reads what clients send: the bodies of requestToken, of
 // submitToken and about an account. It knows JSON and forms; what the fields mean is the business of
-// package verify, whose Error it answers with.
+// package verify, whose Error it returns.
 package wire
 
 import (
@@ -18,7 +18,7 @@ import (
 type object map[string]json.RawMessage
 
 // parseObject reads a body that must be one JSON object in UTF-8. A name that
-// stands twice is refused: two readers of such a text may see two requests.
+// is duplicated is refused: two readers of such a text may see two requests.
 func parseObject(body []byte) (object, error) {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, verify.Errorf(verify.NotJSON, "The body is not one JSON text in UTF-8")
@@ -46,7 +46,7 @@ func parseObject(body []byte) (object, error) {
 	return o, nil
 }
 
-// has tells whether a field is there; null counts as absent.
+// has reports whether a field is there; null counts as absent.
 func (o object) has(name string) bool {
 	value, ok := o[name]
 	return ok && !bytes.Equal(value, []byte("null"))

@@ -82,9 +82,9 @@ func SubmissionForm(form []byte) (verify.Submission, error) {
 	return submission(values)
 }
 
-// submission takes the parameters out. An empty one counts as absent: who
-// presses the button too early loses no try. One that stands twice is refused:
-// two readers may take two of them.
+// submission takes the parameters out. An empty one counts as absent: a
+// user who presses the button too early loses no try. A duplicate is refused: two
+// readers may choose different ones.
 func submission(values url.Values) (verify.Submission, error) {
 	var missing []string
 	for _, name := range submissionFields() {
@@ -108,7 +108,7 @@ func submission(values url.Values) (verify.Submission, error) {
 func submissionFields() []string { return []string{"sid", "client_secret", "token"} }
 
 // Addition reads the body of POST /account/3pid/add. What else is in it, such as
-// "auth", is for whoever authenticates the user.
+// "auth", is for the host's authentication.
 func Addition(body []byte) (a verify.Addition, err error) {
 	err = texts(body, []string{"sid", "client_secret"}, &a.SID, &a.ClientSecret)
 	return a, err

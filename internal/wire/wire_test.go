@@ -105,7 +105,7 @@ func TestBodiesThatTwoReadersMayReadTwoWays(t *testing.T) {
 			checkRefusal(t, err)
 		}
 	}
-	// What is ignored may be anything, and nested names are nobody's business.
+	// What is ignored may be anything, and nested names are not looked at.
 	fine := `{"send_attempt":1,` + rest + `,"x":{"a":1,"a":[null,{"a":"\ud800"}]}}`
 	if _, err := wire.RequestToken([]byte(fine), store.PurposeAdd, false); err != nil {
 		t.Errorf("%s: %v", fine, err)

@@ -20,7 +20,7 @@ type CapOptions struct {
 var errFull = errors.New("compose: no room within the time for a send; nothing was sent")
 
 // Cap holds messages back until the account allows them. When it will not before
-// the context ends, Send fails with an error that another try may mend: nothing has
+// the context ends, Send fails with an error that another try may cure: nothing has
 // left. The cap is this process's: two nodes send twice as much.
 func Cap(next sms.Sender, o CapOptions) sms.Sender {
 	limit := rate.Limit(o.PerSecond)

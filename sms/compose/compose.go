@@ -14,12 +14,12 @@ import (
 	"example.com/threepid/sms"
 )
 
-// uncertain tells whether the text may have left in spite of the error.
+// uncertain reports whether the SMS may have been sent in spite of the error.
 func uncertain(err error) bool {
 	return errors.Is(err, sms.ErrUncertain) || errors.Is(err, context.DeadlineExceeded)
 }
 
-// temporary tells whether the same provider may do better in a moment.
+// temporary reports whether the same provider may accept the SMS in a moment.
 func temporary(err error) bool {
 	return err != nil && !errors.Is(err, sms.ErrRejected) && !errors.Is(err, sms.ErrMisconfigured) &&
 		!uncertain(err) && !errors.Is(err, context.Canceled)

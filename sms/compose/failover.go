@@ -31,7 +31,7 @@ type FailoverOptions struct {
 	Timeout time.Duration
 
 	// AfterUncertain goes on to the next provider also when the text may have
-	// left: whoever gets two texts gets the same code twice, and two are paid for.
+	// sent: a person who gets two SMS gets the same code twice, and two are paid for.
 	// Default: the client is told to try again, with the next provider's turn
 	// coming when it asks for another text.
 	AfterUncertain bool
@@ -116,7 +116,7 @@ func (f *Failover) logState(provider string, to gobreaker.State) {
 }
 
 // Send returns nil as soon as one provider accepts, else what all that were asked
-// said, joined: errors.Is finds each of theirs. ErrRejected stands alone.
+// said, joined: errors.Is finds each of them. ErrRejected stands alone.
 func (f *Failover) Send(ctx context.Context, m sms.Message) error {
 	start := max(m.SentBefore, 0) % len(f.providers)
 	order := slices.Concat(f.providers[start:], f.providers[:start])

@@ -49,7 +49,7 @@ func Retry(next sms.Sender, o RetryOptions) sms.Sender {
 	})
 }
 
-// jittered is a pause of half to one and a half times as long, lest all who failed
+// jittered is a pause of half to one and a half times as long, so that all who failed
 // together come again together.
 func jittered(pause time.Duration) time.Duration {
 	return pause/2 + rand.N(pause) //nolint:gosec // nobody gains by guessing it

@@ -1,5 +1,5 @@
 // Package console writes text messages to a terminal instead of sending them.
-// It is for development alone: whoever sees the terminal sees the codes.
+// It is for development only: anybody who sees the terminal sees the codes.
 package console
 
 import (

@@ -111,7 +111,7 @@ func utf16hex(text string) string {
 	return hex.String()
 }
 
-// beginsWithHost tells whether a URL says outright where it leads: a host that
+// beginsWithHost reports whether a URL has a literal host: one that
 // depended on the message would have credentials go wherever it says.
 func beginsWithHost(template string) bool {
 	found, err := regexp.MatchString(`^https?://[^/?#{}@\s]+([/?#]|$)`, template)
@@ -132,7 +132,7 @@ func (s *Sender) checkHeader() error {
 	return nil
 }
 
-// notInName tells what a header's name cannot have: RFC 9110, section 5.6.2.
+// notInName reports what a header's name cannot contain: RFC 9110, section 5.6.2.
 func notInName(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }

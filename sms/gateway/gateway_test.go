@@ -313,7 +313,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	}
 }
 
-// TestEmptyBody has a template come to nothing for some messages.
+// TestEmptyBody has a template that is empty for some messages.
 func TestEmptyBody(t *testing.T) {
 	t.Parallel()
 	body := []byte("none")

@@ -119,7 +119,7 @@ func programs(tb testing.TB) (bearerbox, smsbox, fakesmsc string) {
 	return find("bearerbox", "/usr/sbin"), find("smsbox", "/usr/sbin"), find("fakesmsc", "/usr/lib/kannel/test")
 }
 
-// leash runs a program until its standard input ends, as it does when whoever
+// leash runs a program until its standard input ends, as it does when the process that
 // holds its other end is gone: a test that is killed leaves nothing behind.
 const leash = `"$@" & read _; kill -9 $!; wait`
 
@@ -202,7 +202,7 @@ func waitFor(ctx context.Context, tb testing.TB, address string) {
 	}
 }
 
-// text is what the centre got for a number, from whom.
+// text is what the centre got: for which number, from which sender.
 func (k *kannel) text(t *testing.T, to string) (from, text string) {
 	t.Helper()
 	found := k.centre.await(k.ctx, t, `(?s)Got message \d+: <(\S+) `+regexp.QuoteMeta(to)+` (\S+) (.*?)>\n`)

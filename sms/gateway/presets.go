@@ -36,7 +36,7 @@ func Jasmin(send, user, password, from string) Options {
 		From:     from,
 		Accepted: Match{Status: []int{http.StatusOK}, Body: `^Success "`},
 		Rejected: Match{Status: []int{http.StatusBadRequest}, Body: `\(destination_address filter mismatch\)`},
-		// The statuses alone would have these be the operator's to mend.
+		// By their statuses alone, these would be for the operator to fix.
 		Temporary: Match{
 			Status: []int{http.StatusForbidden, http.StatusPreconditionFailed},
 			Body:   `^Error "(User throughput exceeded|Failover route has no bound connectors)`,

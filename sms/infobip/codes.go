@@ -36,7 +36,7 @@ func classOfName(name string) (class httpcall.Class, known bool) {
 }
 
 // classOf goes by the error's permanent flag where the status is not known, or
-// says no more than that it failed.
+// says only that it failed.
 func classOf(s status, f failure) httpcall.Class {
 	class, known := classOfName(s.Name)
 	accepted := known && class == httpcall.Accepted || !known && (s.GroupID == groupPending || s.GroupID == groupDelivered)

@@ -9,7 +9,7 @@ import (
 // classOf is what an error of Publish means for a message, if its code is known:
 // https://docs.aws.amazon.com/sns/latest/api/API_Publish.html#API_Publish_Errors
 // and https://docs.aws.amazon.com/sns/latest/api/CommonErrors.html. Of a parameter
-// that is wrong the words tell which it is.
+// that is wrong the words say which.
 func classOf(code, words string) (class httpcall.Class, known bool) {
 	switch code {
 	case "OptedOut":

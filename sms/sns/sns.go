@@ -46,7 +46,7 @@ type Options struct {
 	// of the account's. Default: what SNS picks.
 	From string
 
-	// Attributes are set on each message besides, such as AWS.SNS.SMS.MaxPrice,
+	// Attributes are also set on each message, such as AWS.SNS.SMS.MaxPrice,
 	// or AWS.MM.SMS.EntityId and AWS.MM.SMS.TemplateId for India. Default: none.
 	Attributes map[string]string
 

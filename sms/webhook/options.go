@@ -49,7 +49,7 @@ func parseSecret(secret string) ([]byte, error) {
 }
 
 // parseHeader returns a copy with canonical names, since net/http would send
-// "content-type" beside Content-Type, and without what is not the caller's.
+// "content-type" next to Content-Type, and without what is not the caller's.
 func parseHeader(given http.Header) (http.Header, error) {
 	header := make(http.Header, len(given))
 	for name, values := range given {
@@ -72,7 +72,7 @@ func parseHeader(given http.Header) (http.Header, error) {
 	return header, nil
 }
 
-// notInName tells what cannot be in a token of RFC 9110, section 5.6.2.
+// notInName reports what cannot be in a token of RFC 9110, section 5.6.2.
 func notInName(r rune) bool {
 	switch {
 	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':

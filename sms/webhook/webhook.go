@@ -82,7 +82,7 @@ type Sender struct {
 }
 
 // New returns a Sender for an absolute http or https URL; http shows the codes to
-// whoever carries it, so keep that for a network of your own. A user name and
+// everybody on the way, so use it only on a network of your own. A user name and
 // password in the URL are sent as basic authentication. Errors repeat neither the
 // URL nor the secret nor a header's value.
 func New(address string, o Options) (*Sender, error) {
@@ -181,7 +181,7 @@ func (s *Sender) sign(id, timestamp string, body []byte) string {
 }
 
 // refusals are the statuses that speak of the caller or the URL and not of a
-// number: nobody is to be told that his cannot be reached because of them.
+// number: nobody must be told that a number cannot be reached because of them.
 func refusals() []int {
 	return []int{
 		http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,

@@ -62,7 +62,7 @@ func busy(err error) bool {
 	)
 }
 
-// lost tells whether the connection broke, or the server is closing or opening.
+// lost reports whether the connection broke, or the server is closing or opening.
 func lost(err error) bool {
 	if state, ok := sqlState(err); ok {
 		// connection exceptions; shutdown, crash, starting up; too many connections
@@ -79,7 +79,7 @@ func lost(err error) bool {
 	)
 }
 
-// missing tells whether a table or a column is not there.
+// missing reports whether a table or a column is missing.
 func missing(err error) bool {
 	if state, ok := sqlState(err); ok {
 		return state == "42P01" || state == "42703" || state == "42883" // undefined_table, _column, _function
@@ -108,7 +108,7 @@ func sqlState(err error) (state string, ok bool) {
 	return standard.SQLState(), true
 }
 
-// says tells whether one of the signs is in the message of err.
+// says reports whether one of the signs is in the message of err.
 func says(err error, signs ...string) bool {
 	text := err.Error()
 	return slices.ContainsFunc(signs, func(sign string) bool { return strings.Contains(text, sign) })

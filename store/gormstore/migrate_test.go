@@ -124,7 +124,7 @@ func TestMigrateGoesOnWhereItWasCutOff(t *testing.T) {
 	}
 }
 
-// What somebody has taken away is named, at the start and by whoever needs it.
+// What is missing is named, at the start and by the call that needs it.
 func TestTablesTakenAway(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ statement, names string }{

@@ -63,7 +63,7 @@ func cycle(b *testing.B, s store.Store, n int64) {
 }
 
 // BenchmarkDeleteExpired measures one chunk of what the janitor does: for that
-// long the writer is not to be had. Its rows are spread over the table as those
+// long the writer is not available. Its rows are spread over the table as those
 // of a busy day are.
 func BenchmarkDeleteExpired(b *testing.B) {
 	const stored, chunk = 100_000, 100

@@ -8,7 +8,7 @@ import (
 
 const (
 	// autoCheckpointPages is how many pages of 4 KiB the WAL holds before a
-	// commit takes them back into the file, which whoever commits waits for:
+	// commit writes them back into the file, and its caller waits for that:
 	// 33 MB, where SQLite's own 1,000 pages make the tail of the latencies.
 	autoCheckpointPages = 8000
 

@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// exec runs a statement on a connection beside the store's.
+// exec runs a statement on a connection other than the store's.
 func exec(t *testing.T, path, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)

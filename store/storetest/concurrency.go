@@ -283,7 +283,7 @@ func checkAbsentRows(ctx context.Context, s store.Store) error {
 		if err != nil {
 			return fmt.Errorf("a record and a session: %w", err)
 		}
-		// Whoever was first, the session can be created now and is found.
+		// Whichever was first, the session can be created now and is found.
 		session := sample(round)
 		if err := put(ctx, s, session); err != nil {
 			return err

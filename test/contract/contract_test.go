@@ -15,8 +15,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestDescription runs the tests of the plugin with every exchange of theirs held
-// against the description, and wants everything that it describes to have happened.
+// TestDescription runs the tests of the plugin and compares every exchange with the
+// description. Everything that is described must happen.
 func TestDescription(t *testing.T) { //nolint:paralleltest // the client's transport is everybody's
 	if testing.Short() {
 		t.Skip("it runs the plugin's tests once more, which takes a quarter of a minute")

@@ -59,7 +59,7 @@ func load(tb testing.TB) *description {
 	return d
 }
 
-// close has an answer with a field that is not described be wrong: clients must
+// close makes a response with a field that is not described an error: clients must
 // take one, but here it means that the description has fallen behind.
 func (d *description) close(at string) {
 	if schema, _, ok := d.find(at); ok {
@@ -158,7 +158,7 @@ func row(method, path, status, errcode string) string {
 	return strings.TrimSpace(strings.Join([]string{strings.ToUpper(method), path, status, errcode}, " "))
 }
 
-// errcodes are those that an answer itself names, beside all that there are.
+// errcodes are those that a response itself names, in addition to all that exist.
 func errcodes(schema any) (codes []string) {
 	s, _ := schema.(object)
 	for _, word := range []string{"allOf", "anyOf"} {

@@ -19,7 +19,7 @@ func TestMigrateAtOnce(t *testing.T) {
 	onEach(t, migrateAtOnce)
 }
 
-// migrateAtOnce begins one way after the other: so many nodes have many
+// migrateAtOnce begins one way after the other: several nodes have many
 // connections.
 func migrateAtOnce(t *testing.T, s server) {
 	t.Helper()

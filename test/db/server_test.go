@@ -55,7 +55,7 @@ func servers() []server {
 		},
 		{
 			name: "MySQL", variable: "THREEPID_TEST_MYSQL", driver: "mysql",
-			// The tables must not take after the database.
+			// The tables must not inherit the database's character set.
 			create: "CREATE DATABASE %s CHARACTER SET latin1", drop: "DROP DATABASE %s",
 			dsn: mysqlDSN, dialector: mysql.Open,
 		},
@@ -86,7 +86,7 @@ func mysqlDSN(address *url.URL, name string) string {
 	return config.FormatDSN()
 }
 
-// onEach runs a test on each server that is to be had.
+// onEach runs a test on each server that is available.
 func onEach(t *testing.T, run func(t *testing.T, s server)) {
 	t.Helper()
 	for _, s := range servers() {

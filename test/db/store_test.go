@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// connect opens a pool of so many connections, as one process has it.
+// connect opens a pool of n connections, as one process has it.
 func connect(tb testing.TB, dialector gorm.Dialector, connections int) *gorm.DB {
 	tb.Helper()
 	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})

@@ -20,7 +20,7 @@ const (
 	maxSessions = 4
 	maxTries    = 5 // wrong codes until a code is used up
 
-	// Who has consumed a validation; users count from 1.
+	// The consumer of a validation; users count from 1.
 	nobody  = 0
 	theHost = -1
 
@@ -44,7 +44,7 @@ type session struct {
 	current   bool  // code is of the number's epoch
 	tries     int8  // wrong codes compared with code
 	validated bool  // in the number's epoch
-	consumed  int8  // by whom: nobody, theHost or a user
+	consumed  int8  // its consumer: nobody, theHost or a user
 }
 
 // kind is what a step does.

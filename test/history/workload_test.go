@@ -83,7 +83,7 @@ func purposes() [maxSessions]store.Purpose {
 	return [maxSessions]store.Purpose{store.PurposeAdd, store.PurposeAdd, store.PurposeRegister, store.PurposePassword}
 }
 
-// run calls the nodes for some time, with so many numbers at once.
+// run calls the nodes for some time, with n numbers at once.
 func (c *cluster) run(t *testing.T, d time.Duration, numbers int) {
 	t.Helper()
 	w := &workload{cluster: c, numbers: c.numbers}

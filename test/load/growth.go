@@ -106,7 +106,7 @@ func put(ctx context.Context, s store.Store, session store.Session) error {
 	})
 }
 
-// stored is the i-th session: one that was texted and never validated.
+// stored is the i-th session: an SMS was sent and its code never submitted.
 func stored(i int, now time.Time) store.Session {
 	const numbers = 1_000_000
 	number := fmt.Sprintf("447400%06d", i%numbers)

@@ -82,7 +82,7 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// memory returns the lines of /proc that tell what the process has in memory,
+// memory returns the lines of /proc about what the process has in memory,
 // or nothing on a system without it.
 func (s *server) memory() string {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))

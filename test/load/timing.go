@@ -162,7 +162,7 @@ func mannWhitney(a, b []time.Duration) (z, p float64) {
 	all := slices.Concat(a, b)
 	slices.Sort(all)
 	n, m := float64(len(a)), float64(len(b))
-	rank := make(map[time.Duration]float64, len(all)) // equal ones share the mean of theirs
+	rank := make(map[time.Duration]float64, len(all)) // equal ones share the mean of their ranks
 	ties := 0.0
 	for i := 0; i < len(all); {
 		j := i
@@ -187,7 +187,7 @@ func mannWhitney(a, b []time.Duration) (z, p float64) {
 	return z, math.Erfc(math.Abs(z) / math.Sqrt2)
 }
 
-// kolmogorovSmirnov tells how likely it is by chance that the two distributions
+// kolmogorovSmirnov returns how likely it is by chance that the two distributions
 // lie as far apart as they do at some point.
 func kolmogorovSmirnov(a, b []time.Duration) (p float64) {
 	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// crowd are honest people, each of whom wants a number validated once.
+// crowd are honest people, each with one number to validate.
 type crowd struct {
 	*world
 	people    int

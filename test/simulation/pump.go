@@ -15,7 +15,7 @@ type pump struct {
 	tries   int
 	texts   int       // that got out
 	pays    bool      // for CAPTCHAs
-	paid    int       // for so many of them
+	paid    int       // for how many of them
 	free    time.Time // when the next can be solved
 }
 
