@@ -66,7 +66,10 @@ type Limits struct {
 	PerRange []Limit
 
 	// PerCountry limits the SMS to the numbers of one country, and Global limits
-	// all SMS. Defaults to none.
+	// all SMS. Nodes lease parts of them for 45 seconds or, if SendTimeout is not 10
+	// seconds, three times as long as SendTimeout and 5 seconds. So a twentieth of Burst
+	// more may be sent, or one SMS for each node, whichever is more; one node alone is
+	// exact. A unit of work of its own leases Burst/20/nodes SMS. Defaults to none.
 	PerCountry, Global []Limit
 
 	// LookUps limits the requests of one client for which it is looked up whether the

@@ -18,8 +18,9 @@ type held struct {
 // from being accepted, whichever client asks.
 func (g *Ledger) Holds() []limits.Block {
 	all := append(g.limitHolds(), g.guardHolds()...)
+	order := []Kind{Number, Client, Range, Country}
 	slices.SortStableFunc(all, func(a, b held) int {
-		return cmp.Compare(slices.Index(SMSKinds(), a.kind), slices.Index(SMSKinds(), b.kind))
+		return cmp.Compare(slices.Index(order, a.kind), slices.Index(order, b.kind))
 	})
 	blocks := make([]limits.Block, 0, len(all))
 	for _, h := range all {
@@ -70,9 +71,7 @@ func (g *Ledger) hold(all []held, reason string, of Kind, wait int64) []held {
 		b.Range = g.who.Range()
 	case Country:
 		b.Country = g.who.Country
-	case Global:
-		b.Reason += " to all numbers"
-	case Number, Client:
+	case Number, Client, Global:
 	}
 	return append(all, held{of, b})
 }

@@ -140,10 +140,7 @@ func (l *Limiter) keeps(of Kind, who Subject) bool {
 		return who.Client != "" && (who.Guarded || any(lim.PerClient, lim.PerRangeAndClient, lim.WrongCodesPerClient, lim.FailedSends))
 	case Range:
 		return who.Guarded || any(lim.PerRange)
-	case Country:
-		return any(lim.PerCountry)
-	case Global:
-		return any(lim.Global)
+	case Country, Global: // see Budgets
 	}
 	return false
 }

@@ -9,8 +9,8 @@ import (
 
 // What SMS do to records; codes.go has what codes do.
 
-// SMSKinds are the kinds of records that an SMS counts in.
-func SMSKinds() []Kind { return []Kind{Number, Client, Range, Country, Global} }
+// SMSKinds are the kinds of records that an SMS counts in. Budgets have further ones.
+func SMSKinds() []Kind { return []Kind{Number, Client, Range} }
 
 // All clients share the limits on a number, so a few clients that never give up use
 // them up. The reserve is what they cannot use up: a client that has taken nothing
@@ -94,10 +94,7 @@ func (g *Ledger) smsMeters(reserve bool) []meter {
 			all = append(all, own("client", e, lim.PerClient, &e.SMS), g.rangeMeter(e))
 		case Range:
 			all = append(all, own("range", e, lim.PerRange, &e.SMS))
-		case Country:
-			all = append(all, own("country", e, lim.PerCountry, &e.SMS))
-		case Global:
-			all = append(all, own("global", e, lim.Global, &e.SMS))
+		case Country, Global: // see Budgets
 		}
 	}
 	return all

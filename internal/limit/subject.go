@@ -105,8 +105,8 @@ const (
 	Number  Kind = "number"
 	Client  Kind = "client"
 	Range   Kind = "range"
-	Country Kind = "country" // if the host limits each country
-	Global  Kind = "global"  // if the host limits all SMS
+	Country Kind = "country" // the budget of a country, see Budgets
+	Global  Kind = "global"  // the budget of the host
 )
 
 // Key returns the key of the record of a kind.

@@ -61,7 +61,7 @@ func run(t *testing.T, open opener, tests []test) {
 
 func allTests() []test {
 	return slices.Concat(
-		accountTests(), accountFailureTests(), accountHostTests(), accountLegacyTests(), approveTests(), attemptTests(),
+		accountTests(), accountFailureTests(), accountHostTests(), accountLegacyTests(), approveTests(), attemptTests(), budgetTests(),
 		callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(),
 		hostTests(), httpTests(), limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(),
 		requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(),
@@ -92,7 +92,7 @@ func storageTests() []string {
 		"NewTokenDoesNotForgetWrongTries", "HundredWrongTriesLockANumber", "RightTokenForgetsWrongTries",
 		"RightTokenIsTakenAtTheLastTry",
 		// Limits, and the guard that nodes share.
-		"LimitOfANumber", "LimitOfCountryAndAll", "LimitsHoldAtOnceAndOnAllNodes", "LastTextIsSharedByAllWhoAskForIt",
+		"LimitOfANumber", "LimitOfCountryAndAll", "BudgetOfSeveralNodes", "LimitsHoldAtOnceAndOnAllNodes", "LastTextIsSharedByAllWhoAskForIt",
 		"RefusalsWriteNothing", "RecordsExpire", "Unblock", "GuardIsSharedByNodes", "VerdictsOutliveTheirNode",
 	}
 }

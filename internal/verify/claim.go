@@ -28,6 +28,7 @@ type claim struct {
 	standing standing // free: the right is ours
 	at       int64    // when it was claimed
 
+	grant   limit.Grant    // one SMS of each budget
 	handle  string         // the delegate's name for the verification that it started
 	again   bool           // an earlier try of this attempt may have been sent
 	charged bool           // the SMS was taken from the limits
@@ -102,7 +103,7 @@ func (s *Service) claimIn(rows *store.Rows, d delivery, fresh secrets, before cl
 		return c, nil
 	}
 	c.again = paid(sess, d.Attempt)
-	c.charged = !c.ledger.Empty() && !c.again
+	c.charged = (d.budgeted || !c.ledger.Empty()) && !c.again
 	if c.refused = takeSMS(c.ledger, sess, d); c.refused.Wait > 0 {
 		return c, nil
 	}

@@ -3,6 +3,7 @@ package verify
 import (
 	"context"
 	"crypto/rand"
+	"errors"
 	"math"
 	"time"
 
@@ -51,6 +52,26 @@ func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind
 		return err
 	}
 	return s.refused(do(g), who)
+}
+
+// takeFromBudgets takes what an SMS costs from the budgets of its country and the host.
+func (s *Service) takeFromBudgets(ctx context.Context, d delivery) (limit.Grant, error) {
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	grant, met, err := s.budgets.Take(ctx, d.who)
+	if err != nil {
+		return nil, err
+	}
+	return grant, s.refused(met, d.who)
+}
+
+// renewGrant replaces a claim's SMS from the budgets if their lease is over.
+func (s *Service) renewGrant(ctx context.Context, c *claim, d delivery) (err error) {
+	if s.budgets.Valid(c.grant) {
+		return nil
+	}
+	c.grant, err = s.takeFromBudgets(ctx, d) // what the old one cost stays charged
+	return err
 }
 
 // refused returns the error for a refusal, nil if there was none.
@@ -113,7 +134,7 @@ func blockWords(b limits.Block) string {
 	return "threepid: the guard has blocked SMS to " + what + "; " + remedy
 }
 
-// flushUntilClosed exchanges what the guard knows with the other nodes until Close.
+// flushUntilClosed calls flush every second until Close.
 func (s *Service) flushUntilClosed() {
 	ticker := time.NewTicker(flushInterval)
 	defer ticker.Stop()
@@ -124,18 +145,20 @@ func (s *Service) flushUntilClosed() {
 			return
 		case <-ticker.C:
 		}
-		err := s.flush()
+		err := s.flush(false)
 		if err != nil && !failing {
-			s.Logger.Error("threepid: the guard cannot exchange counts with the other nodes; it goes on with what it has, and tries again every second", "error", err)
+			s.Logger.Error("threepid: the guard and the budgets cannot exchange counts with the other nodes; they go on with what they have, and try again every second", "error", err)
 		}
 		failing = err != nil
 	}
 }
 
-func (s *Service) flush() error {
+// flush exchanges what the guard knows, and gives back what budgets do not need; when
+// closing is set, all that this node holds of them.
+func (s *Service) flush(closing bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
-	return s.limiter.Watch.Flush(ctx)
+	return errors.Join(s.limiter.Watch.Flush(ctx), s.budgets.Flush(ctx, closing))
 }
 
 // nodeName names this node's counts. It is random, so that a node that starts again does

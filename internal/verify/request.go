@@ -27,7 +27,8 @@ type delivery struct {
 	decoy  bool // the number is not to be validated, and the SMS will say so
 	test   bool // a test number: no SMS is sent, and none is counted
 
-	trusted bool // it passes what the guard blocks, because the host's hook said so
+	budgeted bool // it was taken from a budget
+	trusted  bool // it passes what the guard blocks, because the host's hook said so
 }
 
 // Request sends a code, unless this attempt was sent already. It returns when the
@@ -216,9 +217,20 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 			return st, Receipt{}, err
 		}
 	}
+	grant, err := s.takeFromBudgets(ctx, d)
+	if err != nil {
+		return st, Receipt{}, err
+	}
+	d.budgeted = len(grant) > 0
 	c, err := s.claim(ctx, d)
+	if err != nil || c.standing != free || !c.charged {
+		s.budgets.Return(grant)
+	}
 	if err != nil || c.standing != free {
 		return state{sess: c.sess, standing: c.standing}, Receipt{}, err
+	}
+	if c.charged {
+		c.grant = grant
 	}
 	receipt, err := s.send(ctx, c, d)
 	s.reportBlocks(c.blocks) // the host's code, after all of the engine's

@@ -44,9 +44,15 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	}
 	var deadline time.Time
 	if !d.test {
-		var err error
-		if deadline, err = s.holdLease(ctx, &c); err == nil && s.closing.Err() != nil {
+		err := s.renewGrant(ctx, &c, d)
+		if err == nil {
+			deadline, err = s.holdLease(ctx, &c)
+		}
+		if err == nil && s.closing.Err() != nil {
 			err = ErrClosed
+		}
+		if err == nil && !s.budgets.Valid(c.grant) {
+			err = errStoreTooSlow // renewing the claim took as long as a budget's lease
 		}
 		if err != nil {
 			return Receipt{}, s.abandon(ctx, c, d, err)
@@ -252,15 +258,21 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 			pause *= 2
 		}
 		var g *limit.Ledger
-		if g, err = s.recordOutcomeOnce(ctx, c, d, o); err == nil {
+		var returned bool
+		if g, returned, err = s.recordOutcomeOnce(ctx, c, d, o); err == nil {
 			s.reportBlocks(s.limiter.Watch.Report(g))
+			if returned {
+				s.budgets.Return(c.grant)
+			}
 			return nil
 		}
 	}
 	return err
 }
 
-func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o store.Outcome) (g *limit.Ledger, err error) {
+// recordOutcomeOnce records the outcome in a unit of work. returned reports whether the
+// SMS was given back to the limits.
+func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o store.Outcome) (g *limit.Ledger, returned bool, err error) {
 	if o == store.OutcomeFailed && c.again {
 		o = store.OutcomeUnknown // the earlier try may still have been sent, and stays paid
 	}
@@ -270,7 +282,7 @@ func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o 
 		names.Records = s.limiter.Keys(d.who, limit.SMSKinds()...)
 	}
 	err = s.Store.Update(ctx, names, func(rows *store.Rows) (err error) {
-		g = nil
+		g, returned = nil, false
 		current := rows.Session
 		if current.SID == "" {
 			return nil // expired in the meantime, and deleted or replaced
@@ -286,13 +298,14 @@ func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o 
 				g.ReturnSMS(c.counted, c.at)
 				g.CountFailed()
 				err = g.Put()
+				returned = true
 			}
 			current = uncharged(current, d.who.Client)
 		}
 		rows.Session = settled(current, c.sess, o, c.handle)
 		return err
 	})
-	return g, err
+	return g, returned, err
 }
 
 // outcomeOf returns how a send ended. One that was cut off may have been sent.

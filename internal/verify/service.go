@@ -28,6 +28,9 @@ const (
 	// time to record how the send ended, and some difference between clocks.
 	leaseMargin = 5 * time.Second
 
+	// budgetLeases is how many times as long as an attempt a lease of a budget lasts.
+	budgetLeases = 3
+
 	// expiredRetention is how long a session stays after it expired, so that a client
 	// that comes late is told that it expired, and not that it is unknown.
 	expiredRetention = 24 * time.Hour
@@ -88,6 +91,7 @@ type Service struct {
 	keys      serverKeys
 	exact     chan struct{} // see stopwatch
 	limiter   *limit.Limiter
+	budgets   *limit.Budgets
 
 	mu      sync.Mutex
 	active  sync.WaitGroup  // requests under way, and the janitor
@@ -100,8 +104,10 @@ func New(c Config) *Service {
 	closing, cancel := context.WithCancelCause(context.Background())
 	c.Guard = c.Guard.WithDefaults()
 	counters, _ := c.Store.(store.Counters)
-	watch := limit.NewWatch(c.Guard, counters, nodeName(), func() int64 { return c.Now().UnixMilli() })
+	node, now := nodeName(), func() int64 { return c.Now().UnixMilli() }
+	watch := limit.NewWatch(c.Guard, counters, node, now)
 	return &Service{
+		budgets: limit.NewBudgets(c.Limits, c.Store, node, budgetLeases*(c.SendTimeout+leaseMargin), now),
 		limiter: &limit.Limiter{Limits: c.Limits, Guard: c.Guard, Watch: watch, CountFailedChecks: c.Delegate != nil},
 		Config:  c,
 		closing: closing,
@@ -146,7 +152,7 @@ func (s *Service) Close() {
 	s.close(ErrClosed)
 	s.mu.Unlock()
 	s.active.Wait()
-	_ = s.flush()
+	_ = s.flush(true)
 }
 
 // untilClosed is a context for work that need not be finished when Close is called.

@@ -223,6 +223,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		return errors.Join(err, g.Put())
 	})
 	if err == nil && verdict == nil {
+		s.budgets.Validated(who, before.Texts)
 		s.reportBlocks(s.limiter.Watch.Report(g))
 	}
 	if err == nil && verdict == nil && before.ValidatedAt == 0 {

@@ -58,13 +58,14 @@ func (s *Service) blocks(ctx context.Context, n Number) (blocks []limits.Block, 
 		return nil, nil
 	}
 	who := s.subject(n, "")
-	rows, err := s.Store.View(ctx, store.Names{Records: s.limiter.Keys(who, limit.SMSKinds()...)})
+	budgets := s.budgets.Keys(who)
+	rows, err := s.Store.View(ctx, store.Names{Records: append(budgets, s.limiter.Keys(who, limit.SMSKinds()...)...)})
 	if err != nil {
 		return nil, err
 	}
-	g, err := s.ledger(rows.Records, who, limit.SMSKinds()...)
+	g, err := s.ledger(rows.Records[len(budgets):], who, limit.SMSKinds()...)
 	if err != nil {
 		return nil, err
 	}
-	return g.Holds(), nil
+	return append(g.Holds(), s.budgets.Holds(who, rows.Records)...), nil
 }
