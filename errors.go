@@ -5,6 +5,7 @@ import (
 	"net/http"
 	"time"
 
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/internal/verify"
 )
 
@@ -27,7 +28,7 @@ var (
 
 	// ErrInvalidNumber means that the argument is not a phone number in E.164, with or
 	// without the plus sign.
-	ErrInvalidNumber = verify.ErrInvalidNumber
+	ErrInvalidNumber = phone.ErrInvalid
 
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = verify.ErrClosed

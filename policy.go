@@ -11,6 +11,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/limits"
 	"example.com/threepid/store"
@@ -148,7 +149,7 @@ func checkTestNumbers(numbers []TestNumber, digits int) error {
 	var errs []error
 	seen := make(map[string]bool)
 	for _, n := range numbers {
-		parsed, err := verify.ParseNumber(n.Number, "", false)
+		parsed, err := phone.Parse(n.Number, "")
 		if err != nil || "+"+parsed.MSISDN != n.Number {
 			errs = append(errs, fmt.Errorf("threepid: Options.TestNumbers: %q is no number in E.164, such as +447700900001", n.Number))
 		}
@@ -173,7 +174,7 @@ func testNumberRules(numbers []TestNumber) map[string]verify.TestNumber {
 }
 
 // isCountry tells whether s is a region that libphonenumber knows.
-func isCountry(s string) bool { return s == "001" || verify.KnownRegion(s) }
+func isCountry(s string) bool { return s == "001" || phone.KnownRegion(s) }
 
 // isPrefix tells whether s is the beginning of a number in E.164.
 func isPrefix(s string) bool {

@@ -6,6 +6,7 @@ import (
 
 	"github.com/gin-gonic/gin"
 
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/sms"
@@ -54,7 +55,7 @@ func (o Options) warn(router gin.IRouter) {
 	}
 	for _, n := range o.TestNumbers {
 		o.Logger.Warn("threepid: a test number is validated by everybody who knows its code, and never texted",
-			"number", verify.Mask(n.Number), "until", until(n.Until))
+			"number", phone.Mask(n.Number), "until", until(n.Until))
 	}
 	if o.Limits.Disabled {
 		o.Logger.Warn("threepid: Options.Limits.Disabled is set: anybody can have any number of SMS sent")

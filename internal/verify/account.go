@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"strings"
 
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/store"
 )
 
@@ -48,7 +49,7 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 		return err
 	}
 	defer s.active.Done()
-	watch := s.startWatch()
+	slot := s.slots.Start()
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 
@@ -58,7 +59,7 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	h, claim, err := s.take(ctx, userID, a)
 	switch {
 	case errors.Is(err, ErrNoSession):
-		watch.even() // whether the sid or the client_secret was wrong is not told
+		slot.Wait() // whether the sid or the client_secret was wrong is not told
 		return errNotProved()
 	case errors.Is(err, ErrNotValidated), errors.Is(err, ErrExpired):
 		return errNotProved()
@@ -99,7 +100,7 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	if err := s.spend(ctx, userID, h); err != nil {
 		return s.takeBack(ctx, userID, h, err)
 	}
-	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", Mask(h.sess.MSISDN))
+	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", phone.Mask(h.sess.MSISDN))
 	return nil
 }
 
@@ -272,7 +273,7 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 		return err
 	}
 	if s.Conceal {
-		defer s.startWatch().even()
+		defer s.slots.Start().Wait()
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -289,7 +290,7 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	case err != nil:
 		return fmt.Errorf("threepid: remove the number from the account: %w", err)
 	}
-	s.Logger.Info("threepid: number removed from an account", "number", Mask(r.Address))
+	s.Logger.Info("threepid: number removed from an account", "number", phone.Mask(r.Address))
 	return nil
 }
 
@@ -310,7 +311,7 @@ func (s *Service) Release(ctx context.Context, number string) error {
 		return err
 	}
 	defer s.active.Done()
-	n, err := parseE164(number)
+	n, err := phone.ParseE164(number)
 	if err != nil {
 		return err
 	}
@@ -326,7 +327,7 @@ func (s *Service) Release(ctx context.Context, number string) error {
 		case err != nil:
 			return fmt.Errorf("threepid: release a number: %w", err)
 		}
-		s.Logger.Info("threepid: number released from its account", "number", Mask(n.MSISDN))
+		s.Logger.Info("threepid: number released from its account", "number", phone.Mask(n.MSISDN))
 		return nil
 	}
 	return errors.New("threepid: release a number: its account keeps changing")

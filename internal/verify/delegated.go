@@ -14,6 +14,7 @@ import (
 
 	"example.com/threepid/delegate"
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -131,7 +132,7 @@ func (s *Service) logCheck(sess store.Session, err error, typed string) {
 	if errors.Is(err, sms.ErrMisconfigured) {
 		log, words = s.Logger.Error, "threepid: the delegate rejects the account or its settings; no code can be checked until that is fixed"
 	}
-	log(words, "sid", sess.SID, "number", Mask(sess.MSISDN),
+	log(words, "sid", sess.SID, "number", phone.Mask(sess.MSISDN),
 		"error", redact(err.Error(), typed, sms.Message{To: "+" + sess.MSISDN}))
 }
 

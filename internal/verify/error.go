@@ -69,9 +69,6 @@ var (
 	// ErrNoAccount means that no account has the number.
 	ErrNoAccount = errors.New("threepid: no account has this number")
 
-	// ErrInvalidNumber means that a host's argument is not a phone number in E.164.
-	ErrInvalidNumber = errors.New("threepid: not a phone number in E.164, such as +447700900001 or 447700900001")
-
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = errors.New("threepid: closed")
 )

@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"fmt"
 	"strings"
 	"testing"
 	"time"
@@ -192,43 +191,6 @@ func TestRedact(t *testing.T) {
 	}
 	if !strings.Contains(got, "4477 stays") {
 		t.Errorf("too much went: %q", got)
-	}
-}
-
-// TestRecentNumbers has it answer as ParseNumber does, whatever it remembers,
-// and not grow without end.
-func TestRecentNumbers(t *testing.T) {
-	t.Parallel()
-	var recent recentNumbers
-	for range 2 {
-		for _, row := range []struct{ phoneNumber, country string }{
-			{"07700900001", "GB"}, {"07700900001", "FR"}, {"+447700900001", "FR"}, {"0770", "GB"}, {"07700900001", ""},
-		} {
-			want, wantErr := ParseNumber(row.phoneNumber, row.country, false)
-			got, err := recent.parse(row.phoneNumber, row.country)
-			if got.MSISDN != want.MSISDN || got.International != want.International || (err == nil) != (wantErr == nil) {
-				t.Errorf("%v: %q %q %v, want %q %q %v", row, got.MSISDN, got.International, err, want.MSISDN, want.International, wantErr)
-			}
-		}
-	}
-	if _, ok := recent.find(spelling{"07700900001", "GB"}); !ok {
-		t.Error("it does not remember")
-	}
-	young := len(recent.young)
-	if n, err := recent.parse("\u202a07700 900001\u202c", "GB"); err != nil || n.MSISDN != "447700900001" {
-		t.Errorf("a copied number: %q, %v", n.MSISDN, err)
-	}
-	if n, err := recent.parse("\u2068\u00a007700900001\t", "GB"); err != nil || n.MSISDN != "447700900001" || len(recent.young) != young+1 {
-		t.Errorf("another copy of the same spelling: %q, %v, %d more remembered", n.MSISDN, err, len(recent.young)-young)
-	}
-	if _, ok := recent.find(spelling{"0770", "GB"}); ok {
-		t.Error("it remembers what is no number")
-	}
-	for i := range 3 * recentNumbersHalf {
-		recent.keep(spelling{fmt.Sprint(i), "GB"}, Number{})
-	}
-	if n := len(recent.young) + len(recent.old); n > 2*recentNumbersHalf {
-		t.Errorf("it remembers %d numbers", n)
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
@@ -21,7 +22,7 @@ const (
 )
 
 // subject returns what an SMS to the number, or a code for it, counts for.
-func (s *Service) subject(n Number, client string) limit.Subject {
+func (s *Service) subject(n phone.Number, client string) limit.Subject {
 	name, prefix := limit.ClientName(client)
 	return limit.Subject{
 		MSISDN: n.MSISDN, Country: n.Home(), Client: name, Prefix: prefix,
@@ -79,7 +80,7 @@ func (s *Service) refused(met limit.Refusal, who limit.Subject) error {
 	if met.Wait == 0 {
 		return nil
 	}
-	s.Logger.Info("threepid: a limit is reached", "scope", met.Scope, "number", Mask(who.MSISDN),
+	s.Logger.Info("threepid: a limit is reached", "scope", met.Scope, "number", phone.Mask(who.MSISDN),
 		"country", who.Country, "wait", (time.Duration(met.Wait) * time.Millisecond).Round(time.Second))
 	return errLimited(time.Duration(met.Wait) * time.Millisecond)
 }

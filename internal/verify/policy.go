@@ -9,6 +9,7 @@ import (
 
 	"github.com/nyaruka/phonenumbers"
 
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
@@ -52,7 +53,7 @@ var ErrDenied = errors.New("threepid: denied by the host")
 const noCountry = "001"
 
 // permits reports whether an SMS may be sent to the number, before the hook is asked.
-func (p Policy) permits(n Number) bool {
+func (p Policy) permits(n phone.Number) bool {
 	for _, prefix := range p.DenyPrefixes {
 		if strings.HasPrefix(n.MSISDN, prefix) {
 			return false
@@ -65,22 +66,18 @@ func (p Policy) permits(n Number) bool {
 // its calling code where only some are allowed, and by all of them where some
 // are denied: +1 876 555… must not slip past a denial of Jamaica for being none
 // of Jamaica's numbers.
-func (p Policy) permitsCountry(n Number) bool {
+func (p Policy) permitsCountry(n phone.Number) bool {
 	if len(p.AllowCountries) == 0 && n.Home() == noCountry {
 		return false
 	}
 	if len(p.AllowCountries) > 0 && !slices.Contains(p.AllowCountries, n.Home()) {
 		return false
 	}
-	regions := []string{n.Region}
-	if n.Region == "" {
-		regions = phonenumbers.GetRegionCodesForCountryCode(n.callingCode)
-	}
-	return !slices.ContainsFunc(regions, func(r string) bool { return slices.Contains(p.DenyCountries, r) })
+	return !slices.ContainsFunc(n.Regions(), func(r string) bool { return slices.Contains(p.DenyCountries, r) })
 }
 
 // checkPolicy refuses a number to which the host sends no SMS.
-func (s *Service) checkPolicy(n Number) error {
+func (s *Service) checkPolicy(n phone.Number) error {
 	if !s.Policy.permits(n) {
 		return errDenied()
 	}

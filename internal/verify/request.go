@@ -5,9 +5,8 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/nyaruka/phonenumbers"
-
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
@@ -15,13 +14,13 @@ import (
 // Receipt is the response to a Request.
 type Receipt struct {
 	SID    string
-	Number Number
+	Number phone.Number
 }
 
 // delivery is a Request whose number was parsed.
 type delivery struct {
 	Request
-	number Number
+	number phone.Number
 	key    store.Key
 	who    limit.Subject
 	decoy  bool // the number is not to be validated, and the SMS will say so
@@ -58,13 +57,13 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	if err := s.checkIDServer(r); err != nil {
 		return Receipt{}, err
 	}
-	number, err := s.numbers.parse(r.PhoneNumber, r.Country)
-	if err != nil {
-		return Receipt{}, err
-	}
+	number, err := s.numbers.Parse(r.PhoneNumber, r.Country)
 	_, test := s.testNumber(number.MSISDN)
-	if s.RequireValid && !test && number.Kind == phonenumbers.UNKNOWN {
-		return Receipt{}, errNotANumber(r.Country)
+	if err == nil && s.RequireValid && !test && !number.Valid() {
+		err = phone.ErrNotANumber(r.Country)
+	}
+	if err != nil {
+		return Receipt{}, Errorf(InvalidParam, "%s", err)
 	}
 	d := delivery{
 		Request: r, number: number,
@@ -82,9 +81,6 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 		d.decoy, err = s.checkOwner(ctx, r.Purpose, number.MSISDN)
 	}
 	if err != nil {
-		if !number.ReadsBack() {
-			err = errNotANumber(r.Country)
-		}
 		return Receipt{}, err
 	}
 	return s.deliver(ctx, d)
@@ -96,7 +92,7 @@ func (s *Service) checkOwner(ctx context.Context, p store.Purpose, msisdn string
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if s.Conceal {
-		defer s.startWatch().even()
+		defer s.slots.Start().Wait()
 	}
 	_, err = s.Accounts.Owner(ctx, msisdn)
 	owned := err == nil
@@ -197,9 +193,6 @@ type approval struct{ given, trusted bool }
 // returns is free if this node had the claim, whatever came of it, or else what
 // another node's claim makes of the attempt.
 func (s *Service) trySend(ctx context.Context, d delivery, st state, host *approval) (state, Receipt, error) {
-	if !d.number.ReadsBack() {
-		return st, Receipt{}, errNotANumber(d.Country)
-	}
 	if !st.refused.Guard {
 		if err := s.refused(st.refused, d.who); err != nil {
 			return st, Receipt{}, err

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -105,7 +106,7 @@ func (s *Service) conclude(ctx context.Context, c claim, d delivery, outcome sto
 }
 
 func (s *Service) logOutcome(c claim, d delivery, outcome store.Outcome, misconfigured bool, cause string) {
-	log := s.Logger.With("sid", c.sess.SID, "to", Mask(c.sess.MSISDN), "attempt", d.Attempt)
+	log := s.Logger.With("sid", c.sess.SID, "to", phone.Mask(c.sess.MSISDN), "attempt", d.Attempt)
 	switch {
 	case misconfigured: // no SMS is sent until the operator acts
 		log.Error("threepid: SMS not sent: the provider refuses the account or its settings, and will until that is fixed",

@@ -1,6 +1,6 @@
 // Package verify is the domain: what a request means. It knows no HTTP and no
 // SQL. Rules are pure functions of a session and the time (session.go, token.go,
-// phone.go, fields.go); the flows that tie them to a store and a sender are
+// fields.go); the flows that tie them to a store and a sender are
 // methods of Service (request.go, submit.go).
 package verify
 
@@ -14,6 +14,8 @@ import (
 
 	"example.com/threepid/delegate"
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
+	"example.com/threepid/internal/timing"
 	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
@@ -59,7 +61,7 @@ type Config struct {
 	SessionLifetime time.Duration
 	SendTimeout     time.Duration
 	SweepInterval   time.Duration
-	RequireValid    bool     // see ParseNumber
+	RequireValid    bool     // refuse numbers that no numbering plan assigns
 	NextLinkHosts   []string // lower case; none means any
 
 	Policy Policy
@@ -85,11 +87,11 @@ type Config struct {
 type Service struct {
 	Config
 	flights   flights
-	numbers   recentNumbers
+	numbers   phone.Cache
 	lookUps   limit.LookUps
 	lifetimes lifetimes
 	keys      serverKeys
-	exact     chan struct{} // see stopwatch
+	slots     timing.Slots
 	limiter   *limit.Limiter
 	budgets   *limit.Budgets
 
@@ -113,7 +115,7 @@ func New(c Config) *Service {
 		closing: closing,
 		close:   cancel,
 		keys:    newServerKeys(c.ServerKeys),
-		exact:   make(chan struct{}, mostExact),
+		slots:   timing.NewSlots(),
 		lifetimes: lifetimes{
 			token:   c.TokenLifetime,
 			session: c.SessionLifetime,

@@ -9,6 +9,7 @@ import (
 	"fmt"
 
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/store"
 )
 
@@ -39,10 +40,10 @@ func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, 
 	}
 	defer s.active.Done()
 
-	watch := s.startWatch()
+	slot := s.slots.Start()
 	nextLink, err = s.submit(ctx, sub)
 	if errors.Is(err, ErrNoSession) {
-		watch.even()
+		slot.Wait()
 		return "", errUnknownSession()
 	}
 	return nextLink, err
@@ -132,7 +133,7 @@ func (s *Service) right(sess store.Session, sub Submission) bool {
 // submitter is the key for rate limiting of a token. Guesses at a test number's are
 // limited too: its token never changes. The guard does not see its validations.
 func (s *Service) submitter(sess store.Session, sub Submission) (limit.Subject, error) {
-	number, err := s.numbers.parse("+"+sess.MSISDN, "")
+	number, err := s.numbers.Parse("+"+sess.MSISDN, "")
 	if err != nil {
 		return limit.Subject{}, fmt.Errorf("threepid: the number of session %s cannot be read: it was stored by another release", sess.SID)
 	}
@@ -227,7 +228,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		s.reportBlocks(s.limiter.Watch.Report(g))
 	}
 	if err == nil && verdict == nil && before.ValidatedAt == 0 {
-		s.Logger.Info("threepid: number validated", "sid", after.SID, "number", Mask(after.MSISDN))
+		s.Logger.Info("threepid: number validated", "sid", after.SID, "number", phone.Mask(after.MSISDN))
 	}
 	return after, errors.Join(err, verdict)
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 
 	"example.com/threepid/internal/limit"
+	"example.com/threepid/internal/phone"
 	"example.com/threepid/limits"
 	"example.com/threepid/store"
 )
@@ -14,7 +15,7 @@ func (s *Service) Blocks(ctx context.Context, number string) ([]limits.Block, er
 		return nil, err
 	}
 	defer s.active.Done()
-	n, err := parseE164(number)
+	n, err := phone.ParseE164(number)
 	if err != nil {
 		return nil, err
 	}
@@ -30,7 +31,7 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 		return nil, err
 	}
 	defer s.active.Done()
-	n, err := parseE164(number)
+	n, err := phone.ParseE164(number)
 	if err != nil {
 		return nil, err
 	}
@@ -53,7 +54,7 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 }
 
 // blocks returns what blocks a number.
-func (s *Service) blocks(ctx context.Context, n Number) (blocks []limits.Block, err error) {
+func (s *Service) blocks(ctx context.Context, n phone.Number) (blocks []limits.Block, err error) {
 	if _, test := s.testNumber(n.MSISDN); test {
 		return nil, nil
 	}

@@ -1,4 +1,4 @@
-package verify
+package timing
 
 import (
 	"syscall"
@@ -8,7 +8,7 @@ import (
 // sleepExactly sleeps to some 50 µs, and blocks a thread for that time. A signal may
 // cut it short, and often does: the scheduler's own.
 func sleepExactly(d time.Duration) {
-	for end := time.Now().Add(d); d > 0; d = time.Until(end) { //nolint:forbidigo // no matter what time it is
+	for end := time.Now().Add(d); d > 0; d = time.Until(end) { //nolint:forbidigo // only differences matter
 		left := syscall.NsecToTimespec(d.Nanoseconds())
 		if err := syscall.Nanosleep(&left, nil); err != nil && err != syscall.EINTR {
 			time.Sleep(d)
