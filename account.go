@@ -58,7 +58,7 @@ func (h *handler) serveUser(c *gin.Context, serve func(context.Context, string, 
 	}
 	answer, err := serve(c.Request.Context(), userID, body)
 	if errors.Is(err, store.ErrUnsupported) {
-		err = fmt.Errorf("%w: Options.Accounts only looks numbers up; leave the account's endpoints out with Options.Omit", err)
+		err = fmt.Errorf("%w: Options.Accounts only looks numbers up; leave the account's endpoints out with Options.OmitEndpoints", err)
 	}
 	return answer, err
 }

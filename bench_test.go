@@ -117,7 +117,7 @@ func BenchmarkLimits(b *testing.B) {
 			plugin, err := threepid.Register(router, open(b), sms.Func(func(context.Context, sms.Message) error { return nil }), threepid.Options{
 				PublicURL: "https://example.org", Logger: slogDiscard(),
 				Limits: limits.Limits{Disabled: setting == "off"}, Guard: limits.Guard{Disabled: setting == "off", DryRun: true},
-				Client: func(*gin.Context) string { return fmt.Sprint("client", asked.Load()) },
+				ClientKey: func(*gin.Context) string { return fmt.Sprint("client", asked.Load()) },
 			})
 			if err != nil {
 				b.Fatal(err)

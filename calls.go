@@ -49,11 +49,11 @@ type TokenRequest struct {
 	NextLink string
 
 	// ClientKey is the key used for rate limiting: the client's IP address, or what
-	// Options.Client returns for it. Default: limits by client do not apply.
+	// Options.ClientKey returns for it. Default: limits by client do not apply.
 	ClientKey string
 
 	// AcceptLanguage selects the language of the SMS, as the header of that name.
-	// Default: Options.Language.
+	// Default: Options.Messages.Language.
 	AcceptLanguage string
 
 	// Header is passed to Policy.Approve. Default: none.

@@ -9,13 +9,10 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
 	"github.com/gin-gonic/gin"
 
-	"example.com/threepid/internal/page"
-	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/internal/wire"
 	"example.com/threepid/store"
@@ -26,13 +23,8 @@ const maxBody = 64 << 10
 
 // handler serves the endpoints of one base path.
 type handler struct {
-	service *verify.Service
-	opts    Options
-	page    *page.Page
-	texts   *texts.Catalog
-	path    string // the whole path before an endpoint
-
-	forwarded *sync.Once
+	*Plugin
+	path string // the whole path before an endpoint
 }
 
 // requestTokenBody answers requestToken. The last three fields are what clients
@@ -90,7 +82,7 @@ func (h *handler) submitURL(r *http.Request) (string, error) {
 			base = "https://" + r.Host
 		}
 	}
-	return base + h.path + string(EndpointSubmit), nil
+	return base + h.path + string(EndpointSubmitToken), nil
 }
 
 // submitPost serves POST …/submitToken, from JSON or a form.
@@ -139,7 +131,7 @@ func (h *handler) submitGet(c *gin.Context) {
 // show responds with a page for a person, in a language that they read.
 func (h *handler) show(c *gin.Context, err error) {
 	status, _ := h.answer(c, err)
-	words := h.words(c)
+	words := h.texts.Page(c.GetHeader("Accept-Language"))
 	c.Header("Content-Security-Policy", h.page.Policy())
 	c.Header("Content-Type", "text/html; charset=utf-8")
 	c.Header("Content-Language", words.Language)
@@ -152,8 +144,8 @@ func (h *handler) show(c *gin.Context, err error) {
 
 // client returns the key under which the limits count a request.
 func (h *handler) client(c *gin.Context) string {
-	if h.opts.Client != nil {
-		return h.opts.Client(c)
+	if h.opts.ClientKey != nil {
+		return h.opts.ClientKey(c)
 	}
 	client := c.ClientIP()
 	// A client on the proxy's own machine has the proxy's address, and rightly so.

@@ -1,30 +1,3 @@
-// Package threepid verifies phone numbers on a Gin server that already exists:
-// it mounts the MSISDN requestToken endpoints of the Matrix client-server API,
-// and submitToken, which takes the code that was texted.
-//
-//	st, err := sqlite.Open("threepid.db")
-//	…
-//	plugin, err := threepid.Register(router, st, console.New(os.Stdout), threepid.Options{})
-//	…
-//	defer plugin.Close()
-//
-// A client posts a number to requestToken, a code is texted to it, the client
-// posts the code to submitToken, and from then on Validated and Redeem tell the
-// host that whoever has the session's sid and client_secret holds the number. With
-// Options.Authenticate the plugin also serves the list of an account's numbers.
-//
-// The requests and answers are those of the Matrix specification v1.19: the
-// Endpoint constants say where, and docs/openapi.yaml has each of them.
-//
-// Packages below this one: store defines what is stored, with the implementations gormstore,
-// sqlite and memstore, and storetest to test your own; sms defines how SMS are sent, with
-// a package for each provider, compose to combine several, gateway and webhook for
-// other services, and console and smstest for development; delegate is for services that
-// send and check the codes themselves (identityserver, twilio); limits has the rate limits
-// and the guard. In this package, plugin.go mounts the endpoints, calls.go and errors.go are the
-// Go calls of hosts, options.go, policy.go and texts.go are what a host can set, and routes.go,
-// handler.go and account.go are the HTTP layer. The rules are in internal/verify, which imports
-// neither HTTP nor SQL.
 package threepid
 
 import (
@@ -33,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/gin-gonic/gin"
 	"gorm.io/gorm"
@@ -44,8 +18,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Plugin is what Register mounted. Its methods may be called from many
-// goroutines.
+// Plugin is what Register mounted. Its methods are safe for concurrent use.
 type Plugin struct {
 	service *verify.Service
 	opts    Options
@@ -94,8 +67,7 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 		p.service.Close()
 		return nil, err
 	}
-	opts.warn(router)
-	opts.warnOfLongTexts(catalog)
+	opts.warn(router, catalog)
 	p.service.Start()
 	return p, nil
 }
@@ -103,13 +75,13 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 // Mount mounts the same endpoints below a further base path, such as
 // "/_matrix/client/r0" for old clients. Sessions are shared between all. It
 // returns an error, and mounts nothing, when the router has one of the routes
-// already. (A group does not tell which routes its engine has: then what
-// stood before the clash stays mounted.)
+// already. (The routes of a group's engine are not known: then the routes that were
+// mounted before the clash stay mounted.)
 func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 	if isNil(router) {
 		return errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
 	}
-	if err := checkBasePath(basePath); err != nil {
+	if err := validateBasePath(basePath); err != nil {
 		return err
 	}
 	prefix := ""
@@ -117,7 +89,7 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 		prefix = strings.TrimRight(group.BasePath(), "/")
 	}
 	basePath = strings.TrimRight(basePath, "/") // "/" alone mounts at the root
-	h := &handler{service: p.service, opts: p.opts, page: p.page, texts: p.texts, path: prefix + basePath, forwarded: &p.forwarded}
+	h := &handler{Plugin: p, path: prefix + basePath}
 	if err := h.mount(router, basePath); err != nil {
 		return err
 	}
@@ -149,27 +121,26 @@ func (p *Plugin) NotFound(c *gin.Context) {
 	}
 }
 
-// Validation is a number whose holder has proved to hold it.
+// Validation is proof that a client holds a number.
 type Validation struct {
 	SID    string
 	MSISDN string // E.164 without the plus sign
 
-	// Country is what the client said the number was dialled from, two
-	// letters; empty when it said nothing.
+	// Country is the country that the client said the number was dialled from: two
+	// letters, or empty if it named none.
 	Country string
 
-	// Purpose is what the endpoint said the code was for. A host that resets a
-	// password should insist on store.PurposePassword, lest a code that
-	// somebody gave away to add a number opens an account.
-	Purpose store.Purpose
+	// Purpose is what the code was requested for. A host that resets a password must
+	// check that it is PurposePassword. Otherwise a code that somebody gave away to add a
+	// number resets a password.
+	Purpose Purpose
 
-	// ValidatedAt is when the code was submitted, in Unix milliseconds.
-	ValidatedAt int64
+	ValidatedAt time.Time // when the code was submitted, in UTC
 }
 
 // Validated looks a validated session up, for the host's own /register,
 // /account/password or m.login.msisdn. The error is ErrNoSession,
-// ErrNotValidated, ErrExpired or ErrClosed; any other says that the store failed.
+// ErrNotValidated, ErrExpired or ErrClosed; any other means that the store failed.
 func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Validated(ctx, sid, clientSecret)
 	return Validation(v), err

@@ -35,8 +35,8 @@ import (
 )
 
 const (
-	addPath = "/_api/client/v3" + string(threepid.EndpointAdd)
-	subPath = "/_api/client/v3" + string(threepid.EndpointSubmit)
+	addPath = "/_api/client/v3" + string(threepid.EndpointRequestTokenAdd)
+	subPath = "/_api/client/v3" + string(threepid.EndpointSubmitToken)
 
 	// The specification's example.
 	secret  = "monkeys_are_GREAT"
@@ -79,7 +79,7 @@ func ExampleRegister() {
 	router := gin.New()    // your server
 	plugin, err := threepid.Register(router, memstore.New(), texts, threepid.Options{
 		PublicURL: "https://example.org",
-		Brand:     "Example",
+		Messages:  threepid.Messages{Brand: "Example"},
 		Logger:    slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
@@ -178,29 +178,29 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"negative lifetime", gin.New(), memstore.New(), smstest.New(), threepid.Options{TokenLifetime: -1}, "TokenLifetime"},
 		{"session shorter than token", gin.New(), memstore.New(), smstest.New(), threepid.Options{SessionLifetime: time.Minute}, "SessionLifetime"},
 		{"send timeout too long", gin.New(), memstore.New(), smstest.New(), threepid.Options{SendTimeout: time.Hour}, "SendTimeout"},
-		{"brand of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Brand: "a\nb"}, "Brand"},
-		{"language that is none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Language: "german"}, "Options.Language"},
-		{"language without texts", gin.New(), memstore.New(), smstest.New(), threepid.Options{Language: "ko"}, "Options.Texts"},
-		{"texts in no language", gin.New(), memstore.New(), smstest.New(), threepid.Options{Texts: map[string]threepid.Texts{"x": {}}}, `Options.Texts["x"]`},
-		{"text without a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Password: "Passwort"}), `Options.Texts["de"].Password`},
-		{"notice with a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Unknown: "{{.Token}}"}), `Options.Texts["de"].Unknown`},
-		{"text of another field", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Texts{Add: "{{.Token}} {{.Number}}"}), `Options.Texts["de"].Add`},
-		{"WebOTP with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "https://example.com"}, "WebOTPDomain"},
-		{"WebOTP with a port", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com:443"}, "WebOTPDomain"},
-		{"WebOTP with a space", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com #1"}, "WebOTPDomain"},
-		{"WebOTP of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com\n"}, "WebOTPDomain"},
-		{"WebOTP not in ASCII", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "exämple.com"}, "WebOTPDomain"},
-		{"WebOTP in upper case", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "Example.com"}, "WebOTPDomain"},
-		{"WebOTP for an address", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "127.0.0.1"}, "WebOTPDomain"},
-		{"WebOTP with an end", gin.New(), memstore.New(), smstest.New(), threepid.Options{WebOTPDomain: "example.com."}, "WebOTPDomain"},
-		{"hash of ten characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA+9qCX9VS"}, "AndroidAppHash"},
-		{"hash of other characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA-9qCX9VSu"}, "AndroidAppHash"},
-		{"hash with a line feed", gin.New(), memstore.New(), smstest.New(), threepid.Options{AndroidAppHash: "FA+9qCX9VSu\n"}, "AndroidAppHash"},
-		{"unknown endpoint", gin.New(), memstore.New(), smstest.New(), threepid.Options{Omit: []threepid.Endpoint{"/x"}}, "Omit"},
-		{"country in lower case", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{AllowCountries: []string{"gb"}}}, "AllowCountries"},
-		{"country unknown", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyCountries: []string{"ZZ"}}}, "DenyCountries"},
-		{"prefix without plus sign", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyPrefixes: []string{"4470"}}}, "DenyPrefixes"},
-		{"prefix of no digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: threepid.Policy{DenyPrefixes: []string{"+"}}}, "DenyPrefixes"},
+		{"brand of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{Brand: "a\nb"}}, "Brand"},
+		{"language that is none", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{Language: "german"}}, "Options.Messages.Language"},
+		{"language without texts", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{Language: "ko"}}, "Options.Messages.Templates"},
+		{"texts in no language", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{Templates: map[string]threepid.Templates{"x": {}}}}, `Options.Messages.Templates["x"]`},
+		{"text without a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Templates{Password: "Passwort"}), `Options.Messages.Templates["de"].Password`},
+		{"notice with a token", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Templates{Unknown: "{{.Token}}"}), `Options.Messages.Templates["de"].Unknown`},
+		{"text of another field", gin.New(), memstore.New(), smstest.New(), inGerman(threepid.Templates{Add: "{{.Token}} {{.Number}}"}), `Options.Messages.Templates["de"].Add`},
+		{"WebOTP with a scheme", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "https://example.com"}}, "WebOTPDomain"},
+		{"WebOTP with a port", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "example.com:443"}}, "WebOTPDomain"},
+		{"WebOTP with a space", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "example.com #1"}}, "WebOTPDomain"},
+		{"WebOTP of two lines", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "example.com\n"}}, "WebOTPDomain"},
+		{"WebOTP not in ASCII", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "exämple.com"}}, "WebOTPDomain"},
+		{"WebOTP in upper case", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "Example.com"}}, "WebOTPDomain"},
+		{"WebOTP for an address", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "127.0.0.1"}}, "WebOTPDomain"},
+		{"WebOTP with an end", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{WebOTPDomain: "example.com."}}, "WebOTPDomain"},
+		{"hash of ten characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{AndroidAppHash: "FA+9qCX9VS"}}, "AndroidAppHash"},
+		{"hash of other characters", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{AndroidAppHash: "FA-9qCX9VSu"}}, "AndroidAppHash"},
+		{"hash with a line feed", gin.New(), memstore.New(), smstest.New(), threepid.Options{Messages: threepid.Messages{AndroidAppHash: "FA+9qCX9VSu\n"}}, "AndroidAppHash"},
+		{"unknown endpoint", gin.New(), memstore.New(), smstest.New(), threepid.Options{OmitEndpoints: []threepid.Endpoint{"/x"}}, "Omit"},
+		{"country in lower case", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: limits.Policy{AllowCountries: []string{"gb"}}}, "AllowCountries"},
+		{"country unknown", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: limits.Policy{DenyCountries: []string{"ZZ"}}}, "DenyCountries"},
+		{"prefix without plus sign", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: limits.Policy{DenyPrefixes: []string{"4470"}}}, "DenyPrefixes"},
+		{"prefix of no digits", gin.New(), memstore.New(), smstest.New(), threepid.Options{Policy: limits.Policy{DenyPrefixes: []string{"+"}}}, "DenyPrefixes"},
 		{"test number without plus sign", gin.New(), memstore.New(), smstest.New(), testNumbers("447700900001 123456"), "TestNumbers"},
 		{"test number with a trunk zero", gin.New(), memstore.New(), smstest.New(), testNumbers("+4407700900001 123456"), "TestNumbers"},
 		{"test number that is none", gin.New(), memstore.New(), smstest.New(), testNumbers("+44 123456"), "TestNumbers"},
@@ -208,7 +208,7 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 		{"test number's code too long", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 1234567"), "6 digits"},
 		{"test number's code of letters", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 12345x"), "6 digits"},
 		{"test number's code of another script", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 ٠٠٠"), "6 digits"},
-		{"test number twice", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 123456", "+447700900001 654321"), "twice"},
+		{"test number twice", gin.New(), memstore.New(), smstest.New(), testNumbers("+447700900001 123456", "+447700900001 654321"), "duplicated"},
 		{"limit of nothing", gin.New(), memstore.New(), smstest.New(), limitOf(0, time.Minute), "Limits.PerNumber"},
 		{"limit without end", gin.New(), memstore.New(), smstest.New(), limitOf(1, time.Millisecond), "Limits.PerNumber"},
 		{"limit of years", gin.New(), memstore.New(), smstest.New(), limitOf(1, 1<<62), "Limits.PerNumber"},
@@ -242,8 +242,8 @@ func TestRegisterRefusesWrongUse(t *testing.T) {
 	}
 }
 
-func inGerman(t threepid.Texts) threepid.Options {
-	return threepid.Options{Texts: map[string]threepid.Texts{"de": t}}
+func inGerman(t threepid.Templates) threepid.Options {
+	return threepid.Options{Messages: threepid.Messages{Templates: map[string]threepid.Templates{"de": t}}}
 }
 
 // testNumbers are options with test numbers, each given as "number code".
@@ -251,7 +251,7 @@ func testNumbers(list ...string) threepid.Options {
 	var o threepid.Options
 	for _, s := range list {
 		number, code, _ := strings.Cut(s, " ")
-		o.TestNumbers = append(o.TestNumbers, threepid.TestNumber{Number: number, Code: code})
+		o.Policy.TestNumbers = append(o.Policy.TestNumbers, limits.TestNumber{Number: number, Code: code})
 	}
 	return o
 }
@@ -275,7 +275,7 @@ func TestRegisterRefusesARouteTheHostHas(t *testing.T) {
 			add(router)
 			before := len(router.Routes())
 			_, err := threepid.Register(router, memstore.New(), smstest.New(), threepid.Options{Logger: slogDiscard()})
-			if err == nil || !strings.Contains(err.Error(), "Options.Omit") {
+			if err == nil || !strings.Contains(err.Error(), "Options.OmitEndpoints") {
 				t.Errorf("error %v", err)
 			}
 			if len(router.Routes()) != before {

@@ -27,23 +27,23 @@ type captcha struct {
 }
 
 // approve wants a solved CAPTCHA where the guard blocks, and trusts a request that has one.
-func (c captcha) approve(ctx context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+func (c captcha) approve(ctx context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
 	response := r.Header.Get("X-Captcha-Response")
 	switch {
 	case len(r.Blocks) == 0:
-		return threepid.Approved, nil
+		return limits.Approved, nil
 	case response == "":
-		return threepid.Approved, fmt.Errorf("no CAPTCHA: %w", threepid.ErrDenied)
+		return limits.Approved, fmt.Errorf("no CAPTCHA: %w", limits.ErrDenied)
 	}
 	form := url.Values{"secret": {c.secret}, "response": {response}, "remoteip": {r.Client}}
 	req, err := http.NewRequestWithContext(ctx, http.MethodPost, c.url, strings.NewReader(form.Encode()))
 	if err != nil {
-		return threepid.Approved, err
+		return limits.Approved, err
 	}
 	req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 	resp, err := c.http.Do(req)
 	if err != nil {
-		return threepid.Approved, err
+		return limits.Approved, err
 	}
 	defer func() { _ = resp.Body.Close() }()
 	var result struct {
@@ -51,12 +51,12 @@ func (c captcha) approve(ctx context.Context, r threepid.ApprovalRequest) (three
 		Errors  []string `json:"error-codes"`
 	}
 	if err := json.NewDecoder(resp.Body).Decode(&result); err != nil {
-		return threepid.Approved, err
+		return limits.Approved, err
 	}
 	if !result.Success {
-		return threepid.Approved, fmt.Errorf("CAPTCHA %v: %w", result.Errors, threepid.ErrDenied)
+		return limits.Approved, fmt.Errorf("CAPTCHA %v: %w", result.Errors, limits.ErrDenied)
 	}
-	return threepid.Trusted, nil
+	return limits.Trusted, nil
 }
 
 // siteverify stands in for the service, as its documentation has it: a response is good
@@ -91,9 +91,9 @@ func TestRecipeCaptcha(t *testing.T) {
 	router, sent := gin.New(), smstest.New()
 	plugin, err := threepid.Register(router, memstore.New(), sent, threepid.Options{
 		PublicURL: "https://example.org", Logger: slogDiscard(),
-		Client: func(c *gin.Context) string { return c.GetHeader("X-Client") },
-		Policy: threepid.Policy{Approve: c.approve},
-		Limits: limits.Limits{PerRange: []limits.Limit{}},
+		ClientKey: func(c *gin.Context) string { return c.GetHeader("X-Client") },
+		Policy:    limits.Policy{Approve: c.approve},
+		Limits:    limits.Limits{PerRange: []limits.Limit{}},
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -27,7 +27,7 @@ func ExampleRegister_loggedInOnly() {
 	sessions := map[string]string{"Bearer alices-token": "alice"} // yours
 	router := gin.New()
 	group := router.Group("", func(c *gin.Context) {
-		needsLogin := strings.HasSuffix(c.FullPath(), string(threepid.EndpointAdd))
+		needsLogin := strings.HasSuffix(c.FullPath(), string(threepid.EndpointRequestTokenAdd))
 		if needsLogin && c.Request.Method == http.MethodPost && sessions[c.GetHeader("Authorization")] == "" {
 			c.Header("Content-Type", "application/json") // exactly, for libQuotient
 			c.AbortWithStatusJSON(http.StatusUnauthorized, gin.H{"errcode": "M_MISSING_TOKEN", "error": "Log in first"})

@@ -330,7 +330,7 @@ func ExampleRegister_sender() {
 		return err // anything else: another try may work
 	})
 	router := gin.New()
-	plugin, err := threepid.Register(router, memstore.New(), sender, threepid.Options{Brand: "Example", Logger: slogDiscard()})
+	plugin, err := threepid.Register(router, memstore.New(), sender, threepid.Options{Messages: threepid.Messages{Brand: "Example"}, Logger: slogDiscard()})
 	if err != nil {
 		fmt.Println(err)
 		return

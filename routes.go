@@ -20,7 +20,7 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 		taken = engine.Routes()
 	}
 	served, spare := h.routes(basePath)
-	const remedy = "leave it out with Options.Omit, or choose another base path"
+	const remedy = "leave it out with Options.OmitEndpoints, or choose another base path"
 	for _, route := range served {
 		if by, clash := clashing(taken, route.Method, group+route.Path); clash {
 			return fmt.Errorf("threepid: the router already serves %s %s; %s", route.Method, by, remedy)
@@ -45,21 +45,21 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 // OPTIONS and a 405 for every other method.
 func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 	serves := map[Endpoint]map[string]gin.HandlerFunc{
-		EndpointAdd:      {http.MethodPost: h.requestToken(store.PurposeAdd)},
-		EndpointRegister: {http.MethodPost: h.requestToken(store.PurposeRegister)},
-		EndpointPassword: {http.MethodPost: h.requestToken(store.PurposePassword)},
-		EndpointSubmit:   {http.MethodPost: h.submitPost, http.MethodGet: h.submitGet},
+		EndpointRequestTokenAdd:      {http.MethodPost: h.requestToken(store.PurposeAdd)},
+		EndpointRequestTokenRegister: {http.MethodPost: h.requestToken(store.PurposeRegister)},
+		EndpointRequestTokenPassword: {http.MethodPost: h.requestToken(store.PurposePassword)},
+		EndpointSubmitToken:          {http.MethodPost: h.submitPost, http.MethodGet: h.submitGet},
 	}
 	if h.opts.Authenticate != nil {
-		serves[EndpointAccount] = map[string]gin.HandlerFunc{http.MethodGet: h.forUser(h.listNumbers)}
-		if h.opts.AllowLegacyClients && !slices.Contains(h.opts.Omit, EndpointAccountAdd) {
-			serves[EndpointAccount][http.MethodPost] = h.forUser(h.addNumberLegacy)
+		serves[EndpointListNumbers] = map[string]gin.HandlerFunc{http.MethodGet: h.forUser(h.listNumbers)}
+		if h.opts.AllowLegacyClients && !slices.Contains(h.opts.OmitEndpoints, EndpointAddNumber) {
+			serves[EndpointListNumbers][http.MethodPost] = h.forUser(h.addNumberLegacy)
 		}
-		serves[EndpointAccountAdd] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.addNumber)}
-		serves[EndpointAccountDelete] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.deleteNumber)}
+		serves[EndpointAddNumber] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.addNumber)}
+		serves[EndpointDeleteNumber] = map[string]gin.HandlerFunc{http.MethodPost: h.forUser(h.deleteNumber)}
 	}
 	for _, e := range endpoints() {
-		if serves[e] == nil || slices.Contains(h.opts.Omit, e) {
+		if serves[e] == nil || slices.Contains(h.opts.OmitEndpoints, e) {
 			continue
 		}
 		allow := allowed(serves[e])

@@ -21,7 +21,7 @@ import (
 	"strings"
 	"syscall"
 
-	"example.com/threepid"
+	"example.com/threepid/limits"
 )
 
 const gcPercent = 400
@@ -37,7 +37,7 @@ type config struct {
 	guard          string
 	countries      []string
 	conceal        bool
-	testNumbers    []threepid.TestNumber
+	testNumbers    []limits.TestNumber
 	trustedProxies []string
 }
 
@@ -123,7 +123,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	cfg.countries = split(countries)
 	for _, pair := range split(testNumbers) {
 		number, code, _ := strings.Cut(pair, "=")
-		cfg.testNumbers = append(cfg.testNumbers, threepid.TestNumber{Number: number, Code: code})
+		cfg.testNumbers = append(cfg.testNumbers, limits.TestNumber{Number: number, Code: code})
 	}
 	cfg.basePaths = split(basePaths)
 	if len(cfg.basePaths) == 0 {

@@ -90,9 +90,8 @@ func options(cfg config, logger *slog.Logger) threepid.Options {
 		Logger:          logger,
 		Limits:          limits.Limits{Disabled: off},
 		Guard:           limits.Guard{Disabled: off || cfg.guard == "off", DryRun: cfg.guard == "observe"},
-		Policy:          threepid.Policy{AllowCountries: cfg.countries},
+		Policy:          limits.Policy{AllowCountries: cfg.countries, TestNumbers: cfg.testNumbers},
 		ConcealAccounts: cfg.conceal,
-		TestNumbers:     cfg.testNumbers,
 	}
 }
 

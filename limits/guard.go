@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"example.com/threepid/internal/phone"
 )
 
 // Guard blocks ranges of numbers, countries and networks of clients whose numbers
@@ -119,11 +121,9 @@ func (g Guard) Watches(msisdn, country string) bool {
 	})
 }
 
-// isCountry reports whether s looks like a country: two letters, or 001 for numbers
-// of none.
-func isCountry(s string) bool {
-	return s == "001" || len(s) == 2 && strings.Trim(s, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == ""
-}
+// isCountry reports whether s is a country that has a numbering plan, or "001" for
+// numbers of no country.
+func isCountry(s string) bool { return s == "001" || phone.KnownRegion(s) }
 
 // isPrefix reports whether s is the beginning of a number in E.164.
 func isPrefix(s string) bool {

@@ -51,7 +51,7 @@ type Limits struct {
 	PerNumberAndClient []Limit
 
 	// PerClient limits all SMS that one client asks for: an IPv4 address, the /64 of
-	// an IPv6 address, or what Options.Client returns. Defaults to 20, then one a
+	// an IPv6 address, or what Options.ClientKey returns. Defaults to 20, then one a
 	// minute, of which 50 and then one in 20 minutes.
 	PerClient []Limit
 

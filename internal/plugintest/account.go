@@ -14,9 +14,9 @@ import (
 )
 
 const (
-	listPath    = base + string(threepid.EndpointAccount)
-	putPath     = base + string(threepid.EndpointAccountAdd)
-	deletePath  = base + string(threepid.EndpointAccountDelete)
+	listPath    = base + string(threepid.EndpointListNumbers)
+	putPath     = base + string(threepid.EndpointAddNumber)
+	deletePath  = base + string(threepid.EndpointDeleteNumber)
 	alice       = "@alice:example.org"
 	bob         = "@bob:example.org"
 	deleteOurs  = `{"medium":"msisdn","address":"` + msisdn + `"}`

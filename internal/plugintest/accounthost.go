@@ -49,7 +49,7 @@ func testAccountIsMountedForAuthenticateAlone(t *testing.T, open opener) {
 
 func testAccountOmitted(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated, func(o *threepid.Options) {
-		o.Omit = []threepid.Endpoint{threepid.EndpointAccountAdd, threepid.EndpointAccountDelete}
+		o.OmitEndpoints = []threepid.Endpoint{threepid.EndpointAddNumber, threepid.EndpointDeleteNumber}
 	})
 	n.expectNumbers(t, alice)
 	for _, path := range []string{putPath, deletePath} {
@@ -243,10 +243,10 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	opts := threepid.Options{Accounts: lookUp, Logger: (&logs{}).logger()}
 	authenticated(&opts)
 	_, err := threepid.Register(gin.New(), st, smstest.New(), opts)
-	if err == nil || !strings.Contains(err.Error(), "Options.Authenticate") || !strings.Contains(err.Error(), "Options.Omit") {
+	if err == nil || !strings.Contains(err.Error(), "Options.Authenticate") || !strings.Contains(err.Error(), "Options.OmitEndpoints") {
 		t.Errorf("error %v", err)
 	}
-	opts.Omit = []threepid.Endpoint{threepid.EndpointAccount, threepid.EndpointAccountAdd, threepid.EndpointAccountDelete}
+	opts.OmitEndpoints = []threepid.Endpoint{threepid.EndpointListNumbers, threepid.EndpointAddNumber, threepid.EndpointDeleteNumber}
 	plugin, err := threepid.Register(gin.New(), st, smstest.New(), opts)
 	if err != nil {
 		t.Fatal(err)

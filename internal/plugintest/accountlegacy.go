@@ -121,7 +121,7 @@ func testLegacyAddFails(t *testing.T, open opener) {
 // for hosts that accept such clients.
 func testLegacyAddIsMountedWithAdd(t *testing.T, open opener) {
 	omit := func(e threepid.Endpoint) func(*threepid.Options) {
-		return func(o *threepid.Options) { o.Omit = []threepid.Endpoint{e} }
+		return func(o *threepid.Options) { o.OmitEndpoints = []threepid.Endpoint{e} }
 	}
 	for name, row := range map[string]struct {
 		change []func(*threepid.Options)
@@ -130,8 +130,8 @@ func testLegacyAddIsMountedWithAdd(t *testing.T, open opener) {
 	}{
 		"not accepted":     {nil, http.StatusMethodNotAllowed, "GET, OPTIONS"},
 		"accepted":         {[]func(*threepid.Options){legacy}, http.StatusForbidden, "GET, POST, OPTIONS"},
-		"without add":      {[]func(*threepid.Options){legacy, omit(threepid.EndpointAccountAdd)}, http.StatusMethodNotAllowed, "GET, OPTIONS"},
-		"without its path": {[]func(*threepid.Options){legacy, omit(threepid.EndpointAccount)}, http.StatusNotFound, ""},
+		"without add":      {[]func(*threepid.Options){legacy, omit(threepid.EndpointAddNumber)}, http.StatusMethodNotAllowed, "GET, OPTIONS"},
+		"without its path": {[]func(*threepid.Options){legacy, omit(threepid.EndpointListNumbers)}, http.StatusNotFound, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -36,17 +36,17 @@ func approveTests() []test {
 }
 
 // approve sets the host's hook.
-func approve(hook func(context.Context, threepid.ApprovalRequest) error) func(*threepid.Options) {
+func approve(hook func(context.Context, limits.ApprovalRequest) error) func(*threepid.Options) {
 	return func(o *threepid.Options) {
-		o.Policy.Approve = func(ctx context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
-			return threepid.Approved, hook(ctx, r)
+		o.Policy.Approve = func(ctx context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
+			return limits.Approved, hook(ctx, r)
 		}
 	}
 }
 
 func testApproveIsToldAll(t *testing.T, open opener) {
-	asked := make(chan threepid.ApprovalRequest, 1)
-	n := start(t, open(t), approve(func(ctx context.Context, i threepid.ApprovalRequest) error {
+	asked := make(chan limits.ApprovalRequest, 1)
+	n := start(t, open(t), approve(func(ctx context.Context, i limits.ApprovalRequest) error {
 		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 10*time.Second {
 			t.Errorf("the context ends at %v, %v", end, ok)
 		}
@@ -78,11 +78,11 @@ func testApproveIsToldAll(t *testing.T, open opener) {
 			t.Errorf("%s: told %+v", row.number, i)
 		}
 	}
-	named := start(t, open(t), approve(func(_ context.Context, i threepid.ApprovalRequest) error {
+	named := start(t, open(t), approve(func(_ context.Context, i limits.ApprovalRequest) error {
 		asked <- i
 		return nil
 	}), func(o *threepid.Options) {
-		o.Client = func(c *gin.Context) string { return "user " + c.GetHeader("X-User") }
+		o.ClientKey = func(c *gin.Context) string { return "user " + c.GetHeader("X-User") }
 	})
 	named.mustRequest(addPath, attempt(1))
 	if i := <-asked; i.Client != "user " {
@@ -99,14 +99,14 @@ type singleUse struct {
 	delay time.Duration
 }
 
-func (s *singleUse) check(_ context.Context, i threepid.ApprovalRequest) error {
+func (s *singleUse) check(_ context.Context, i limits.ApprovalRequest) error {
 	time.Sleep(s.delay)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.asked++
 	token := i.Header.Get("X-Captcha")
 	if token == "" || s.used[token] {
-		return threepid.ErrDenied
+		return limits.ErrDenied
 	}
 	if s.used == nil {
 		s.used = make(map[string]bool)
@@ -194,10 +194,10 @@ func testApproveComesAfterTheLimits(t *testing.T, open opener) {
 // testApproveIsAskedLast has it asked of no request that is malformed or that
 // the other rules refuse.
 func testApproveIsAskedLast(t *testing.T, open opener) {
-	n := start(t, open(t), approve(func(_ context.Context, i threepid.ApprovalRequest) error {
+	n := start(t, open(t), approve(func(_ context.Context, i limits.ApprovalRequest) error {
 		t.Errorf("asked about %s", i.MSISDN)
-		return threepid.ErrDenied
-	}), func(o *threepid.Options) { o.Policy.DenyCountries, o.RequireValidNumbers = []string{"FR"}, true })
+		return limits.ErrDenied
+	}), func(o *threepid.Options) { o.Policy.DenyCountries, o.Policy.RequireValidNumbers = []string{"FR"}, true })
 	for _, body := range []string{
 		"{", request(map[string]any{"client_secret": ""}), request(map[string]any{"send_attempt": -1}),
 		request(map[string]any{"next_link": "x"}), request(map[string]any{"phone_number": "12"}), dial(inNoneOfGB),
@@ -210,9 +210,9 @@ func testApproveIsAskedLast(t *testing.T, open opener) {
 	expectDenied(t, n.post(addPath, dial(serviceNumbers(phonenumbers.PREMIUM_RATE)[0])))
 
 	// A number that is not read back as itself is none: see verify.Number.
-	n = start(t, open(t), approve(func(_ context.Context, i threepid.ApprovalRequest) error {
+	n = start(t, open(t), approve(func(_ context.Context, i limits.ApprovalRequest) error {
 		t.Errorf("asked about %s", i.MSISDN)
-		return threepid.ErrDenied
+		return limits.ErrDenied
 	}))
 	expect(t, n.post(addPath, request(map[string]any{"country": "CC", "phone_number": "000000"})), http.StatusBadRequest, "M_INVALID_PARAM")
 }
@@ -225,15 +225,15 @@ func testApproveRefusesOrFails(t *testing.T, open opener) {
 		status  int
 		errcode string
 	}{
-		{"denied", threepid.ErrDenied, http.StatusForbidden, "M_THREEPID_DENIED"},
-		{"denied, wrapped", fmt.Errorf("%w: %w", leak, threepid.ErrDenied), http.StatusForbidden, "M_THREEPID_DENIED"},
+		{"denied", limits.ErrDenied, http.StatusForbidden, "M_THREEPID_DENIED"},
+		{"denied, wrapped", fmt.Errorf("%w: %w", leak, limits.ErrDenied), http.StatusForbidden, "M_THREEPID_DENIED"},
 		{"failed", leak, http.StatusInternalServerError, "M_UNKNOWN"},
 	} {
 		t.Run(row.name, func(t *testing.T) {
 			t.Parallel()
 			var verdict atomic.Pointer[error]
 			verdict.Store(&row.err)
-			n := start(t, open(t), approve(func(context.Context, threepid.ApprovalRequest) error { return *verdict.Load() }))
+			n := start(t, open(t), approve(func(context.Context, limits.ApprovalRequest) error { return *verdict.Load() }))
 			a := n.post(addPath, attempt(1))
 			expect(t, a, row.status, row.errcode)
 			if strings.Contains(a.body, "captcha") || strings.Contains(a.body, "s3cr3t") {
@@ -259,7 +259,7 @@ func testApproveThatPanics(t *testing.T, open opener) {
 	router.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Status(http.StatusInternalServerError) }))
 	var asked atomic.Int64
 	recorder := smstest.New()
-	n := startOn(t, router, open(t), recorder, &logs{}, approve(func(context.Context, threepid.ApprovalRequest) error {
+	n := startOn(t, router, open(t), recorder, &logs{}, approve(func(context.Context, limits.ApprovalRequest) error {
 		if asked.Add(1) == 2 {
 			panic("boom")
 		}
@@ -285,7 +285,7 @@ func testApproveThatPanics(t *testing.T, open opener) {
 func testApproveThatHangs(t *testing.T, open opener) {
 	began := make(chan struct{})
 	ended := make(chan error, 1)
-	n := start(t, open(t), approve(func(ctx context.Context, _ threepid.ApprovalRequest) error {
+	n := start(t, open(t), approve(func(ctx context.Context, _ limits.ApprovalRequest) error {
 		close(began)
 		<-ctx.Done()
 		ended <- ctx.Err()

@@ -245,11 +245,11 @@ func testCallsWhenTheStoreFails(t *testing.T, open opener) {
 }
 
 func testCallsAskTheHostsHook(t *testing.T, open opener) {
-	var heard threepid.ApprovalRequest
+	var heard limits.ApprovalRequest
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Policy.Approve = func(_ context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+		o.Policy.Approve = func(_ context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
 			heard = r
-			return threepid.Approved, nil
+			return limits.Approved, nil
 		}
 	})
 	r := asked()

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 	"example.com/threepid/store/storetest"
@@ -34,7 +35,7 @@ func concealTests() []test {
 	}
 }
 
-func concealed(o *threepid.Options) { o.ConcealAccounts, o.Brand = true, "Example" }
+func concealed(o *threepid.Options) { o.ConcealAccounts, o.Messages.Brand = true, "Example" }
 
 // expectSame has two answers be one but for the sid and the time.
 func expectSame(t *testing.T, real, decoy answer) {
@@ -261,7 +262,7 @@ func testConcealedPolicyComesFirst(t *testing.T, open opener) {
 		a, _ := tw.request(1)
 		expectDenied(t, a)
 		tw.real.expectTexts(t, 0)
-	}, policy(threepid.Policy{AllowCountries: []string{"FR"}}))
+	}, policy(limits.Policy{AllowCountries: []string{"FR"}}))
 }
 
 // testConcealedAccountComesAndGoes has the number get an account between two

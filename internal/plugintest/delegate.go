@@ -367,7 +367,7 @@ func testDelegateTrust(t *testing.T, open opener) {
 func testDelegateTestNumber(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s, func(o *threepid.Options) {
-		o.TestNumbers = []threepid.TestNumber{{Number: "+" + msisdn, Code: "424242"}}
+		o.Policy.TestNumbers = []limits.TestNumber{{Number: "+" + msisdn, Code: "424242"}}
 	})
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	expect(t, n.submit(sid, secret, "424242"), http.StatusOK, "")

@@ -198,7 +198,7 @@ func testEachRequestTokenHasLimits(t *testing.T, open opener) {
 func limitedByNumber(o *threepid.Options) {
 	o.Limits = limits.Limits{}
 	var clients atomic.Int64
-	o.Client = func(*gin.Context) string { return fmt.Sprint("client", clients.Add(1)) }
+	o.ClientKey = func(*gin.Context) string { return fmt.Sprint("client", clients.Add(1)) }
 }
 
 func testEachSubmitTokenHasLimits(t *testing.T, open opener) {

@@ -341,12 +341,12 @@ func testTrustedPassesTheGuard(t *testing.T, open opener) {
 	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) {
 		withoutReserve(o)
 		o.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: time.Hour}}
-		o.Policy.Approve = func(_ context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+		o.Policy.Approve = func(_ context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
 			told = r.Blocks
 			if r.Header.Get("X-Captcha") != "" {
-				return threepid.Trusted, nil
+				return limits.Trusted, nil
 			}
-			return threepid.Approved, nil
+			return limits.Approved, nil
 		}
 	})
 	n.pump(t, scattered(1))

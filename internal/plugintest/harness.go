@@ -27,10 +27,10 @@ import (
 
 const (
 	base    = "/_api/client/v3"
-	addPath = base + string(threepid.EndpointAdd)
-	regPath = base + string(threepid.EndpointRegister)
-	pwdPath = base + string(threepid.EndpointPassword)
-	subPath = base + string(threepid.EndpointSubmit)
+	addPath = base + string(threepid.EndpointRequestTokenAdd)
+	regPath = base + string(threepid.EndpointRequestTokenRegister)
+	pwdPath = base + string(threepid.EndpointRequestTokenPassword)
+	subPath = base + string(threepid.EndpointSubmitToken)
 
 	secret = "monkeys_are_GREAT" // the specification's example
 	spoken = "07700900001"       // the specification's example, dialled from GB

@@ -51,7 +51,7 @@ func limitTests() []test {
 // limited switches the limits on, the guard not, and has tests say who asks.
 func limited(o *threepid.Options) {
 	o.Limits = limits.Limits{}
-	o.Client = func(c *gin.Context) string { return c.GetHeader("X-Test-Client") }
+	o.ClientKey = func(c *gin.Context) string { return c.GetHeader("X-Test-Client") }
 }
 
 // as posts for a client.

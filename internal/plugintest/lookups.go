@@ -94,7 +94,7 @@ func testLookUpLimitCanBeSwitchedOff(t *testing.T, open opener) {
 	for name, change := range map[string]func(*threepid.Options){
 		"all off":   func(o *threepid.Options) { limited(o); o.Limits.Disabled = true },
 		"this off":  func(o *threepid.Options) { limited(o); o.Limits.LookUps = []limits.Limit{} },
-		"no client": func(o *threepid.Options) { limited(o); o.Client = func(*gin.Context) string { return "" } },
+		"no client": func(o *threepid.Options) { limited(o); o.ClientKey = func(*gin.Context) string { return "" } },
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

@@ -51,7 +51,7 @@ func dial(number string) string {
 }
 
 // policy sets the policy of a node.
-func policy(p threepid.Policy) func(*threepid.Options) {
+func policy(p limits.Policy) func(*threepid.Options) {
 	return func(o *threepid.Options) { o.Policy = p }
 }
 
@@ -81,16 +81,16 @@ func expectTexted(t *testing.T, n *node, allowed, denied []string) {
 }
 
 func testPolicyOfCountries(t *testing.T, open opener) {
-	allow := func(countries ...string) threepid.Policy { return threepid.Policy{AllowCountries: countries} }
-	deny := func(countries ...string) threepid.Policy { return threepid.Policy{DenyCountries: countries} }
+	allow := func(countries ...string) limits.Policy { return limits.Policy{AllowCountries: countries} }
+	deny := func(countries ...string) limits.Policy { return limits.Policy{DenyCountries: countries} }
 	rows := []struct {
 		name            string
-		policy          threepid.Policy
+		policy          limits.Policy
 		allowed, denied []string
 	}{
 		{
 			"default",
-			threepid.Policy{},
+			limits.Policy{},
 			[]string{inGB, inGuernsey, inNoneOfGB, inUS, inJamaica, inNoneOfUS, inFrance},
 			[]string{inNoCountry},
 		},
@@ -104,13 +104,13 @@ func testPolicyOfCountries(t *testing.T, open opener) {
 		{"denied, an island", deny("GG"), []string{inGB, inJersey}, []string{inGuernsey, inNoneOfGB}},
 		{
 			"allowed and denied",
-			threepid.Policy{AllowCountries: []string{"GB", "FR"}, DenyCountries: []string{"FR"}},
+			limits.Policy{AllowCountries: []string{"GB", "FR"}, DenyCountries: []string{"FR"}},
 			[]string{inGB, inNoneOfGB},
 			[]string{inFrance, inUS},
 		},
 		{
 			"no country's allowed and denied",
-			threepid.Policy{AllowCountries: []string{"GB", "001"}, DenyCountries: []string{"001"}},
+			limits.Policy{AllowCountries: []string{"GB", "001"}, DenyCountries: []string{"001"}},
 			[]string{inGB},
 			[]string{inNoCountry},
 		},
@@ -127,7 +127,7 @@ func testPolicyOfCountries(t *testing.T, open opener) {
 // testPolicyDisregardsTheCountryField has clients say that they dial from where
 // they would be served.
 func testPolicyDisregardsTheCountryField(t *testing.T, open opener) {
-	n := start(t, open(t), policy(threepid.Policy{AllowCountries: []string{"US", "GB"}}))
+	n := start(t, open(t), policy(limits.Policy{AllowCountries: []string{"US", "GB"}}))
 	for _, fields := range []map[string]any{
 		{"country": "US", "phone_number": inJamaica},
 		{"country": "US", "phone_number": "876 210 1234"},
@@ -169,7 +169,7 @@ func testPolicyRefusesServiceNumbers(t *testing.T, open opener) {
 				t.Fatalf("only %v to test with", numbers)
 			}
 			expectTexted(t, start(t, open(t)), nil, numbers)
-			expectTexted(t, start(t, open(t), policy(threepid.Policy{AllowServiceNumbers: true})), numbers, nil)
+			expectTexted(t, start(t, open(t), policy(limits.Policy{AllowServiceNumbers: true})), numbers, nil)
 		})
 	}
 }
@@ -177,29 +177,29 @@ func testPolicyRefusesServiceNumbers(t *testing.T, open opener) {
 // testPolicyRefusesServiceNumbersOfNoCountry has both rules be about a number.
 func testPolicyRefusesServiceNumbersOfNoCountry(t *testing.T, open opener) {
 	const tollFree, premium = "+80012345678", "+979123456789"
-	named := threepid.Policy{AllowCountries: []string{"001"}}
+	named := limits.Policy{AllowCountries: []string{"001"}}
 	expectTexted(t, start(t, open(t), policy(named)), nil, []string{tollFree, premium})
-	expectTexted(t, start(t, open(t), policy(threepid.Policy{AllowServiceNumbers: true})), nil, []string{tollFree, premium})
+	expectTexted(t, start(t, open(t), policy(limits.Policy{AllowServiceNumbers: true})), nil, []string{tollFree, premium})
 	named.AllowServiceNumbers = true
 	expectTexted(t, start(t, open(t), policy(named)), []string{tollFree, premium}, nil)
 }
 
 func testPolicyOfFixedLines(t *testing.T, open opener) {
 	expectTexted(t, start(t, open(t)), []string{fixedInGB, inGB}, nil)
-	n := start(t, open(t), policy(threepid.Policy{RefuseFixedLines: true}))
+	n := start(t, open(t), policy(limits.Policy{RefuseFixedLines: true}))
 	expectTexted(t, n, []string{inGB, fixedOrNotUS, inNoneOfGB}, []string{fixedInGB})
 	// The other kinds stay refused.
 	expectTexted(t, n, nil, serviceNumbers(phonenumbers.PREMIUM_RATE))
 }
 
 func testPolicyOfPrefixes(t *testing.T, open opener) {
-	n := start(t, open(t), policy(threepid.Policy{DenyPrefixes: []string{"+4474001", "+33"}}))
+	n := start(t, open(t), policy(limits.Policy{DenyPrefixes: []string{"+4474001", "+33"}}))
 	expectTexted(t, n, []string{"+447400223456", inUS}, []string{inGB, inFrance})
 	expectDenied(t, n.post(addPath, request(map[string]any{"phone_number": "07400 123456"})))
 }
 
 func testPolicyIsCopied(t *testing.T, open opener) {
-	p := threepid.Policy{
+	p := limits.Policy{
 		AllowCountries: []string{"GB", "US"}, DenyCountries: []string{"US"}, DenyPrefixes: []string{"+447781"},
 	}
 	n := start(t, open(t), policy(p))
@@ -212,7 +212,7 @@ func testPolicyOrder(t *testing.T, open opener) {
 	st := open(t)
 	before := start(t, st)
 	before.mustRequest(addPath, attempt(1))
-	n := start(t, st, policy(threepid.Policy{DenyPrefixes: []string{"+4477009"}}))
+	n := start(t, st, policy(limits.Policy{DenyPrefixes: []string{"+4477009"}}))
 
 	expectDenied(t, n.post(addPath, attempt(1))) // before an attempt seen
 	expectDenied(t, n.post(pwdPath, attempt(1))) // before M_THREEPID_NOT_FOUND
@@ -240,11 +240,11 @@ func testPolicyOrder(t *testing.T, open opener) {
 // testPolicyLeavesNothingBehind also has the host's own hook refuse, which is asked
 // after the account and the limits were read.
 func testPolicyLeavesNothingBehind(t *testing.T, open opener) {
-	for name, p := range map[string]threepid.Policy{
+	for name, p := range map[string]limits.Policy{
 		"country": {AllowCountries: []string{"FR"}},
 		"prefix":  {DenyPrefixes: []string{"+44"}},
-		"hook": {Approve: func(context.Context, threepid.ApprovalRequest) (threepid.Approval, error) {
-			return 0, threepid.ErrDenied
+		"hook": {Approve: func(context.Context, limits.ApprovalRequest) (limits.Approval, error) {
+			return 0, limits.ErrDenied
 		}},
 	} {
 		t.Run(name, func(t *testing.T) {

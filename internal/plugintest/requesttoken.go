@@ -194,7 +194,7 @@ func (rawNull) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 // testRequestTokenAnswer checks every field of the answer and of the message.
 func testRequestTokenAnswer(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.PublicURL, o.Brand = "https://example.org/", "Example"
+		o.PublicURL, o.Messages.Brand = "https://example.org/", "Example"
 	})
 	a := n.do(http.MethodPost, addPath, "", request(nil)) // no Content-Type is required
 	if a.status != http.StatusOK {
@@ -301,7 +301,7 @@ func testAssociationComesBeforeAnAttemptSeen(t *testing.T, open opener) {
 func testOptionsThatRefuse(t *testing.T, open opener) {
 	t.Run("RequireValidNumbers", func(t *testing.T) {
 		t.Parallel()
-		n := start(t, open(t), func(o *threepid.Options) { o.RequireValidNumbers = true })
+		n := start(t, open(t), func(o *threepid.Options) { o.Policy.RequireValidNumbers = true })
 		expect(t, n.post(addPath, attempt(1)), http.StatusBadRequest, "M_INVALID_PARAM")
 		n.mustRequest(addPath, request(map[string]any{"phone_number": "07400123456"}))
 	})

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 )
 
 // testNumberTests are about numbers that are never texted.
@@ -33,7 +34,7 @@ const fixedCode = "013579"
 
 // testNumber has the number that the tests use be one.
 func testNumber(o *threepid.Options) {
-	o.TestNumbers = []threepid.TestNumber{{Number: "+" + msisdn, Code: fixedCode}}
+	o.Policy.TestNumbers = []limits.TestNumber{{Number: "+" + msisdn, Code: fixedCode}}
 }
 
 func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
@@ -43,7 +44,7 @@ func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
 			code := "001234567"[:digits]
 			n := start(t, open(t), func(o *threepid.Options) {
 				o.TokenDigits = digits
-				o.TestNumbers = []threepid.TestNumber{{Number: inFrance, Code: "9" + code[1:]}, {Number: "+" + msisdn, Code: code}}
+				o.Policy.TestNumbers = []limits.TestNumber{{Number: inFrance, Code: "9" + code[1:]}, {Number: "+" + msisdn, Code: code}}
 			})
 			sid := n.mustRequest(addPath, attempt(1)).text("sid")
 			for _, no := range []string{wrong(code), "9" + code[1:], code[1:]} {
@@ -77,12 +78,10 @@ func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
 // a policy that refuses it.
 func testTestNumberIsBeyondPolicyAndLimits(t *testing.T, open opener) {
 	n := start(t, open(t), testNumber, limited, func(o *threepid.Options) {
-		o.RequireValidNumbers = true
-		o.Policy = threepid.Policy{
-			AllowCountries: []string{"FR"}, DenyPrefixes: []string{"+44"},
-			Approve: func(context.Context, threepid.ApprovalRequest) (threepid.Approval, error) {
-				return threepid.Approved, threepid.ErrDenied
-			},
+		o.Policy.RequireValidNumbers = true
+		o.Policy.AllowCountries, o.Policy.DenyPrefixes = []string{"FR"}, []string{"+44"}
+		o.Policy.Approve = func(context.Context, limits.ApprovalRequest) (limits.Approval, error) {
+			return limits.Approved, limits.ErrDenied
 		}
 	})
 	var sid string
@@ -162,7 +161,7 @@ func testTestNumberUntil(t *testing.T, open opener) {
 			t.Parallel()
 			until := time.Date(2026, 3, 2, 0, 0, 0, 0, time.FixedZone("", 7200))
 			n := start(t, open(t), func(o *threepid.Options) {
-				o.TestNumbers = []threepid.TestNumber{{Number: "+" + msisdn, Code: fixedCode, Until: until}}
+				o.Policy.TestNumbers = []limits.TestNumber{{Number: "+" + msisdn, Code: fixedCode, Until: until}}
 			})
 			n.clock.advance(until.Sub(n.clock.Now()) - 2*time.Minute)
 			early := n.mustRequest(addPath, request(map[string]any{"client_secret": "early"})).text("sid")
@@ -224,9 +223,9 @@ func testTestNumberLooksAsAnyOther(t *testing.T, open opener) {
 }
 
 func testTestNumbersAreCopied(t *testing.T, open opener) {
-	numbers := []threepid.TestNumber{{Number: "+" + msisdn, Code: fixedCode}}
-	n := start(t, open(t), func(o *threepid.Options) { o.TestNumbers = numbers })
-	numbers[0] = threepid.TestNumber{Number: inGB, Code: "111111"}
+	numbers := []limits.TestNumber{{Number: "+" + msisdn, Code: fixedCode}}
+	n := start(t, open(t), func(o *threepid.Options) { o.Policy.TestNumbers = numbers })
+	numbers[0] = limits.TestNumber{Number: inGB, Code: "111111"}
 	n.mustRequest(addPath, attempt(1))
 	n.expectTexts(t, 0)
 	n.mustRequest(addPath, dial(inGB))

@@ -81,14 +81,14 @@ func testTextsInTheReadersLanguage(t *testing.T, open opener) {
 }
 
 func testTextsOfTheHost(t *testing.T, open opener) {
-	given := map[string]threepid.Texts{
+	given := map[string]threepid.Templates{
 		"de": {Password: "{{.Token}}: neues Passwort, {{.Minutes}} Min. gültig. {{.Brand}}", Unknown: "Kein Konto bei {{.Brand}}."},
 		"sv": {Add: "{{.Token}} är din kod."},
 	}
 	n := start(t, open(t), concealed, func(o *threepid.Options) {
-		o.Language, o.Texts, o.TokenLifetime = "de", given, 15*time.Minute
+		o.Messages.Language, o.Messages.Templates, o.TokenLifetime = "de", given, 15*time.Minute
 	})
-	given["sv"] = threepid.Texts{Add: "changed by the host later: {{.Token}}"}
+	given["sv"] = threepid.Templates{Add: "changed by the host later: {{.Token}}"}
 	for _, row := range [][3]string{
 		{"sv-SE", addPath, "123456 är din kod."},
 		{"sv-SE", regPath, "123456 ist dein Code für Example."}, // the host's language
@@ -109,7 +109,9 @@ func testTextsOfTheHost(t *testing.T, open opener) {
 // testTextsEnd has texts end in what browsers and Android read; decoys, which
 // bring no code, do not.
 func testTextsEnd(t *testing.T, open opener) {
-	n := start(t, open(t), concealed, func(o *threepid.Options) { o.WebOTPDomain, o.AndroidAppHash = "example.com", "FA+9qCX9VSu" })
+	n := start(t, open(t), concealed, func(o *threepid.Options) {
+		o.Messages.WebOTPDomain, o.Messages.AndroidAppHash = "example.com", "FA+9qCX9VSu"
+	})
 	if got, want := n.textIn(t, "", addPath), "123456 is your Example code.\nFA+9qCX9VSu\n@example.com #123456"; got != want {
 		t.Errorf("%q, want %q", got, want)
 	}
@@ -189,7 +191,7 @@ func testPageInTheReadersLanguage(t *testing.T, open opener) {
 	} {
 		t.Run(language, func(t *testing.T) {
 			t.Parallel()
-			n := start(t, open(t), func(o *threepid.Options) { o.Language = "fr" })
+			n := start(t, open(t), func(o *threepid.Options) { o.Messages.Language = "fr" })
 			open := func(sid, token string) answer {
 				query := url.Values{"sid": {sid}, "client_secret": {secret}, "token": {token}}
 				return n.speaking(language, http.MethodGet, subPath+"?"+query.Encode(), "")

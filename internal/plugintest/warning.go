@@ -61,11 +61,11 @@ func testWarnsAtStart(t *testing.T, open opener) {
 		"no country list": {func(o *threepid.Options) { o.Policy.AllowCountries = nil }, []string{"Options.Policy.AllowCountries"}},
 		"no limits":       {func(o *threepid.Options) { o.Limits.Disabled = true }, []string{"Options.Limits.Disabled"}},
 		"texts too long": {
-			func(o *threepid.Options) { o.Brand = "A Brand With Many Letters" },
+			func(o *threepid.Options) { o.Messages.Brand = "A Brand With Many Letters" },
 			[]string{"ru Password: 2 (UCS-2)", "70 as UCS-2"},
 		},
 		"test numbers": {func(o *threepid.Options) {
-			o.TestNumbers = []threepid.TestNumber{
+			o.Policy.TestNumbers = []limits.TestNumber{
 				{Number: "+" + msisdn, Code: "123456"},
 				{Number: inFrance, Code: "654321", Until: time.Date(2026, 7, 1, 0, 0, 0, 0, time.UTC)},
 			}
@@ -109,7 +109,7 @@ func testWarnsOfARouterThatTrustsEverybody(t *testing.T, open opener) {
 		}
 		return router
 	}
-	client := func(o *threepid.Options) { o.Client = func(*gin.Context) string { return "somebody" } }
+	client := func(o *threepid.Options) { o.ClientKey = func(*gin.Context) string { return "somebody" } }
 	nothing := func(*threepid.Options) {}
 	for _, row := range []struct {
 		name   string
@@ -157,7 +157,7 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	}
 	for range 3 {
 		forwarded(n, addPath)
-		forwarded(n, "/again"+string(threepid.EndpointAdd))
+		forwarded(n, "/again"+string(threepid.EndpointRequestTokenAdd))
 	}
 	if count(n) != 1 || strings.Contains(n.logs.String(), "203.0.113.7") {
 		t.Errorf("log: %s", n.logs)

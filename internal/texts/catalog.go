@@ -46,7 +46,7 @@ func New(c Config) (*Catalog, error) {
 	if err != nil {
 		return nil, err
 	}
-	first, err := canonical("Options.Language", c.Language)
+	first, err := canonical("Options.Messages.Language", c.Language)
 	if err != nil {
 		return nil, err
 	}
@@ -57,7 +57,7 @@ func New(c Config) (*Catalog, error) {
 	}
 	first, ok := nearest(known, first)
 	if !ok {
-		return nil, fmt.Errorf("threepid: Options.Language: there are no texts in %q; give them in Options.Texts", c.Language)
+		return nil, fmt.Errorf("threepid: Options.Messages.Language: there are no texts in %q; give them in Options.Messages.Templates", c.Language)
 	}
 	out := &Catalog{digits: c.Digits, texts: make(map[string]map[Kind]written, len(known)), pages: make(map[string]Page, len(builtIn))}
 	for tag := range known {
@@ -81,12 +81,12 @@ func New(c Config) (*Catalog, error) {
 func (c Config) custom() (map[string]map[Kind]string, error) {
 	custom := make(map[string]map[Kind]string, len(c.Custom))
 	for given, kinds := range c.Custom {
-		tag, err := canonical(fmt.Sprintf("Options.Texts[%q]", given), given)
+		tag, err := canonical(fmt.Sprintf("Options.Messages.Templates[%q]", given), given)
 		if err != nil {
 			return nil, err
 		}
 		if _, twice := custom[tag]; twice {
-			return nil, fmt.Errorf("threepid: Options.Texts has %q twice", tag)
+			return nil, fmt.Errorf("threepid: Options.Messages.Templates has %q twice", tag)
 		}
 		custom[tag] = kinds
 	}
@@ -119,7 +119,7 @@ func (b builder) language(tag, first string) (map[Kind]written, error) {
 			name, source, ok = b.source(first, kind)
 		}
 		if !ok {
-			return nil, fmt.Errorf("threepid: Options.Texts[%q].%s is missing: it is Options.Language, and not built in", first, kind)
+			return nil, fmt.Errorf("threepid: Options.Messages.Templates[%q].%s is missing: it is Options.Messages.Language, and not built in", first, kind)
 		}
 		w, err := write(name, source, kind, b.Config)
 		errs = append(errs, err)
@@ -133,7 +133,7 @@ func (b builder) language(tag, first string) (map[Kind]written, error) {
 func (b builder) source(tag string, kind Kind) (name, source string, ok bool) {
 	for t := language.Make(tag); !t.IsRoot(); t = t.Parent() {
 		if source := b.custom[t.String()][kind]; source != "" {
-			return fmt.Sprintf("Options.Texts[%q].%s", t, kind), source, true
+			return fmt.Sprintf("Options.Messages.Templates[%q].%s", t, kind), source, true
 		}
 		if wording, ok := b.builtIn[t.String()].SMS[kind]; ok {
 			return fmt.Sprintf("the built-in %s text in %q", kind, t), wording.Text, true
@@ -167,6 +167,13 @@ func (b builder) ended(w written, kind Kind) written {
 		w = append(w, "")
 	}
 	return w
+}
+
+// Message returns the text of an SMS and its language, which an Accept-Language header
+// selects.
+func (c *Catalog) Message(kind Kind, acceptLanguage, code string) (text, language string) {
+	language = c.Match(acceptLanguage)
+	return c.Text(language, kind, code), language
 }
 
 // Match is the language of the text for an Accept-Language header.

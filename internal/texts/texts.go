@@ -17,7 +17,7 @@ var files embed.FS
 // English is the language that everything is in, whatever else is not.
 const English = "en"
 
-// Kind is what a text says. Its name is that of a field of threepid.Texts.
+// Kind is what a text says. Its name is that of a field of threepid.Templates.
 type Kind string
 
 // The kinds. The first three have a code; the others are sent instead where

@@ -215,7 +215,7 @@ func TestLanguageOfItsOwn(t *testing.T) {
 	delete(swedish, texts.Unknown)
 	config := texts.Config{Digits: 6}
 	set(&config)
-	if _, err := texts.New(config); err == nil || !strings.Contains(err.Error(), `Options.Texts["sv"].Unknown`) {
+	if _, err := texts.New(config); err == nil || !strings.Contains(err.Error(), `Options.Messages.Templates["sv"].Unknown`) {
 		t.Errorf("error %v", err)
 	}
 }
@@ -228,19 +228,19 @@ func TestRefused(t *testing.T) {
 		source string
 		says   []string
 	}{
-		"no template":           {texts.Add, "{{.Token} is it", []string{`Options.Texts["de"].Add`}},
-		"a function unknown":    {texts.Add, "{{shout .Token}}", []string{`Options.Texts["de"].Add`, "shout"}},
-		"a field unknown":       {texts.Password, "{{.Token}} {{.Code}}", []string{`Options.Texts["de"].Password`, ".Code", ".Token, .Brand and .Minutes"}},
-		"no token":              {texts.Register, "Hello {{.Brand}}", []string{`Options.Texts["de"].Register`, "{{.Token}}"}},
-		"a token in pieces":     {texts.Add, "{{slice .Token 0 2}} {{slice .Token 2}}", []string{`Options.Texts["de"].Add`, "{{.Token}}"}},
-		"a token that decides":  {texts.Add, `{{.Token}} {{if eq .Token "777777"}}x{{end}}`, []string{`Options.Texts["de"].Add`, "depend"}},
-		"a token in a notice":   {texts.TakenAdd, "No {{.Token}}", []string{`Options.Texts["de"].TakenAdd`, ".Token", "it brings no token"}},
-		"a control character":   {texts.Add, "{{.Token}}\t.", []string{`Options.Texts["de"].Add`, "control character"}},
-		"one that is made":      {texts.Unknown, "a{{print \"\\x1b\"}}b", []string{`Options.Texts["de"].Unknown`, "control character"}},
-		"a change of direction": {texts.Add, "\u202e{{.Token}}.", []string{`Options.Texts["de"].Add`, "control character"}},
-		"no UTF-8":              {texts.Add, "{{.Token}} \xff.", []string{`Options.Texts["de"].Add`, "UTF-8"}},
-		"nothing":               {texts.TakenRegister, "{{if false}}x{{end}}", []string{`Options.Texts["de"].TakenRegister`, "empty"}},
-		"a space at the end":    {texts.Add, "{{.Token}} ", []string{`Options.Texts["de"].Add`, "space"}},
+		"no template":           {texts.Add, "{{.Token} is it", []string{`Options.Messages.Templates["de"].Add`}},
+		"a function unknown":    {texts.Add, "{{shout .Token}}", []string{`Options.Messages.Templates["de"].Add`, "shout"}},
+		"a field unknown":       {texts.Password, "{{.Token}} {{.Code}}", []string{`Options.Messages.Templates["de"].Password`, ".Code", ".Token, .Brand and .Minutes"}},
+		"no token":              {texts.Register, "Hello {{.Brand}}", []string{`Options.Messages.Templates["de"].Register`, "{{.Token}}"}},
+		"a token in pieces":     {texts.Add, "{{slice .Token 0 2}} {{slice .Token 2}}", []string{`Options.Messages.Templates["de"].Add`, "{{.Token}}"}},
+		"a token that decides":  {texts.Add, `{{.Token}} {{if eq .Token "777777"}}x{{end}}`, []string{`Options.Messages.Templates["de"].Add`, "depend"}},
+		"a token in a notice":   {texts.TakenAdd, "No {{.Token}}", []string{`Options.Messages.Templates["de"].TakenAdd`, ".Token", "it brings no token"}},
+		"a control character":   {texts.Add, "{{.Token}}\t.", []string{`Options.Messages.Templates["de"].Add`, "control character"}},
+		"one that is made":      {texts.Unknown, "a{{print \"\\x1b\"}}b", []string{`Options.Messages.Templates["de"].Unknown`, "control character"}},
+		"a change of direction": {texts.Add, "\u202e{{.Token}}.", []string{`Options.Messages.Templates["de"].Add`, "control character"}},
+		"no UTF-8":              {texts.Add, "{{.Token}} \xff.", []string{`Options.Messages.Templates["de"].Add`, "UTF-8"}},
+		"nothing":               {texts.TakenRegister, "{{if false}}x{{end}}", []string{`Options.Messages.Templates["de"].TakenRegister`, "empty"}},
+		"a space at the end":    {texts.Add, "{{.Token}} ", []string{`Options.Messages.Templates["de"].Add`, "space"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -257,13 +257,13 @@ func TestRefused(t *testing.T) {
 		custom   []string
 		says     string
 	}{
-		"no tag":                 {"en", []string{"german"}, `Options.Texts["german"]`},
-		"a language unknown":     {"en", []string{"xq"}, `Options.Texts["xq"]`},
-		"an empty tag":           {"en", []string{""}, `Options.Texts[""]`},
-		"no language":            {"en", []string{"und"}, `Options.Texts["und"]`},
+		"no tag":                 {"en", []string{"german"}, `Options.Messages.Templates["german"]`},
+		"a language unknown":     {"en", []string{"xq"}, `Options.Messages.Templates["xq"]`},
+		"an empty tag":           {"en", []string{""}, `Options.Messages.Templates[""]`},
+		"no language":            {"en", []string{"und"}, `Options.Messages.Templates["und"]`},
 		"twice":                  {"en", []string{"de", "DE"}, "twice"},
-		"the host's is no tag":   {"e n", nil, "Options.Language"},
-		"the host's has no text": {"sv", nil, "Options.Texts"},
+		"the host's is no tag":   {"e n", nil, "Options.Messages.Language"},
+		"the host's has no text": {"sv", nil, "Options.Messages.Templates"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

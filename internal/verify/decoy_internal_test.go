@@ -10,6 +10,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 	"example.com/threepid/store/memstore"
@@ -60,10 +61,10 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 	if err := st.Associate(t.Context(), store.Association{UserID: "alice", MSISDN: "447400123456"}); err != nil {
 		t.Fatal(err)
 	}
-	texts := smstest.New()
+	sent := smstest.New()
 	s := New(Config{
-		Store: st, Accounts: st, Sender: texts, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
-		Text:        func(t TextFor) string { return "Your code: " + t.Token },
+		Store: st, Accounts: st, Sender: sent, Logger: slog.New(slog.DiscardHandler), Now: time.Now, Random: rand.Reader,
+		Text:        func(_ texts.Kind, _, code string) (string, string) { return "Your code: " + code, "en" },
 		TokenDigits: 6, TokenLifetime: 10 * time.Minute, SessionLifetime: 24 * time.Hour, SendTimeout: time.Second, Conceal: true,
 	})
 	ask := func(purpose store.Purpose, secret string) (sess store.Session, derived string) {
@@ -82,7 +83,7 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister} {
 		sess, derived := ask(purpose, "to-"+string(purpose))
 		submitWrong(t, s, sess.SID, "to-"+string(purpose), derived)
-		if m, _ := texts.Last(); strings.Contains(m.Text, derived) {
+		if m, _ := sent.Last(); strings.Contains(m.Text, derived) {
 			t.Errorf("%s: text %q", purpose, m.Text)
 		}
 	}

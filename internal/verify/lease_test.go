@@ -52,11 +52,7 @@ func TestClaimThatTookTooLong(t *testing.T) {
 		"slow lock":   func(_ *verify.Config, l *late, c *clock) { l.lock = once(c, delay) },
 		"slow COMMIT": func(_ *verify.Config, l *late, c *clock) { l.commit = once(c, delay) },
 		"pause before the call": func(c *verify.Config, _ *late, clock *clock) {
-			pause := once(clock, delay)
-			c.Text = func(t verify.TextFor) string {
-				pause()
-				return t.Token
-			}
+			c.Text = codeAfter(once(clock, delay))
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -104,13 +100,12 @@ func TestClaimOvertakenBeforeTheCall(t *testing.T) {
 	c.Now, c.Sender = clock.Now, texts
 	second := verify.New(c)
 	defer second.Close()
-	c.Text = func(text verify.TextFor) string {
+	c.Text = codeAfter(func() {
 		clock.advance(time.Minute)
 		if _, err := second.Request(t.Context(), request(1)); err != nil {
 			t.Errorf("the retry: %v", err)
 		}
-		return text.Token
-	}
+	})
 	first := verify.New(c)
 	defer first.Close()
 	if _, err := first.Request(t.Context(), request(1)); err != nil {

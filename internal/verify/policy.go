@@ -14,59 +14,35 @@ import (
 	"example.com/threepid/store"
 )
 
-// Policy defines to which numbers the host sends SMS at all.
-type Policy struct {
-	AllowCountries []string // none means all but those of no country, "001"
-	DenyCountries  []string
-	DenyPrefixes   []string // beginnings of numbers in E.164 without the plus sign
-	RefuseKinds    []phonenumbers.PhoneNumberType
-
-	// Approve is asked once for each attempt that would be sent; nil approves of
-	// all. An error that wraps ErrDenied refuses the request, any other fails it.
-	Approve func(context.Context, ApprovalRequest) (Approval, error)
-}
-
-// Approval is how far a host approves of an SMS.
-type Approval int
-
-// The approvals.
-const (
-	Approved Approval = iota
-	Trusted           // the SMS is sent although the guard blocks it
-)
-
-// ApprovalRequest is what the host's hook is told of a request.
-type ApprovalRequest struct {
-	Purpose store.Purpose
-	MSISDN  string // E.164 without the plus sign
-	Country string // of the number; two letters, or "001"
-	Client  string // an IP address, or what the host says
-	Header  map[string][]string
-	Blocks  []limits.Block // what the guard blocks: only a trusted request is sent
-}
-
-// ErrDenied is what a host refuses a request with.
-var ErrDenied = errors.New("threepid: denied by the host")
-
 // noCountry is the region of numbers that belong to no country, such as those
 // of satellites and of international networks.
 const noCountry = "001"
 
-// permits reports whether an SMS may be sent to the number, before the hook is asked.
-func (p Policy) permits(n phone.Number) bool {
-	for _, prefix := range p.DenyPrefixes {
-		if strings.HasPrefix(n.MSISDN, prefix) {
-			return false
-		}
-	}
-	return p.permitsCountry(n) && !slices.Contains(p.RefuseKinds, n.Kind)
+// permits reports whether the policy allows an SMS to the number, before the hook is
+// asked.
+func permits(p limits.Policy, n phone.Number) bool {
+	denied := slices.ContainsFunc(p.DenyPrefixes, func(prefix string) bool { return strings.HasPrefix("+"+n.MSISDN, prefix) })
+	return !denied && permitsCountry(p, n) && permitsKind(p, n.Kind)
 }
 
-// permitsCountry judges a number that no plan assigns by the main country of
-// its calling code where only some are allowed, and by all of them where some
-// are denied: +1 876 555… must not slip past a denial of Jamaica for being none
-// of Jamaica's numbers.
-func (p Policy) permitsCountry(n phone.Number) bool {
+// permitsKind judges what the number is used for. FIXED_LINE_OR_MOBILE may be mobile,
+// as all numbers of the United States may.
+func permitsKind(p limits.Policy, kind phonenumbers.PhoneNumberType) bool {
+	switch kind { //nolint:exhaustive // all others are permitted
+	case phonenumbers.FIXED_LINE:
+		return !p.RefuseFixedLines
+	case phonenumbers.PREMIUM_RATE, phonenumbers.SHARED_COST, phonenumbers.TOLL_FREE, phonenumbers.PAGER,
+		phonenumbers.VOICEMAIL, phonenumbers.UAN, phonenumbers.PERSONAL_NUMBER:
+		return p.AllowServiceNumbers
+	}
+	return true
+}
+
+// permitsCountry judges a number that no plan assigns by the main country of its
+// calling code where only some countries are allowed, and by all countries of the code
+// where some are denied. Otherwise +1 876 555…, which belongs to no country, would pass
+// although Jamaica is denied.
+func permitsCountry(p limits.Policy, n phone.Number) bool {
 	if len(p.AllowCountries) == 0 && n.Home() == noCountry {
 		return false
 	}
@@ -78,7 +54,7 @@ func (p Policy) permitsCountry(n phone.Number) bool {
 
 // checkPolicy refuses a number to which the host sends no SMS.
 func (s *Service) checkPolicy(n phone.Number) error {
-	if !s.Policy.permits(n) {
+	if !permits(s.Policy, n) {
 		return errDenied()
 	}
 	return nil
@@ -100,16 +76,16 @@ func (s *Service) approve(ctx context.Context, d delivery, st state) (trusted bo
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	approval, err := s.Policy.Approve(ctx, ApprovalRequest{
+	approval, err := s.Policy.Approve(ctx, limits.ApprovalRequest{
 		Purpose: d.Purpose, MSISDN: d.number.MSISDN, Country: d.number.Home(), Client: d.Client, Header: d.Header, Blocks: st.blocks,
 	})
-	if errors.Is(err, ErrDenied) {
+	if errors.Is(err, limits.ErrDenied) {
 		return false, errDenied()
 	}
 	if err != nil {
 		return false, fmt.Errorf("threepid: ask the host: %w", err)
 	}
-	return approval == Trusted, nil
+	return approval == limits.Trusted, nil
 }
 
 // approved reports whether the session was claimed for the delivery's attempt.
@@ -119,4 +95,22 @@ func approved(sess store.Session, d delivery) bool {
 
 func errDenied() error {
 	return Errorf(Denied, "This server does not send text messages to this number")
+}
+
+// testNumbers are the policy's test numbers by MSISDN.
+func testNumbers(list []limits.TestNumber) map[string]limits.TestNumber {
+	numbers := make(map[string]limits.TestNumber, len(list))
+	for _, n := range list {
+		numbers[strings.TrimPrefix(n.Number, "+")] = n
+	}
+	return numbers
+}
+
+// testNumber returns the test number that msisdn is now.
+func (s *Service) testNumber(msisdn string) (limits.TestNumber, bool) {
+	n, ok := s.testNumbers[msisdn]
+	if !ok || !n.Until.IsZero() && !s.Now().Before(n.Until) {
+		return limits.TestNumber{}, false
+	}
+	return n, true
 }

@@ -59,7 +59,7 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	}
 	number, err := s.numbers.Parse(r.PhoneNumber, r.Country)
 	_, test := s.testNumber(number.MSISDN)
-	if err == nil && s.RequireValid && !test && !number.Valid() {
+	if err == nil && s.Policy.RequireValidNumbers && !test && !number.Valid() {
 		err = phone.ErrNotANumber(r.Country)
 	}
 	if err != nil {

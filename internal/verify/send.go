@@ -9,6 +9,7 @@ import (
 
 	"example.com/threepid/internal/limit"
 	"example.com/threepid/internal/phone"
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -41,7 +42,7 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		SentBefore: max(0, c.sess.Texts-1), // Texts includes this one
 	}
 	if s.Delegate == nil && !d.test {
-		m.Text = s.Text(textFor(d, code))
+		m.Text, _ = s.Text(d.kind(), d.AcceptLanguage, d.shown(code))
 	}
 	var deadline time.Time
 	if !d.test {
@@ -141,21 +142,29 @@ func (s *Service) dispatch(ctx context.Context, c *claim, d delivery, m sms.Mess
 	return s.callUntil(ctx, deadline, func(ctx context.Context) error { return s.Sender.Send(ctx, m) })
 }
 
-// TextFor determines the text of an SMS. Equal values give equal texts, since a retry
-// may repeat an SMS that was sent.
-type TextFor struct {
-	Purpose        store.Purpose
-	AcceptLanguage string // of the Request
-	Decoy          bool   // the text says why there is no code; Token is empty
-	Token          string
+// kind returns what the SMS says.
+func (d delivery) kind() texts.Kind {
+	switch {
+	case d.Purpose == store.PurposeRegister && d.decoy:
+		return texts.TakenRegister
+	case d.Purpose == store.PurposeRegister:
+		return texts.Register
+	case d.Purpose == store.PurposePassword && d.decoy:
+		return texts.Unknown
+	case d.Purpose == store.PurposePassword:
+		return texts.Password
+	case d.decoy:
+		return texts.TakenAdd
+	}
+	return texts.Add
 }
 
-func textFor(d delivery, code string) TextFor {
-	t := TextFor{Purpose: d.Purpose, AcceptLanguage: d.AcceptLanguage, Decoy: d.decoy}
-	if !d.decoy {
-		t.Token = code
+// shown returns the code as far as the SMS may show it: a decoy's is not in any.
+func (d delivery) shown(code string) string {
+	if d.decoy {
+		return ""
 	}
-	return t
+	return code
 }
 
 // destination is the country of the number, or the client's if the number belongs to

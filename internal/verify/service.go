@@ -15,6 +15,7 @@ import (
 	"example.com/threepid/delegate"
 	"example.com/threepid/internal/limit"
 	"example.com/threepid/internal/phone"
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/timing"
 	"example.com/threepid/limits"
 	"example.com/threepid/sms"
@@ -55,24 +56,24 @@ type Config struct {
 	Now    func() time.Time
 	Random io.Reader
 
-	Text            func(TextFor) string // the text of an SMS
+	// Text returns an SMS and its language, a BCP 47 tag. Equal arguments give equal
+	// texts, since a retry may repeat an SMS that was sent.
+	Text func(kind texts.Kind, acceptLanguage, code string) (text, language string)
+
 	TokenDigits     int
 	TokenLifetime   time.Duration
 	SessionLifetime time.Duration
 	SendTimeout     time.Duration
 	SweepInterval   time.Duration
-	RequireValid    bool     // refuse numbers that no numbering plan assigns
 	NextLinkHosts   []string // lower case; none means any
 
-	Policy Policy
+	Policy limits.Policy
 	Limits limits.Limits
 	Guard  limits.Guard
 
-	// Conceal has requests for a number that is taken, or not known, answered
-	// as any other; the text says what is the matter.
+	// Conceal gives requests for a number that has an account, or that has none and
+	// needs one, the same response as any other. The SMS says what is wrong.
 	Conceal bool
-
-	TestNumbers map[string]TestNumber // by MSISDN
 
 	// ServerKeys are part of every new token's key; none means that the nonce is
 	// all of it.
@@ -90,10 +91,13 @@ type Service struct {
 	numbers   phone.Cache
 	lookUps   limit.LookUps
 	lifetimes lifetimes
-	keys      serverKeys
-	slots     timing.Slots
-	limiter   *limit.Limiter
-	budgets   *limit.Budgets
+
+	testNumbers map[string]limits.TestNumber
+
+	keys    serverKeys
+	slots   timing.Slots
+	limiter *limit.Limiter
+	budgets *limit.Budgets
 
 	mu      sync.Mutex
 	active  sync.WaitGroup  // requests under way, and the janitor
@@ -115,7 +119,10 @@ func New(c Config) *Service {
 		closing: closing,
 		close:   cancel,
 		keys:    newServerKeys(c.ServerKeys),
-		slots:   timing.NewSlots(),
+
+		testNumbers: testNumbers(c.Policy.TestNumbers),
+
+		slots: timing.NewSlots(),
 		lifetimes: lifetimes{
 			token:   c.TokenLifetime,
 			session: c.SessionLifetime,

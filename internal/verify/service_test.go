@@ -9,6 +9,7 @@ import (
 	"testing"
 	"time"
 
+	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/limits"
 	"example.com/threepid/sms/smstest"
@@ -21,9 +22,17 @@ func config(st store.Store, accounts store.Accounts) verify.Config {
 	return verify.Config{
 		Store: st, Accounts: accounts, Sender: smstest.New(), Logger: slog.New(slog.DiscardHandler),
 		Now: time.Now, Random: rand.Reader,
-		Text:        func(t verify.TextFor) string { return t.Token },
+		Text:        codeAfter(func() {}),
 		TokenDigits: 6, TokenLifetime: 10 * time.Minute, SessionLifetime: 24 * time.Hour,
 		SendTimeout: time.Second, SweepInterval: time.Millisecond, Guard: limits.Guard{Disabled: true},
+	}
+}
+
+// codeAfter returns a Config.Text that calls do, and whose SMS are the code alone.
+func codeAfter(do func()) func(texts.Kind, string, string) (text, language string) {
+	return func(_ texts.Kind, _, code string) (text, language string) {
+		do()
+		return code, "en"
 	}
 }
 

@@ -7,6 +7,7 @@ import (
 	"crypto/subtle"
 	"errors"
 	"fmt"
+	"time"
 
 	"example.com/threepid/internal/limit"
 	"example.com/threepid/internal/phone"
@@ -18,14 +19,10 @@ type Validation struct {
 	SID    string
 	MSISDN string // E.164 without the plus sign
 
-	// Country is what the client said it dialled from; it may be empty.
-	Country string
-
-	// Purpose is what the text message said the code was for.
+	Country string // that the client said it dialled from; may be empty
 	Purpose store.Purpose
 
-	// ValidatedAt is in Unix milliseconds.
-	ValidatedAt int64
+	ValidatedAt time.Time // UTC
 }
 
 // Submit takes a token. When it is right the session counts as validated, and
@@ -360,5 +357,5 @@ func expectOwned(sess store.Session, clientSecret string) error {
 }
 
 func validation(s store.Session) Validation {
-	return Validation{SID: s.SID, MSISDN: s.MSISDN, Country: s.Country, Purpose: s.Purpose, ValidatedAt: s.ValidatedAt}
+	return Validation{SID: s.SID, MSISDN: s.MSISDN, Country: s.Country, Purpose: s.Purpose, ValidatedAt: time.UnixMilli(s.ValidatedAt).UTC()}
 }

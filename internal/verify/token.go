@@ -124,3 +124,16 @@ func newSID(now time.Time, random []byte) string {
 	raw = append(raw[2:], random...)
 	return strings.ToLower(base32.HexEncoding.WithPadding(base32.NoPadding).EncodeToString(raw))
 }
+
+// code returns the token of a session, or an empty one, which is never right, if its
+// server key is unknown.
+func (s *Service) code(sess store.Session, clientSecret string) string {
+	if n, ok := s.testNumber(sess.MSISDN); ok {
+		return n.Code
+	}
+	key, known := s.keys.of(sess)
+	if !known {
+		return ""
+	}
+	return token(key, sess, clientSecret, s.TokenDigits)
+}

@@ -83,13 +83,10 @@ func (o *openUnits) service(texts *smstest.Recorder, now *clock, change func(*ve
 		o.host("Sender.Send")
 		return texts.Send(ctx, m)
 	})
-	c.Text = func(t verify.TextFor) string {
-		o.host("text")
-		return t.Token
-	}
-	c.Policy.Approve = func(context.Context, verify.ApprovalRequest) (verify.Approval, error) {
+	c.Text = codeAfter(func() { o.host("text") })
+	c.Policy.Approve = func(context.Context, limits.ApprovalRequest) (limits.Approval, error) {
 		o.host("Policy.Approve")
-		return verify.Approved, nil
+		return limits.Approved, nil
 	}
 	c.Limits.PerNumber = []limits.Limit{{Burst: 3, Every: time.Hour}}
 	c.Limits.WrongCodesPerClient = []limits.Limit{{Burst: 3, Every: time.Hour}}

@@ -172,7 +172,7 @@ func host(t *testing.T, first, second *provider, afterUncertain bool, log *bytes
 	return func(attempt int) (int, string) {
 		body := fmt.Sprintf(`{"client_secret":"s","country":"GB","phone_number":"07400123456","send_attempt":%d}`, attempt)
 		w := httptest.NewRecorder()
-		router.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/_api/client/v3"+string(threepid.EndpointAdd), strings.NewReader(body)))
+		router.ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/_api/client/v3"+string(threepid.EndpointRequestTokenAdd), strings.NewReader(body)))
 		_, errcode, _ := strings.Cut(w.Body.String(), `"errcode":"`)
 		errcode, _, _ = strings.Cut(errcode, `"`)
 		return w.Code, errcode

@@ -279,7 +279,7 @@ func TestPluginOverKannel(t *testing.T) {
 	gin.SetMode(gin.TestMode)
 	router := gin.New()
 	plugin, err := threepid.Register(router, memstore.New(), open(t, gateway.Kannel(k.sendsms, "me", "k3y", "Example")), threepid.Options{
-		PublicURL: "https://example.org", Brand: "Пример", Logger: slog.New(slog.DiscardHandler),
+		PublicURL: "https://example.org", Messages: threepid.Messages{Brand: "Пример"}, Logger: slog.New(slog.DiscardHandler),
 	})
 	if err != nil {
 		t.Fatal(err)

@@ -72,11 +72,11 @@ func (r response) meaning(errcodes map[string]result) result {
 func requestPath(p store.Purpose) threepid.Endpoint {
 	switch p {
 	case store.PurposeRegister:
-		return threepid.EndpointRegister
+		return threepid.EndpointRequestTokenRegister
 	case store.PurposePassword:
-		return threepid.EndpointPassword
+		return threepid.EndpointRequestTokenPassword
 	default:
-		return threepid.EndpointAdd
+		return threepid.EndpointRequestTokenAdd
 	}
 }
 
@@ -105,7 +105,7 @@ func (w *workload) request(n *number, s, attempt int) {
 
 func (w *workload) submit(n *number, s int, code string) {
 	w.record(n, call{op: submitToken, session: s, code: code}, func(ctx context.Context, nodeURL string, c *call) (result, error) {
-		r, err := post(ctx, nodeURL+basePath+string(threepid.EndpointSubmit), nobody, gin.H{
+		r, err := post(ctx, nodeURL+basePath+string(threepid.EndpointSubmitToken), nobody, gin.H{
 			"sid": n.sid(s), "client_secret": secretOf(n, s), "token": code,
 		})
 		c.detail = fmt.Sprint(r.Status, r.ErrCode)
@@ -120,7 +120,7 @@ func (w *workload) add(n *number, s, user int) {
 		return
 	}
 	w.record(n, call{op: addNumber, session: s, user: user}, func(ctx context.Context, nodeURL string, c *call) (result, error) {
-		r, err := post(ctx, nodeURL+basePath+string(threepid.EndpointAccountAdd), user, gin.H{
+		r, err := post(ctx, nodeURL+basePath+string(threepid.EndpointAddNumber), user, gin.H{
 			"sid": n.sid(s), "client_secret": secretOf(n, s),
 		})
 		c.detail = fmt.Sprint(r.Status, r.ErrCode)
@@ -133,7 +133,7 @@ func (w *workload) remove(n *number, user int) {
 		return
 	}
 	w.record(n, call{op: removeNumber, user: user}, func(ctx context.Context, nodeURL string, c *call) (result, error) {
-		r, err := post(ctx, nodeURL+basePath+string(threepid.EndpointAccountDelete), user, gin.H{
+		r, err := post(ctx, nodeURL+basePath+string(threepid.EndpointDeleteNumber), user, gin.H{
 			"medium": "msisdn", "address": phoneNumber(n.id)[1:],
 		})
 		c.detail = fmt.Sprint(r.Status, r.ErrCode)

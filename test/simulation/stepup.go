@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 )
 
 // What is assumed of CAPTCHAs: most people solve one, and an attacker has them solved
@@ -19,14 +20,14 @@ const (
 
 // stepUp asks for a CAPTCHA where the guard blocks, and trusts a request that has one.
 func stepUp(o *threepid.Options) {
-	o.Policy.Approve = func(_ context.Context, r threepid.ApprovalRequest) (threepid.Approval, error) {
+	o.Policy.Approve = func(_ context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
 		switch {
 		case r.Header.Get("X-Captcha") != "":
-			return threepid.Trusted, nil
+			return limits.Trusted, nil
 		case len(r.Blocks) > 0:
-			return threepid.Approved, threepid.ErrDenied
+			return limits.Approved, limits.ErrDenied
 		}
-		return threepid.Approved, nil
+		return limits.Approved, nil
 	}
 }
 

@@ -43,8 +43,8 @@ type world struct {
 
 const (
 	base    = "/_api/client/v3"
-	addPath = base + string(threepid.EndpointAdd)
-	subPath = base + string(threepid.EndpointSubmit)
+	addPath = base + string(threepid.EndpointRequestTokenAdd)
+	subPath = base + string(threepid.EndpointSubmitToken)
 )
 
 // node is one of the servers.
@@ -68,7 +68,7 @@ func newNodes(seed uint64, nodes int, change func(*threepid.Options)) (*world, e
 	opts := threepid.Options{
 		PublicURL: "https://example.org",
 		Now:       w.now,
-		Client:    func(c *gin.Context) string { return c.GetHeader("X-Client") },
+		ClientKey: func(c *gin.Context) string { return c.GetHeader("X-Client") },
 		Guard:     limits.Guard{OnBlock: func(limits.Block) { w.closed() }},
 		Logger:    slog.New(slog.DiscardHandler),
 	}
