@@ -190,18 +190,18 @@ type Session struct {
 	// validated, the text said so, and no token is right.
 	Decoy bool
 
-	// The SMS of this session that count in limits and are not confirmed: Texts in
-	// all, ClientTexts of them for the client that asked last. Client stands for that
-	// client without revealing its address; it may be empty.
+	// Texts is how many SMS of this session are charged to limits and not confirmed.
+	// ClientTexts of them were requested by Client, the latest client. Client does not
+	// reveal that client's address; it may be empty.
 	Texts       int
 	Client      string // at most 64 bytes
 	ClientTexts int
 
-	// When a service texts and checks the token instead of us: Handle is what it
-	// calls the verification, and Proof, once a token was right, a digest of that
-	// token, which the service may not know for long. Both may be empty.
-	Handle string // at most 255 bytes
-	Proof  string // at most 64 bytes
+	// If a delegate sends and checks the token, DelegateID is its name for the
+	// verification. Once it has accepted a token, AcceptedTokenDigest is that token's
+	// digest, because the service may forget it soon. Both may be empty.
+	DelegateID          string // at most 255 bytes
+	AcceptedTokenDigest string // at most 64 bytes
 
 	ValidatedAt int64 // when the right token was submitted
 	RedeemedAt  int64 // when the host took the validation; it cannot be taken again

@@ -20,8 +20,8 @@ import (
 
 // A Phone keeps a bounded number of messages and has a bounded number of readers.
 const (
-	mostTexts   = 20
-	mostScreens = 16
+	maxMessages = 20
+	maxScreens  = 16
 	textsKept   = 10 * time.Minute // as long as a code is good
 
 	// keepAlive is how often a stream says something, so that one that broke is
@@ -81,7 +81,7 @@ func (p *Phone) show(m sms.Message, now time.Time) {
 		t.ID = max(t.ID, p.texts[last].ID+1)
 	}
 	p.texts = append(p.texts, t)
-	p.texts = slices.Delete(p.texts, 0, max(0, len(p.texts)-mostTexts))
+	p.texts = slices.Delete(p.texts, 0, max(0, len(p.texts)-maxMessages))
 	for screen := range p.screens {
 		select {
 		case screen <- struct{}{}:
@@ -109,7 +109,7 @@ func (p *Phone) since(id int64, now time.Time) []text {
 func (p *Phone) join() (screen chan struct{}, joined bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if len(p.screens) >= mostScreens {
+	if len(p.screens) >= maxScreens {
 		return nil, false
 	}
 	screen = make(chan struct{}, 1)

@@ -161,8 +161,8 @@ func testConcealedTexts(t *testing.T, open opener) {
 			if !strings.Contains(m.Text, says[tw.path]) || !strings.Contains(m.Text, "Example") || strings.ContainsAny(m.Text, "0123456789") {
 				t.Errorf("text %q", m.Text)
 			}
-			const oneSMS, longestBrand = 160, 40
-			if len(m.Text)-len("Example")+longestBrand > oneSMS {
+			const oneSMS, maxBrand = 160, 40
+			if len(m.Text)-len("Example")+maxBrand > oneSMS {
 				t.Errorf("a text of %d characters", len(m.Text))
 			}
 			if like := tw.real.sms.Messages()[i]; m.To != like.To || m.Country != like.Country || m.Attempt != like.Attempt || len(m.ID) != len(like.ID) {

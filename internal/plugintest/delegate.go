@@ -122,7 +122,7 @@ func testDelegateWholeFlow(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
 	expect(t, n.submit(sid, secret, "1234"), http.StatusBadRequest, "M_SESSION_EXPIRED")
 	row, err := n.sessionOf(t)
-	if err != nil || strings.Contains(fmt.Sprintf("%+v", row), rightToken) || row.Proof == "" {
+	if err != nil || strings.Contains(fmt.Sprintf("%+v", row), rightToken) || row.AcceptedTokenDigest == "" {
 		t.Errorf("the row is %+v, %v", row, err)
 	}
 	if _, err := n.plugin.Redeem(t.Context(), sid, secret); err != nil {

@@ -80,7 +80,7 @@ func septets(text string) int { return len([]rune(text)) }
 // with which a text and the longest token are one SMS.
 func room(tb testing.TB, tag string, kind texts.Kind) int {
 	tb.Helper()
-	text := catalog(tb, brand("\uE001")).Text(tag, kind, strings.Repeat("0", longestToken))
+	text := catalog(tb, brand("\uE001")).Text(tag, kind, strings.Repeat("0", maxToken))
 	for n := 1; ; n++ {
 		if segments, _ := sms.Segments(strings.ReplaceAll(text, "\uE001", strings.Repeat("M", n))); segments > 1 {
 			return n - 1

@@ -7,15 +7,15 @@ import (
 	"golang.org/x/text/language"
 )
 
-// mostHeader is how many bytes of an Accept-Language are read; browsers send
+// maxHeader is how many bytes of an Accept-Language are read; browsers send
 // less than half. language.ParseAcceptLanguage has been made to panic and to take
 // very long before (CVE-2020-28852, CVE-2021-38561, CVE-2022-32149), each time by
 // what was long or malformed.
-const mostHeader = 256
+const maxHeader = 256
 
-// mostWanted is how many languages of a header count, the best ones first: each
+// maxWanted is how many languages of a header count, the best ones first: each
 // takes microseconds to match.
-const mostWanted = 10
+const maxWanted = 10
 
 // matcher finds the best of some languages.
 type matcher struct {
@@ -42,15 +42,15 @@ func newMatcher(first string, tags []string) matcher {
 // match is the language for a reader with that Accept-Language header: RFC 9110,
 // section 12.5.4. One that cannot be read counts as absent.
 func (m matcher) match(header string) string {
-	if len(header) > mostHeader {
-		end := strings.LastIndexByte(header[:mostHeader+1], ',')
+	if len(header) > maxHeader {
+		end := strings.LastIndexByte(header[:maxHeader+1], ',')
 		header = header[:max(0, end)]
 	}
 	wanted, _, err := language.ParseAcceptLanguage(header)
 	if err != nil || len(wanted) == 0 {
 		return m.languages[0]
 	}
-	for _, tag := range wanted[:min(len(wanted), mostWanted)] {
+	for _, tag := range wanted[:min(len(wanted), maxWanted)] {
 		_, i, confidence := m.inner.Match(tag)
 		if confidence >= language.High || confidence > language.No && sameBase(tag, language.Make(m.languages[i])) {
 			return m.languages[i]

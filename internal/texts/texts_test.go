@@ -16,7 +16,7 @@ import (
 // get: docs/TEXTS.md says so.
 const (
 	roomGSM, roomUnicode = 40, 12
-	longestToken         = 9
+	maxToken             = 9
 )
 
 func builtIn(tb testing.TB) map[string]texts.Language {
@@ -46,7 +46,7 @@ func brand(b string) func(*texts.Config) { return func(c *texts.Config) { c.Bran
 // TestOneSegment has every built-in text fit one SMS, with and without a brand.
 func TestOneSegment(t *testing.T) {
 	t.Parallel()
-	digits := func(c *texts.Config) { c.Digits = longestToken }
+	digits := func(c *texts.Config) { c.Digits = maxToken }
 	for _, s := range slices.Concat(catalog(t, digits).Sizes(), catalog(t, digits, brand(strings.Repeat("M", roomUnicode))).Sizes()) {
 		if s.Segments != 1 {
 			t.Errorf("%v", s)

@@ -56,7 +56,7 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	if err := s.expectAccounts(); err != nil {
 		return err
 	}
-	h, claim, err := s.take(ctx, userID, a)
+	h, claim, err := s.reserve(ctx, userID, a)
 	switch {
 	case errors.Is(err, ErrNoSession):
 		slot.Wait() // whether the sid or the client_secret was wrong is not told
@@ -65,7 +65,7 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 		return errNotProved()
 	case err != nil:
 		return err
-	case claim == spent:
+	case claim == consumed:
 		return s.expectOwner(ctx, userID, h.sess.MSISDN)
 	}
 	return s.associate(ctx, userID, h)
@@ -97,7 +97,7 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	case err != nil:
 		return fmt.Errorf("threepid: add the number to the account: %w", err)
 	}
-	if err := s.spend(ctx, userID, h); err != nil {
+	if err := s.consume(ctx, userID, h); err != nil {
 		return s.takeBack(ctx, userID, h, err)
 	}
 	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", phone.Mask(h.sess.MSISDN))
@@ -105,11 +105,11 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 }
 
 // takeBack takes a number from the account again when it was released after the
-// validation was taken: the release may have found it on no account yet. spendErr
-// is why the hold was not spent.
-func (s *Service) takeBack(ctx context.Context, userID string, h hold, spendErr error) error {
-	if !errors.Is(spendErr, ErrNotValidated) {
-		return spendErr
+// validation was taken: the release may have found it on no account yet. consumeErr
+// is why the hold was not consumed.
+func (s *Service) takeBack(ctx context.Context, userID string, h hold, consumeErr error) error {
+	if !errors.Is(consumeErr, ErrNotValidated) {
+		return consumeErr
 	}
 	ctx, cancel := detached(ctx, storeTimeout) // what came before may have taken all of its time
 	defer cancel()
@@ -120,13 +120,13 @@ func (s *Service) takeBack(ctx context.Context, userID string, h hold, spendErr 
 	return errNotProved()
 }
 
-// claimOn is what a user has of a validation.
-type claimOn int
+// holdState is what a user has of a validation.
+type holdState int
 
 const (
-	vacant claimOn = iota // nobody has taken it
-	held                  // this user has, and may associate the number
-	spent                 // this user has, and the number was associated; or the host took it
+	unclaimed holdState = iota // nobody has taken it
+	held                       // this user has, and may associate the number
+	consumed                   // this user has, and the number was associated; or the host took it
 )
 
 // hold is a session and who took its validation for an account.
@@ -154,16 +154,16 @@ func holdIn(rows *store.Rows, a Addition) (hold, error) {
 }
 
 // claim returns how far the user has got with the validation, or why it does not count.
-func (h hold) claim(userID string, l lifetimes, now int64) (claimOn, error) {
+func (h hold) claim(userID string, l lifetimes, now int64) (holdState, error) {
 	switch state := h.state; {
 	case expired(h.sess, now), lapsed(h.sess, l, now):
 		return 0, ErrExpired
-	case h.sess.Epoch != h.epoch && state != holder(spent, userID):
+	case h.sess.Epoch != h.epoch && state != holder(consumed, userID):
 		return 0, ErrNotValidated
 	case state == holder(held, userID):
 		return held, nil
-	case state == holder(spent, userID), state == "" && h.sess.RedeemedAt != 0:
-		return spent, nil
+	case state == holder(consumed, userID), state == "" && h.sess.RedeemedAt != 0:
+		return consumed, nil
 	case state != "":
 		return 0, errInUse() // another account is being given it, or was
 	}
@@ -173,19 +173,19 @@ func (h hold) claim(userID string, l lifetimes, now int64) (claimOn, error) {
 	if h.sess.Purpose != store.PurposeAdd {
 		return 0, ErrNotValidated // the text said that the code was for something else
 	}
-	return vacant, nil
+	return unclaimed, nil
 }
 
 // holder is the state of a hold. A digest has one length whatever the user's ID,
 // and is UTF-8.
-func holder(c claimOn, userID string) string {
+func holder(c holdState, userID string) string {
 	digest := sha256.Sum256([]byte(userID))
 	return fmt.Sprintf("%d %x", c, digest)
 }
 
-// take takes the validation for the user. A refusal, or a validation that the user
+// reserve takes the validation for the user. A refusal, or a validation that the user
 // has taken before, needs no write lock.
-func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, c claimOn, err error) {
+func (s *Service) reserve(ctx context.Context, userID string, a Addition) (h hold, c holdState, err error) {
 	named, err := s.find(ctx, a.SID, a.ClientSecret)
 	if err != nil {
 		return h, 0, err
@@ -201,11 +201,11 @@ func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, 
 	if err == nil {
 		err = look(&rows)
 	}
-	if err != nil && !errors.Is(err, store.ErrNames) || err == nil && c != vacant {
+	if err != nil && !errors.Is(err, store.ErrNames) || err == nil && c != unclaimed {
 		return h, c, err
 	}
 	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
-		if err := look(rows); err != nil || c != vacant {
+		if err := look(rows); err != nil || c != unclaimed {
 			return err // overtaken by another request
 		}
 		rows.Session.RedeemedAt = s.now()
@@ -215,20 +215,20 @@ func (s *Service) take(ctx context.Context, userID string, a Addition) (h hold, 
 	return h, c, err
 }
 
-// spend records that the number of a hold is on the account. It returns
+// consume records that the number of a hold is on the account. It returns
 // ErrNotValidated when the number was released since the validation was taken.
-func (s *Service) spend(ctx context.Context, userID string, h hold) error {
+func (s *Service) consume(ctx context.Context, userID string, h hold) error {
 	names := store.Names{Records: holdNames(h.sess).Records}
 	return s.Store.Update(ctx, names, func(rows *store.Rows) error {
 		if rows.Records[0].State != h.sess.Epoch {
 			return ErrNotValidated
 		}
-		rows.Records[1].State, rows.Records[1].ExpiresAt = holder(spent, userID), h.sess.ExpiresAt
+		rows.Records[1].State, rows.Records[1].ExpiresAt = holder(consumed, userID), h.sess.ExpiresAt
 		return nil
 	})
 }
 
-// expectOwner returns an error unless the number is still where a spent validation put it.
+// expectOwner returns an error unless the number is still where a consumed validation put it.
 func (s *Service) expectOwner(ctx context.Context, userID, msisdn string) error {
 	owner, err := s.Accounts.Owner(ctx, msisdn)
 	switch {
@@ -282,7 +282,7 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 		err = store.ErrNotFound
 	}
 	if err == nil {
-		err = s.free(ctx, userID, r.Address)
+		err = s.unlink(ctx, userID, r.Address)
 	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
@@ -294,10 +294,10 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	return nil
 }
 
-// free voids the number's proofs and takes it from the account, or returns
+// unlink voids the number's proofs and takes it from the account, or returns
 // store.ErrNotFound. In this order, a proof that is used at the same time is
 // either refused or taken back.
-func (s *Service) free(ctx context.Context, userID, msisdn string) error {
+func (s *Service) unlink(ctx context.Context, userID, msisdn string) error {
 	if err := s.voidProofs(ctx, msisdn); err != nil {
 		return err
 	}

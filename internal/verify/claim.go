@@ -24,9 +24,9 @@ var errStoreTooSlow = errors.New("threepid: the store takes so long to claim an 
 
 // claim is the right to send an attempt, or the state that prevents it.
 type claim struct {
-	sess     store.Session
-	standing standing // free: the right is ours
-	at       int64    // when it was claimed
+	sess  store.Session
+	state attemptState // free: the right is ours
+	at    int64        // when it was claimed
 
 	grant   limit.Grant    // one SMS of each budget
 	handle  string         // the delegate's name for the verification that it started
@@ -68,7 +68,7 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	if err == nil {
 		err = s.refused(c.refused, d.who)
 	}
-	if err == nil && c.standing == free {
+	if err == nil && c.state == claimable {
 		c.blocks = s.limiter.Watch.Report(c.ledger)
 	}
 	return c, err
@@ -76,7 +76,7 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 
 // takeSMS takes from the limits what an attempt costs.
 func takeSMS(g *limit.Ledger, sess store.Session, d delivery) limit.Refusal {
-	if paid(sess, d.Attempt) {
+	if alreadyCharged(sess, d.Attempt) {
 		return g.TakeRetry()
 	}
 	return g.TakeSMS(d.trusted)
@@ -98,11 +98,11 @@ func (s *Service) claimIn(rows *store.Rows, d delivery, fresh secrets, before cl
 	case sess.ClaimID == fresh.claimID:
 		return before, nil // it is stored already
 	}
-	if c.standing = standingOf(sess, d.Attempt, s.now()); c.standing != free {
+	if c.state = attemptStateOf(sess, d.Attempt, s.now()); c.state != claimable {
 		c.sess = sess
 		return c, nil
 	}
-	c.again = paid(sess, d.Attempt)
+	c.again = alreadyCharged(sess, d.Attempt)
 	c.charged = (d.budgeted || !c.ledger.Empty()) && !c.again
 	if c.refused = takeSMS(c.ledger, sess, d); c.refused.Wait > 0 {
 		return c, nil

@@ -23,8 +23,8 @@ import (
 // than that: what is counted, and when, is decided here.
 
 const (
-	mostTypedToken = 64  // bytes; no service has longer ones
-	mostHandle     = 255 // bytes: see store.Session
+	maxDelegatedToken = 64  // bytes; no service has longer ones
+	maxDelegateID     = 255 // bytes: see store.Session
 
 	// limitedFor is how long a client is to wait when a service that refuses for
 	// now does not say how long.
@@ -64,8 +64,8 @@ func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message
 		return err
 	}
 	c.handle = <-handles
-	if len(c.handle) > mostHandle || strings.ContainsFunc(c.handle, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("the service's handle is longer than %d bytes, or not printable: %w", mostHandle, sms.ErrUncertain)
+	if len(c.handle) > maxDelegateID || strings.ContainsFunc(c.handle, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("the service's handle is longer than %d bytes, or not printable: %w", maxDelegateID, sms.ErrUncertain)
 	}
 	return nil
 }
@@ -88,14 +88,14 @@ func limitOf(err error) error {
 func (s *Service) check(ctx context.Context, sess store.Session, sub Submission, who limit.Subject) error {
 	typed := normalizeToken(sub.Token)
 	switch {
-	case s.right(sess, sub):
+	case s.tokenMatches(sess, sub):
 		return nil
-	case !s.delegated(sess.MSISDN), sess.Decoy, typed == "", len(typed) > mostTypedToken:
+	case !s.delegated(sess.MSISDN), sess.Decoy, typed == "", len(typed) > maxDelegatedToken:
 		return errTokenIncorrect(sess)
 	}
 	err := s.callWithTimeout(ctx, func(ctx context.Context) error {
 		return s.Delegate.Check(ctx, delegate.Check{
-			Handle: sess.Handle, Secret: s.delegateSecret(sess, sub.ClientSecret),
+			Handle: sess.DelegateID, Secret: s.delegateSecret(sess, sub.ClientSecret),
 			To: "+" + sess.MSISDN, Purpose: sess.Purpose, Token: typed,
 		})
 	})
@@ -105,7 +105,7 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	case errors.Is(err, delegate.ErrIncorrect):
 		return errTokenIncorrect(sess)
 	case errors.Is(err, delegate.ErrOver):
-		return s.provedMeanwhile(ctx, sub)
+		return s.alreadyAccepted(ctx, sub)
 	}
 	s.logCheck(sess, err, typed)
 	if outcomeOf(err) != store.OutcomeUnknown {
@@ -114,14 +114,14 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	return Errorf(CheckFailed, "The code could not be checked. Try again in a moment.")
 }
 
-// provedMeanwhile is nil when another request has brought the same token and it was
+// alreadyAccepted is nil when another request has brought the same token and it was
 // right: a service may know nothing of a verification after that. Else the token can no
 // longer be right.
-func (s *Service) provedMeanwhile(ctx context.Context, sub Submission) error {
+func (s *Service) alreadyAccepted(ctx context.Context, sub Submission) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	sess, err := s.find(ctx, sub.SID, sub.ClientSecret)
-	if err == nil && !s.right(sess, sub) {
+	if err == nil && !s.tokenMatches(sess, sub) {
 		err = errSessionExpired()
 	}
 	return err

@@ -33,19 +33,19 @@ func TestStanding(t *testing.T) {
 		s       store.Session
 		attempt int64
 		now     int64
-		want    standing
+		want    attemptState
 	}{
-		{"new", newSession(store.Key{}, "1", "GB", fresh(1), 0), 0, 0, free},
-		{"claimed", s, 1, 1, busy},
-		{"claimed, a greater attempt", s, 2, 1, busy},
-		{"just before the lease ends", s, 1, lease - 1, busy},
-		{"lease over", s, 1, lease, free},
-		{"accepted", settled(s, s, store.OutcomeAccepted, ""), 1, 1, seen},
-		{"accepted, smaller attempt", settled(s, s, store.OutcomeAccepted, ""), 0, 1, seen},
-		{"accepted, greater attempt", settled(s, s, store.OutcomeAccepted, ""), 2, 1, free},
-		{"failed", settled(s, s, store.OutcomeFailed, ""), 1, 1, free},
+		{"new", newSession(store.Key{}, "1", "GB", fresh(1), 0), 0, 0, claimable},
+		{"claimed", s, 1, 1, inFlight},
+		{"claimed, a greater attempt", s, 2, 1, inFlight},
+		{"just before the lease ends", s, 1, lease - 1, inFlight},
+		{"lease over", s, 1, lease, claimable},
+		{"accepted", settled(s, s, store.OutcomeAccepted, ""), 1, 1, sent},
+		{"accepted, smaller attempt", settled(s, s, store.OutcomeAccepted, ""), 0, 1, sent},
+		{"accepted, greater attempt", settled(s, s, store.OutcomeAccepted, ""), 2, 1, claimable},
+		{"failed", settled(s, s, store.OutcomeFailed, ""), 1, 1, claimable},
 	} {
-		if got := standingOf(row.s, row.attempt, row.now); got != row.want {
+		if got := attemptStateOf(row.s, row.attempt, row.now); got != row.want {
 			t.Errorf("%s: %d, want %d", row.name, got, row.want)
 		}
 	}
@@ -88,7 +88,7 @@ func TestHandleOfALateOwner(t *testing.T) {
 		{"another's came", answered, "newer"},
 		{"of a token that is no longer", claimed(first, again, false, "", fresh(2), spans, minute), ""},
 	} {
-		if got := settled(row.now, first, store.OutcomeAccepted, "older").Handle; got != row.want {
+		if got := settled(row.now, first, store.OutcomeAccepted, "older").DelegateID; got != row.want {
 			t.Errorf("%s: the handle is %q, want %q", row.name, got, row.want)
 		}
 	}

@@ -16,7 +16,7 @@ func (s *Service) limitLookUps(ctx context.Context, d delivery) error {
 		return nil
 	}
 	st, err := s.loadState(ctx, d, false)
-	if err != nil || st.standing == seen {
+	if err != nil || st.attempt == sent {
 		return err
 	}
 	return s.refused(met, who)

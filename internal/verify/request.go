@@ -125,7 +125,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Receipt, error) {
 			if err != nil {
 				return Receipt{}, err
 			}
-			if st.standing == seen {
+			if st.attempt == sent {
 				return seenReceipt(st.sess, d)
 			}
 		}
@@ -160,16 +160,16 @@ func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt
 		if err != nil {
 			return Receipt{}, err
 		}
-		if st.standing == free && awaited != "" && st.sess.ClaimID == awaited && ended(st.sess, d.Attempt) {
+		if st.attempt == claimable && awaited != "" && st.sess.ClaimID == awaited && ended(st.sess, d.Attempt) {
 			return Receipt{}, outcomeError(st.sess.Outcome) // another node's send of this very attempt
 		}
-		if st.standing == free {
+		if st.attempt == claimable {
 			var receipt Receipt
-			if st, receipt, err = s.trySend(ctx, d, st, &host); err != nil || st.standing == free {
+			if st, receipt, err = s.trySend(ctx, d, st, &host); err != nil || st.attempt == claimable {
 				return receipt, err
 			}
 		}
-		if st.standing == seen {
+		if st.attempt == sent {
 			return seenReceipt(st.sess, d)
 		}
 		awaited = st.sess.ClaimID
@@ -189,9 +189,9 @@ func ended(sess store.Session, attempt int64) bool {
 // another node's claim comes first: what proves a CAPTCHA solved can be used once.
 type approval struct{ given, trusted bool }
 
-// trySend claims and sends, after the checks that cost no write. The standing it
-// returns is free if this node had the claim, whatever came of it, or else what
-// another node's claim makes of the attempt.
+// trySend claims and sends, after the checks that cost no write. The attempt of the
+// state it returns is claimable if this node had the claim, whatever the outcome, and
+// otherwise what another node's claim makes of it.
 func (s *Service) trySend(ctx context.Context, d delivery, st state, host *approval) (state, Receipt, error) {
 	if !st.refused.Guard {
 		if err := s.refused(st.refused, d.who); err != nil {
@@ -216,11 +216,11 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 	}
 	d.budgeted = len(grant) > 0
 	c, err := s.claim(ctx, d)
-	if err != nil || c.standing != free || !c.charged {
+	if err != nil || c.state != claimable || !c.charged {
 		s.budgets.Return(grant)
 	}
-	if err != nil || c.standing != free {
-		return state{sess: c.sess, standing: c.standing}, Receipt{}, err
+	if err != nil || c.state != claimable {
+		return state{sess: c.sess, attempt: c.state}, Receipt{}, err
 	}
 	if c.charged {
 		c.grant = grant
@@ -228,9 +228,9 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 	receipt, err := s.send(ctx, c, d)
 	s.reportBlocks(c.blocks) // the host's code, after all of the engine's
 	if errors.Is(err, errOvertaken) {
-		return state{sess: c.sess, standing: busy}, Receipt{}, nil
+		return state{sess: c.sess, attempt: inFlight}, Receipt{}, nil
 	}
-	return state{standing: free}, receipt, err
+	return state{attempt: claimable}, receipt, err
 }
 
 // seenReceipt is the response to an attempt that needs no SMS. What was seen for
@@ -242,12 +242,12 @@ func seenReceipt(sess store.Session, d delivery) (Receipt, error) {
 	return Receipt{SID: sess.SID, Number: d.number}, nil
 }
 
-// state is what the store says of an attempt.
+// state is what the store holds about an attempt.
 type state struct {
-	sess     store.Session
-	standing standing
-	refused  limit.Refusal  // by a limit or the guard, if the attempt would have to be sent
-	blocks   []limits.Block // by the guard
+	sess    store.Session
+	attempt attemptState
+	refused limit.Refusal  // by a limit or the guard, if the attempt would have to be sent
+	blocks  []limits.Block // by the guard
 }
 
 // loadState reads the state of an attempt, and if withLimits is set, the limits
@@ -265,9 +265,9 @@ func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (s
 		return state{}, err
 	}
 	if s.live(rows.Session) {
-		st = state{sess: rows.Session, standing: standingOf(rows.Session, d.Attempt, s.now())}
+		st = state{sess: rows.Session, attempt: attemptStateOf(rows.Session, d.Attempt, s.now())}
 	}
-	if st.standing != free || !withLimits {
+	if st.attempt != claimable || !withLimits {
 		return st, nil
 	}
 	g, err := s.ledger(rows.Records, d.who, limit.SMSKinds()...)

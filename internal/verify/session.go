@@ -9,47 +9,45 @@ import (
 	"example.com/threepid/store"
 )
 
-// The transitions of a session, as functions of the session and the time, so
-// that they can run inside a store's unit of work as often as it likes. Times
-// are Unix milliseconds.
+// The transitions of a session are pure functions of the session and the time, because
+// a store may run a unit of work several times. Times are Unix milliseconds.
 
-// maxTries is how many wrong tokens use a nonce up.
+// maxTries is how many wrong tokens make a nonce invalid.
 const maxTries = 5
 
-// longestLease is more than any lease lasts. One that ends later than this was
-// taken by a clock that has been set back since, and would block its session
-// until the time comes round again.
-const longestLease = 2 * time.Minute
+// maxLease is longer than any lease. A lease that ends later was taken before a clock was
+// set back, and would block its session until the clock reaches that time again.
+const maxLease = 2 * time.Minute
 
-// standing is how a session stands towards an attempt.
-type standing int
+// attemptState is what may happen to an attempt in a session.
+type attemptState int
 
 const (
-	free standing = iota // nobody is sending; this attempt may be claimed
-	seen                 // the provider has accepted this attempt or a later one
-	busy                 // a claim's lease is not over
+	claimable attemptState = iota // nobody is sending; this attempt may be claimed
+	sent                          // the provider has accepted this attempt or a later one
+	inFlight                      // a claim's lease is not over
 )
 
-func standingOf(s store.Session, attempt, now int64) standing {
+func attemptStateOf(s store.Session, attempt, now int64) attemptState {
 	switch {
 	case s.Attempt >= attempt:
-		return seen
-	case s.LeaseUntil > now && s.LeaseUntil <= now+longestLease.Milliseconds():
-		return busy
+		return sent
+	case s.LeaseUntil > now && s.LeaseUntil <= now+maxLease.Milliseconds():
+		return inFlight
 	default:
-		return free
+		return claimable
 	}
 }
 
 func expired(s store.Session, now int64) bool { return now >= s.ExpiresAt }
 
-// lapsed reports whether a session was validated too long ago. It may live on,
-// because its client has asked for another code since.
+// lapsed reports whether a session was validated too long ago. The session itself may
+// not have expired, because its client has requested another code since.
 func lapsed(s store.Session, l lifetimes, now int64) bool {
 	return s.ValidatedAt != 0 && now >= s.ValidatedAt+l.session.Milliseconds()
 }
 
-// lifetimes are the spans that transitions work with.
+// lifetimes are the durations that transitions need.
 type lifetimes struct {
 	token, session, lease time.Duration
 }
@@ -62,35 +60,33 @@ func newSession(key store.Key, msisdn, country string, fresh secrets, now int64)
 	}
 }
 
-// claimed is s with the attempt claimed: nobody else sends for it until the
-// lease ends. The token stays the same as long as it lives, so that of two
-// texts either works; each text gives it its whole lifetime again, since who
-// asks for another text must not be sent one that is about to die. That widens
-// nothing: the wrong tries are counted for all that time together.
+// claimed returns s with the attempt claimed: no other request sends it until the lease
+// ends. The token stays the same while it is valid, so that the code of either SMS works.
+// Each SMS renews the token's lifetime, so that no SMS carries a code that is about to
+// expire. This allows no more guesses, because wrong tries are counted over all that time.
 //
-// epoch is the number's. When it is another than the session's, the number may
-// have another holder since.
+// epoch is the number's. If it differs from the session's, the number was released or
+// removed since, and may have another holder.
 func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets, l lifetimes, now int64) store.Session {
 	if s.RedeemedAt != 0 || s.ValidatedAt != 0 && s.Purpose != r.Purpose {
-		// The host has taken that validation, or it was for something else: this
-		// is a new one.
+		// The host has redeemed that validation, or it was for another purpose.
 		s.ValidatedAt, s.RedeemedAt, s.TokenExpiresAt = 0, 0, 0
 	}
 	before := s.Nonce
-	// Another purpose has another token, which is owed its own tries.
+	// Another purpose gets another token, with its own tries.
 	if now >= s.TokenExpiresAt || s.WrongTries >= maxTries || s.Purpose != "" && s.Purpose != r.Purpose || fresh.keys.outdated(s) {
 		s.Nonce, s.WrongTries = fresh.nonce, 0
 	}
 	if s.Decoy != decoy || s.Epoch != epoch {
-		// The number was added to an account, removed or released: nothing of
-		// before counts. The wrong tries still do, since a client that sees them
-		// reset would learn of it.
+		// The number was added to an account, removed or released, which voids all
+		// proofs. The wrong tries still count: resetting them would reveal the change to
+		// the client.
 		s.Nonce, s.ValidatedAt = fresh.nonce, 0
 	}
 	s.Purpose, s.Decoy, s.Epoch = r.Purpose, decoy, epoch
 	if !bytes.Equal(s.Nonce, before) {
 		s.KeyID = fresh.keys.first
-		s.Handle, s.Proof = "", "" // of a token that is no longer
+		s.DelegateID, s.AcceptedTokenDigest = "", "" // of the old token
 	}
 	s.ExpiresAt = now + l.session.Milliseconds()
 	s.NextLink = r.NextLink
@@ -100,14 +96,14 @@ func claimed(s store.Session, r Request, decoy bool, epoch string, fresh secrets
 	return s
 }
 
-// paid reports whether the limits were charged for an attempt whose SMS may have been
+// alreadyCharged reports whether the limits were charged for an attempt whose SMS may have been
 // sent. If its sender died or its provider took too long, another try costs nothing.
-func paid(s store.Session, attempt int64) bool {
+func alreadyCharged(s store.Session, attempt int64) bool {
 	return s.ClaimID != "" && s.ClaimAttempt == attempt &&
 		(s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown)
 }
 
-// charged is s after another SMS was taken from the limits.
+// charged returns s after another SMS was taken from the limits.
 func charged(s store.Session, client string) store.Session {
 	if s.Client != client {
 		s.Client, s.ClientTexts = client, 0
@@ -117,7 +113,7 @@ func charged(s store.Session, client string) store.Session {
 	return s
 }
 
-// uncharged is s after that text came back.
+// uncharged returns s after that charge was taken back.
 func uncharged(s store.Session, client string) store.Session {
 	s.Texts = max(0, s.Texts-1)
 	if s.Client == client {
@@ -126,9 +122,9 @@ func uncharged(s store.Session, client string) store.Session {
 	return s
 }
 
-// settled is s after the claim in mine ended. A claim that another node has taken over,
-// because the lease ran out, is left alone. But an accepted SMS counts whichever node
-// sent it, and so does the handle of its token as long as there is no later one.
+// settled returns s after the claim in mine ended. A claim that another node has taken over,
+// because the lease ran out, is left unchanged. An accepted SMS counts whichever node
+// sent it, and so does the delegate's name for its token while there is no later one.
 func settled(s, mine store.Session, o store.Outcome, handle string) store.Session {
 	ours := s.ClaimID == mine.ClaimID
 	if ours {
@@ -138,13 +134,13 @@ func settled(s, mine store.Session, o store.Outcome, handle string) store.Sessio
 		return s
 	}
 	s = accepted(s, mine.ClaimAttempt, mine.Purpose)
-	if ours || s.Handle == "" && bytes.Equal(s.Nonce, mine.Nonce) {
-		s.Handle = handle
+	if ours || s.DelegateID == "" && bytes.Equal(s.Nonce, mine.Nonce) {
+		s.DelegateID = handle
 	}
 	return s
 }
 
-// accepted is s after the SMS of an attempt was accepted.
+// accepted returns s after the SMS of an attempt was accepted.
 func accepted(s store.Session, attempt int64, p store.Purpose) store.Session {
 	if attempt > s.Attempt {
 		s.Attempt, s.AttemptPurpose = attempt, p
@@ -152,18 +148,18 @@ func accepted(s store.Session, attempt int64, p store.Purpose) store.Session {
 	return s
 }
 
-// seenPurpose is what the attempt that was seen last was for.
+// seenPurpose returns the purpose of the latest attempt that was sent.
 func seenPurpose(s store.Session) store.Purpose { return cmp.Or(s.AttemptPurpose, s.Purpose) }
 
-// owns tells in constant time whether clientSecret is the session's.
+// owns reports, in constant time, whether clientSecret is the session's.
 func owns(s store.Session, clientSecret string) bool {
 	key := store.SessionKey(clientSecret, s.Country, s.MSISDN)
 	return subtle.ConstantTimeCompare(key[:], s.Key[:]) == 1
 }
 
-// compared is s before a token is compared: a try fewer. No error means that the
-// token may be compared. epoch is the number's.
-func compared(s store.Session, epoch string, now int64) (store.Session, error) {
+// withTry returns s with one more try, which is counted before the token is compared. A
+// nil error means that the token may be compared. epoch is the number's.
+func withTry(s store.Session, epoch string, now int64) (store.Session, error) {
 	switch {
 	case s.RedeemedAt != 0:
 		return s, errUnknownSession()
@@ -178,16 +174,16 @@ func compared(s store.Session, epoch string, now int64) (store.Session, error) {
 // the provider accepted.
 func firstTry(s store.Session) bool { return s.WrongTries == 0 && s.Outcome == store.OutcomeAccepted }
 
-// validated is s after the right token, which proves the number now, also when the
-// session was validated before. The tries are forgiven: the one that it
-// was counted as, and those of submits that were cut off before they came to this.
+// validated returns s after the right token, which proves the number at this time, also
+// if the session was validated before. It resets the tries: this one, and those of submits
+// that were interrupted before they got here.
 func validated(s store.Session, l lifetimes, now int64) store.Session {
 	s.WrongTries = 0
 	s.Texts, s.ClientTexts = 0, 0
 	if s.Attempt < 0 && (s.Outcome == store.OutcomePending || s.Outcome == store.OutcomeUnknown) {
-		// A right token proves that the SMS arrived, although its sender died before
-		// it recorded that, or its provider did not report it. Unless there was an
-		// earlier SMS: that one has the same token.
+		// The right token proves that the SMS arrived, although its sender died before
+		// it recorded that, or the provider did not report it. If an earlier SMS was
+		// accepted, the token may be from that one.
 		s = accepted(s, s.ClaimAttempt, s.Purpose)
 	}
 	s.ValidatedAt = now
@@ -210,8 +206,8 @@ func validity(s store.Session, epoch string, l lifetimes, now int64) error {
 	}
 }
 
-// errUnknownSession is the one answer to an unknown sid and to a wrong
-// client_secret, so that neither can be told from the other.
+// errUnknownSession is the error for an unknown sid and for a wrong client_secret, so
+// that a client cannot distinguish the two.
 func errUnknownSession() error {
 	return Errorf(InvalidParam, "No session has that sid and client_secret")
 }

@@ -95,32 +95,32 @@ func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Sessi
 		again = err == nil && rows.Records[0].State == sess.Epoch
 	}
 	if err == nil {
-		_, err = s.compared(sess, sess.Epoch) // the epoch is checked where the try is counted
+		_, err = s.withTry(sess, sess.Epoch) // the epoch is checked where the try is counted
 	}
 	return sess, again, err
 }
 
-// compared is the transition of that name, if the session's server key is known:
-// without it nothing can be compared.
-func (s *Service) compared(sess store.Session, epoch string) (store.Session, error) {
+// withTry is the transition of that name, if the session's server key is known. Without
+// the key no token can be compared.
+func (s *Service) withTry(sess store.Session, epoch string) (store.Session, error) {
 	if _, known := s.keys.of(sess); !known {
 		return sess, errSessionExpired()
 	}
-	return compared(sess, epoch, s.now())
+	return withTry(sess, epoch, s.now())
 }
 
 // provedBy reports whether the session is validated and the token is still right.
 func (s *Service) provedBy(sess store.Session, sub Submission) bool {
 	now := s.now()
-	return sess.ValidatedAt != 0 && !expired(sess, now) && !lapsed(sess, s.lifetimes, now) && s.right(sess, sub)
+	return sess.ValidatedAt != 0 && !expired(sess, now) && !lapsed(sess, s.lifetimes, now) && s.tokenMatches(sess, sub)
 }
 
-// right compares, in constant time. What a decoy texted was no token. Of a token
-// that a service texted it is known only whether it was right before.
-func (s *Service) right(sess store.Session, sub Submission) bool {
+// tokenMatches compares the token in constant time. A decoy has no token. Of a token that
+// a delegate sent, only the digest of an accepted one is known.
+func (s *Service) tokenMatches(sess store.Session, sub Submission) bool {
 	if s.delegated(sess.MSISDN) {
 		proof := s.proofOf(sess, sub.ClientSecret, sub.Token)
-		return subtle.ConstantTimeCompare([]byte(proof), []byte(sess.Proof)) == 1
+		return subtle.ConstantTimeCompare([]byte(proof), []byte(sess.AcceptedTokenDigest)) == 1
 	}
 	code := s.code(sess, sub.ClientSecret)
 	same := sameToken(sub.Token, code)
@@ -158,7 +158,7 @@ func (s *Service) countTry(ctx context.Context, preview store.Session, sub Submi
 			return err
 		}
 		var after store.Session
-		after, verdict = s.compared(sess, rows.Records[0].State)
+		after, verdict = s.withTry(sess, rows.Records[0].State)
 		if verdict == nil {
 			met = g.TakeCode(firstTry(sess))
 		}
@@ -206,7 +206,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 		}
 		after = validated(before, s.lifetimes, s.now())
 		if s.delegated(after.MSISDN) {
-			after.Proof = s.proofOf(after, sub.ClientSecret, sub.Token)
+			after.AcceptedTokenDigest = s.proofOf(after, sub.ClientSecret, sub.Token)
 		}
 		if _, test := s.testNumber(after.MSISDN); test {
 			g.Confirm(0, 0) // its SMS were never charged

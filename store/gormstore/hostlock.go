@@ -65,7 +65,7 @@ func (p *pool) isFree(ctx context.Context, lock bool) bool {
 		return false
 	}
 	defer func() { _ = tx.Rollback() }()
-	_, err = tx.ExecContext(context.WithoutCancel(ctx), takeLock)
+	_, err = tx.ExecContext(context.WithoutCancel(ctx), beginWrite)
 	return err == nil
 }
 

@@ -38,7 +38,7 @@ func createTables(tx *gorm.DB) error {
 // addLimitsAndDelegation makes room for what a session has taken from limits, and
 // for a service that checks tokens. It made the table threepid_buckets too.
 func addLimitsAndDelegation(tx *gorm.DB) error {
-	return addMissing(tx, "Decoy", "Texts", "Client", "ClientTexts", "Handle", "Proof")
+	return addMissing(tx, "Decoy", "Texts", "Client", "ClientTexts", "DelegateID", "AcceptedTokenDigest")
 }
 
 // addEpochsAndKeys makes room for the epoch of a session's number, and the

@@ -69,7 +69,7 @@ func TestMigrateFromVersion1(t *testing.T) {
 		}
 		names := store.Names{Session: store.SessionRef{SID: want.SID}, Records: []store.Key{{1}}}
 		err := s.Update(t.Context(), names, func(rows *store.Rows) error {
-			if old := rows.Session; old.Decoy || old.Texts != 0 || old.Client != "" || old.Handle != "" || old.Proof != "" || old.Epoch != "" || old.KeyID != "" || old.AttemptPurpose != "" {
+			if old := rows.Session; old.Decoy || old.Texts != 0 || old.Client != "" || old.DelegateID != "" || old.AcceptedTokenDigest != "" || old.Epoch != "" || old.KeyID != "" || old.AttemptPurpose != "" {
 				t.Errorf("an old session has %+v", old)
 			}
 			rows.Session.Texts, rows.Records[0].State = 3, "x"

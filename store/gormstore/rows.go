@@ -11,14 +11,14 @@ package gormstore
 type sessionRow struct {
 	First firstSessionRow `gorm:"embedded"` // a field, because GORM leaves out embedded types with lower-case names
 
-	Decoy       int64  `gorm:"column:decoy;not null;default:0"` // 1: it is one
-	Texts       int64  `gorm:"column:texts;not null;default:0"`
-	Client      string `gorm:"column:client;size:64;not null;default:''"`
-	ClientTexts int64  `gorm:"column:client_texts;not null;default:0"`
-	Handle      string `gorm:"column:handle;size:255;not null;default:''"`
-	Proof       string `gorm:"column:proof;size:64;not null;default:''"`
-	Epoch       string `gorm:"column:epoch;size:64;not null;default:''"`
-	KeyID       string `gorm:"column:key_id;size:64;not null;default:''"`
+	Decoy               int64  `gorm:"column:decoy;not null;default:0"` // 1: it is one
+	Texts               int64  `gorm:"column:texts;not null;default:0"`
+	Client              string `gorm:"column:client;size:64;not null;default:''"`
+	ClientTexts         int64  `gorm:"column:client_texts;not null;default:0"`
+	DelegateID          string `gorm:"column:handle;size:255;not null;default:''"`
+	AcceptedTokenDigest string `gorm:"column:proof;size:64;not null;default:''"`
+	Epoch               string `gorm:"column:epoch;size:64;not null;default:''"`
+	KeyID               string `gorm:"column:key_id;size:64;not null;default:''"`
 
 	AttemptPurpose string `gorm:"column:attempt_purpose;size:16;not null;default:''"`
 }

@@ -54,8 +54,8 @@ func sessionTable() table {
 		{"texts", "Texts", number},
 		{"client", "Client", text},
 		{"client_texts", "ClientTexts", number},
-		{"handle", "Handle", text},
-		{"proof", "Proof", text},
+		{"handle", "DelegateID", text},
+		{"proof", "AcceptedTokenDigest", text},
 		{"epoch", "Epoch", text},
 		{"key_id", "KeyID", text},
 		{"attempt_purpose", "AttemptPurpose", text},
@@ -304,11 +304,11 @@ func (d dialect) mariaDBBlock(rows [2]string) string {
 		"IF ls IS NULL AND lr IS NULL THEN " + puts.String() + "COMMIT; ELSE ROLLBACK; END IF; SELECT ls, lr; END"
 }
 
-// takeLock begins to write without writing anything. A transaction that begins by
+// beginWrite begins to write without writing anything. A transaction that begins by
 // reading can find, when it comes to write, that another process has written in
 // between; SQLite then fails at once instead of waiting. This makes a deferred
 // transaction, which is what most hosts have, an immediate one.
-const takeLock = "UPDATE threepid_schema SET version = version WHERE 0 = 1"
+const beginWrite = "UPDATE threepid_schema SET version = version WHERE 0 = 1"
 
 // sqlite has the dialect of SQLite. Its writer is alone in the database.
 func sqlite() dialect {
@@ -323,7 +323,7 @@ func sqlite() dialect {
 		putOne:    [2]string{sqlitePut(sessionTable()), sqlitePut(recordTable())},
 		updateOne: [2]string{sqliteUpdate(sessionTable()), sqliteUpdate(recordTable())},
 		fields:    [2]fields{fieldsOf[sessionDoc](sessionTable()), fieldsOf[recordDoc](recordTable())},
-		begin:     takeLock,
+		begin:     beginWrite,
 		expire: func(t table) string {
 			return fmt.Sprintf("DELETE FROM %[1]s WHERE rowid IN (SELECT rowid FROM %[1]s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)", t.name)
 		},

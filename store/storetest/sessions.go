@@ -37,7 +37,7 @@ func checkLongest(ctx context.Context, s store.Store) error {
 	longest := sample(1)
 	longest.SID = strings.Repeat("s", 255)
 	longest.Client = strings.Repeat("c", 64)
-	longest.Handle, longest.Proof = strings.Repeat("h", 255), strings.Repeat("f", 64)
+	longest.DelegateID, longest.AcceptedTokenDigest = strings.Repeat("h", 255), strings.Repeat("f", 64)
 	longest.MSISDN = strings.Repeat("9", 20)
 	// Two, three and four bytes a character, and what SQL, JSON and URLs read into it.
 	longest.NextLink = "https://example.com/é/中/🙂/'\";--\\%_?#&<>" // 47 bytes

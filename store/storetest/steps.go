@@ -28,7 +28,7 @@ func sample(n int) store.Session {
 		Purpose: store.PurposeRegister, NextLink: "https://example.com/next?a=b&c=%20#d",
 		Attempt: 7, AttemptPurpose: store.PurposeAdd, ClaimID: fmt.Sprintf("claim%d", n), ClaimAttempt: 8, LeaseUntil: base + 1, Outcome: store.OutcomeFailed,
 		Nonce: bytes.Repeat(fmt.Appendf(nil, "\x00\xff'%05d", n), 4), TokenExpiresAt: base + 2, WrongTries: 3,
-		Decoy: true, Texts: 4, Client: fmt.Sprintf("client%d", n), ClientTexts: 2, Handle: fmt.Sprintf("VE%d", n), Proof: strings.Repeat("5", 63) + strconv.Itoa(n%10),
+		Decoy: true, Texts: 4, Client: fmt.Sprintf("client%d", n), ClientTexts: 2, DelegateID: fmt.Sprintf("VE%d", n), AcceptedTokenDigest: strings.Repeat("5", 63) + strconv.Itoa(n%10),
 		Epoch: strings.Repeat("e", 63) + strconv.Itoa(n%10), KeyID: strings.Repeat("k", 63) + strconv.Itoa(n%10),
 		ValidatedAt: base + 4, RedeemedAt: base + 5, CreatedAt: base + 6, ExpiresAt: base + 7,
 	}
@@ -108,8 +108,8 @@ func compare(method string, got, want store.Session) error {
 	field("Texts", got.Texts, want.Texts)
 	field("Client", got.Client, want.Client)
 	field("ClientTexts", got.ClientTexts, want.ClientTexts)
-	field("Handle", got.Handle, want.Handle)
-	field("Proof", got.Proof, want.Proof)
+	field("DelegateID", got.DelegateID, want.DelegateID)
+	field("AcceptedTokenDigest", got.AcceptedTokenDigest, want.AcceptedTokenDigest)
 	field("Epoch", got.Epoch, want.Epoch)
 	field("KeyID", got.KeyID, want.KeyID)
 	field("AttemptPurpose", got.AttemptPurpose, want.AttemptPurpose)

@@ -41,7 +41,7 @@ func TestDescription(t *testing.T) { //nolint:paralleltest // the client's trans
 	t.Logf("%d exchanges, %d rows", o.exchanges, len(rows))
 }
 
-const mostComplaints = 20
+const maxComplaints = 20
 
 // exchange is a request and its answer, and their bodies.
 type exchange struct {
@@ -105,7 +105,7 @@ func (o *observer) observe(x exchange) {
 	defer o.mu.Unlock()
 	complain := func(what string, errs []string) {
 		if len(errs) > 0 {
-			if o.complaints++; o.complaints > mostComplaints {
+			if o.complaints++; o.complaints > maxComplaints {
 				return // what is wrong once is wrong a thousand times
 			}
 			o.t.Errorf("%s %s: %s: %s\nsent %.300s\nanswered %d %.300s",
