@@ -141,7 +141,8 @@ func (s *Service) submitter(sess store.Session, sub Submission) (limit.Subject, 
 	return who, nil
 }
 
-// countTry counts the token as a wrong one.
+// countTry counts the token as a wrong one. If the store loses the connection during the
+// COMMIT, it runs the unit again, and the try may be counted twice.
 func (s *Service) countTry(ctx context.Context, preview store.Session, sub Submission, who limit.Subject) (sess store.Session, err error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()

@@ -84,6 +84,11 @@ func TestModel(t *testing.T) {
 		{"the right code after five", nil, slices.Concat(asked(0, 1, "111111"), wrong(0, 5), []*call{at(90, 91, call{op: submitToken, code: "111111"})}), false},
 		{"a new code after five", nil, slices.Concat(asked(0, 1, "111111"), wrong(0, 5), asked(100, 2, "333333"), wrong(10, 15)), true},
 		{"the same code after five", nil, slices.Concat(asked(0, 1, "111111"), wrong(0, 5), asked(100, 2, "111111")), false},
+		{"four wrong codes, and the right one is counted twice", nil, slices.Concat(asked(0, 1, "111111"), wrong(0, 4), []*call{
+			at(90, 91, call{op: submitToken, code: "111111", result: expired}),
+		}, asked(100, 2, "333333")), true},
+		{"the right code has expired, and none was wrong", nil, append(asked(0, 1, "111111"),
+			at(20, 21, call{op: submitToken, code: "111111", result: expired})), false},
 		{"a wrong code is right", nil, append(asked(0, 1, "111111"), at(20, 21, call{op: submitToken, code: "222222"})), false},
 		{"the right code is wrong", nil, append(asked(0, 1, "111111"), at(20, 21, call{op: submitToken, code: "111111", result: wrongCode})), false},
 

@@ -311,11 +311,14 @@ func (v session) claim(p step) []session {
 }
 
 // submit is a code that was submitted. A code counts as a wrong one before it is
-// compared, so while a right one is being checked it uses up a try: slack.
+// compared, so while a right one is being checked it uses up a try: slack. When a store
+// loses the connection during a COMMIT, it runs the unit of work again, and a code that
+// was counted is counted twice.
 func (v session) submit(p step) []session {
 	right := v.code == p.code && v.current
-	counted := v
+	counted, twice := v, v
 	counted.tries++
+	twice.tries = min(maxTries, v.tries+2)
 	confirmed := v
 	confirmed.validated, confirmed.tries = true, 0
 	switch p.kind {
@@ -333,19 +336,20 @@ func (v session) submit(p step) []session {
 		if v.tries >= maxTries || right && v.consumed == nobody {
 			return nil
 		}
-		return []session{counted}
+		return []session{counted, twice}
 	case stepExpired:
-		if v.current && v.consumed == nobody && v.tries+p.slack < maxTries {
+		// With one try left, the code itself used it up if it was counted twice.
+		if v.current && v.consumed == nobody && v.tries+1+p.slack < maxTries {
 			return nil
 		}
 		if right && v.tries < maxTries {
-			return []session{v, counted}
+			return []session{v, counted, twice}
 		}
 	case stepGone:
 		return v.when(v.consumed != nobody)
 	case stepMaybeTry:
 		if v.tries < maxTries && v.code != noCode {
-			return []session{counted}
+			return []session{counted, twice}
 		}
 	case stepMaybeRight:
 		if right && v.consumed == nobody {
