@@ -2,10 +2,10 @@ package sms
 
 import "strings"
 
-// Redact removes from a text, such as a provider's error, what of the message must
-// not be logged: the number, in whole or only its last digits, which identify a
-// subscriber however the prefix is written, and each longer run of digits in the
-// message's text, of which one is the token.
+// Redact removes from a text, such as a provider's error, the parts of the message that must
+// not be logged: the number, also if only its last digits are there, which identify a
+// subscriber however the prefix is written, and each run of four or more digits in the
+// message's text, one of which is the code.
 func Redact(text string, m Message) string {
 	const (
 		token       = 4 // digits, and more

@@ -28,6 +28,6 @@ func ExampleNew() {
 		return
 	}
 	defer func() { _ = plugin.Close() }()
-	fmt.Println(service.Answers("id.example.org"), service.Answers("another.example.org"))
+	fmt.Println(service.MatchesServer("id.example.org"), service.MatchesServer("another.example.org"))
 	// Output: true false
 }

@@ -17,15 +17,15 @@ import (
 	"time"
 
 	"example.com/threepid/delegate"
-	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/sms/httpsend"
 )
 
 const (
 	prefix = "/_matrix/identity/v2/validate/msisdn/"
 
-	mostAttempt = 1<<53 - 1 // the greatest integer that canonical JSON allows
-	mostErrcode = 64        // bytes
-	mostWait    = 24 * time.Hour
+	maxAttempt = 1<<53 - 1 // the greatest integer that canonical JSON allows
+	maxErrCode = 64        // bytes
+	maxWait    = 24 * time.Hour
 )
 
 var _ delegate.IdentityServer = (*Service)(nil)
@@ -57,12 +57,12 @@ type Service struct {
 
 // New checks the options. Errors hold no credential.
 func New(o Options) (*Service, error) {
-	base, err := httpcall.Base("identityserver", o.BaseURL, "")
-	err = errors.Join(err, httpcall.Require("identityserver", "AccessToken", o.AccessToken))
+	base, err := httpsend.BaseURL("identityserver", o.BaseURL, "")
+	err = errors.Join(err, httpsend.Require("identityserver", "AccessToken", o.AccessToken))
 	if err != nil {
 		return nil, err
 	}
-	s := &Service{url: base + prefix, token: o.AccessToken, client: httpcall.Client(o.Client)}
+	s := &Service{url: base + prefix, token: o.AccessToken, client: httpsend.Client(o.Client)}
 	for _, name := range o.Names {
 		s.names = append(s.names, strings.ToLower(name))
 	}
@@ -76,19 +76,19 @@ func New(o Options) (*Service, error) {
 	return s, nil
 }
 
-// Answers implements delegate.IdentityServer. Names are compared without case.
-func (s *Service) Answers(idServer string) bool {
+// MatchesServer implements delegate.IdentityServer. Names are compared without case.
+func (s *Service) MatchesServer(idServer string) bool {
 	return slices.Contains(s.names, strings.ToLower(idServer))
 }
 
 // Start asks for a token: POST /_matrix/identity/v2/validate/msisdn/requestToken.
-func (s *Service) Start(ctx context.Context, v delegate.Verification) (handle string, err error) {
+func (s *Service) Start(ctx context.Context, v delegate.StartRequest) (handle string, err error) {
 	answer, err := s.call(ctx, "requestToken", map[string]any{
 		"client_secret": v.Secret,
 		"country":       v.Country,
 		"phone_number":  v.To,
 		// A server that has seen none has seen 0; we may be asked for that one.
-		"send_attempt": min(v.Attempt+1, mostAttempt),
+		"send_attempt": min(v.Attempt+1, maxAttempt),
 	})
 	if err != nil {
 		return "", err
@@ -97,16 +97,16 @@ func (s *Service) Start(ctx context.Context, v delegate.Verification) (handle st
 		return answer.SID, nil
 	}
 	if answer.ErrCode == "M_LIMIT_EXCEEDED" || answer.Status == http.StatusTooManyRequests {
-		wait := min(max(answer.RetryAfterMS, 0), mostWait.Milliseconds())
+		wait := min(max(answer.RetryAfterMS, 0), maxWait.Milliseconds())
 		return "", &delegate.LimitError{RetryAfter: time.Duration(wait) * time.Millisecond}
 	}
 	return "", answer.class().Error("identityserver: requestToken answered %d %s", answer.Status, word(answer.ErrCode))
 }
 
 // Check brings a token: POST /_matrix/identity/v2/validate/msisdn/submitToken.
-func (s *Service) Check(ctx context.Context, c delegate.Check) error {
+func (s *Service) Check(ctx context.Context, c delegate.CheckRequest) error {
 	if c.Handle == "" {
-		return delegate.ErrOver
+		return delegate.ErrExpired
 	}
 	answer, err := s.call(ctx, "submitToken", map[string]any{
 		"sid": c.Handle, "client_secret": c.Secret, "token": c.Token,
@@ -124,7 +124,7 @@ func (s *Service) Check(ctx context.Context, c delegate.Check) error {
 		"M_NO_VALID_SESSION": // what Sydent says of a wrong token
 		return delegate.ErrIncorrect
 	case "M_SESSION_EXPIRED", "M_NOT_FOUND", "M_INVALID_PARAM":
-		return delegate.ErrOver
+		return delegate.ErrExpired
 	}
 	return answer.class().Error("identityserver: submitToken answered %d %s", answer.Status, word(answer.ErrCode))
 }
@@ -141,25 +141,25 @@ type answer struct {
 
 // class is what an errcode means for a text: identity service API, "Common error
 // codes", and those that Sydent adds.
-func (a answer) class() httpcall.Class {
+func (a answer) class() httpsend.Class {
 	switch a.ErrCode {
 	case "M_INVALID_ADDRESS", "M_INVALID_PHONE_NUMBER", "M_DESTINATION_REJECTED":
-		return httpcall.Rejected
+		return httpsend.Rejected
 	case "M_SEND_ERROR", "M_LIMIT_EXCEEDED", "M_UNKNOWN":
-		return httpcall.Temporary
+		return httpsend.Temporary
 	case "M_UNAUTHORIZED", "M_UNKNOWN_TOKEN", "M_MISSING_TOKEN", "M_FORBIDDEN", "M_TERMS_NOT_SIGNED", "M_UNRECOGNIZED", "M_NOT_FOUND",
 		"M_MISSING_PARAMS", "M_MISSING_PARAM", "M_INVALID_PARAM", "M_BAD_JSON", "M_NOT_JSON":
-		return httpcall.Misconfigured
+		return httpsend.Misconfigured
 	}
-	class := httpcall.OfStatus(a.Status)
-	if class == httpcall.Accepted {
-		return httpcall.Uncertain // a success that is not the one we know
+	class := httpsend.ClassifyStatus(a.Status)
+	if class == httpsend.Accepted {
+		return httpsend.Uncertain // a success that is not the one we know
 	}
 	return class
 }
 
 func (s *Service) call(ctx context.Context, endpoint string, body map[string]any) (answer, error) {
-	res, err := httpcall.PostJSON(ctx, s.client, "identityserver", s.url+endpoint, body, func(r *http.Request) {
+	res, err := httpsend.PostJSON(ctx, s.client, "identityserver", s.url+endpoint, body, func(r *http.Request) {
 		r.Header.Set("Authorization", "Bearer "+s.token)
 	})
 	if err != nil {
@@ -177,7 +177,7 @@ func (s *Service) call(ctx context.Context, endpoint string, body map[string]any
 // hold.
 func word(errcode string) string {
 	foreign := func(r rune) bool { return r != '_' && r != '.' && (r < 'A' || r > 'Z') }
-	if errcode == "" || len(errcode) > mostErrcode || strings.ContainsFunc(errcode, foreign) {
+	if errcode == "" || len(errcode) > maxErrCode || strings.ContainsFunc(errcode, foreign) {
 		return "without an errcode"
 	}
 	return errcode

@@ -16,8 +16,8 @@ import (
 	"time"
 
 	"example.com/threepid/delegate"
-	"example.com/threepid/internal/httpcall"
-	smstwilio "example.com/threepid/sms/twilio"
+	"example.com/threepid/internal/twiliocode"
+	"example.com/threepid/sms/httpsend"
 	"example.com/threepid/store"
 )
 
@@ -70,13 +70,13 @@ type Service struct {
 
 // New checks the options. Errors hold no credential.
 func New(o Options) (*Service, error) {
-	base, err := httpcall.Base("twilio verify", o.BaseURL, defaultBaseURL)
-	s := &Service{base: base, user: o.AccountSID, password: o.AuthToken, client: httpcall.Client(o.Client)}
+	base, err := httpsend.BaseURL("twilio verify", o.BaseURL, defaultBaseURL)
+	s := &Service{base: base, user: o.AccountSID, password: o.AuthToken, client: httpsend.Client(o.Client)}
 	missing := [2]string{"AccountSID", "AuthToken, or APIKey and APISecret,"}
 	if o.APIKey != "" || o.APISecret != "" {
 		s.user, s.password, missing = o.APIKey, o.APISecret, [2]string{"APIKey", "APISecret"}
 	}
-	err = errors.Join(err, httpcall.Require("twilio verify", missing[0], s.user, missing[1], s.password, "ServiceSID", o.ServiceSID))
+	err = errors.Join(err, httpsend.Require("twilio verify", missing[0], s.user, missing[1], s.password, "ServiceSID", o.ServiceSID))
 	if o.PasswordServiceSID == "" {
 		o.PasswordServiceSID = o.ServiceSID
 	}
@@ -88,7 +88,7 @@ func New(o Options) (*Service, error) {
 }
 
 // Start creates a verification: POST /v2/Services/{ServiceSid}/Verifications.
-func (s *Service) Start(ctx context.Context, v delegate.Verification) (handle string, err error) {
+func (s *Service) Start(ctx context.Context, v delegate.StartRequest) (handle string, err error) {
 	a, err := s.call(ctx, v.Purpose, "Verifications", url.Values{"To": {v.To}, "Channel": {"sms"}})
 	switch {
 	case err != nil:
@@ -104,9 +104,9 @@ func (s *Service) Start(ctx context.Context, v delegate.Verification) (handle st
 }
 
 // Check brings a code: POST /v2/Services/{ServiceSid}/VerificationCheck.
-func (s *Service) Check(ctx context.Context, c delegate.Check) error {
+func (s *Service) Check(ctx context.Context, c delegate.CheckRequest) error {
 	if c.Handle == "" {
-		return delegate.ErrOver
+		return delegate.ErrExpired
 	}
 	a, err := s.call(ctx, c.Purpose, "VerificationCheck", url.Values{"VerificationSid": {c.Handle}, "Code": {c.Token}})
 	if err != nil {
@@ -115,7 +115,7 @@ func (s *Service) Check(ctx context.Context, c delegate.Check) error {
 	if a.Code != 0 {
 		switch a.Code {
 		case codeNotFound, codeChecksUsedUp:
-			return delegate.ErrOver
+			return delegate.ErrExpired
 		case codeInvalidParam:
 			return delegate.ErrIncorrect
 		}
@@ -127,7 +127,7 @@ func (s *Service) Check(ctx context.Context, c delegate.Check) error {
 	case "pending":
 		return delegate.ErrIncorrect
 	case "canceled", "max_attempts_reached", "deleted", "failed", "expired":
-		return delegate.ErrOver
+		return delegate.ErrExpired
 	}
 	return a.fail()
 }
@@ -142,12 +142,12 @@ type answer struct {
 
 // fail is the error of an answer that is none of those expected.
 func (a answer) fail() error {
-	class, known := smstwilio.ClassOf(a.Code)
+	class, known := twiliocode.Classify(a.Code)
 	if !known {
-		class = httpcall.OfStatus(a.Status)
+		class = httpsend.ClassifyStatus(a.Status)
 	}
-	if class == httpcall.Accepted {
-		class = httpcall.Uncertain // a success that is not the one we know
+	if class == httpsend.Accepted {
+		class = httpsend.Uncertain // a success that is not the one we know
 	}
 	return class.Error("twilio verify: HTTP %d, error %d: see https://www.twilio.com/docs/api/errors/%d", a.Status, a.Code, a.Code)
 }
@@ -158,7 +158,7 @@ func (s *Service) call(ctx context.Context, purpose store.Purpose, resource stri
 		service = s.options.PasswordServiceSID
 	}
 	address := s.base + "/v2/Services/" + url.PathEscape(service) + "/" + resource
-	res, err := httpcall.PostForm(ctx, s.client, "twilio verify", address, form, func(r *http.Request) {
+	res, err := httpsend.PostForm(ctx, s.client, "twilio verify", address, form, func(r *http.Request) {
 		r.SetBasicAuth(s.user, s.password)
 	})
 	if err != nil {
@@ -169,7 +169,7 @@ func (s *Service) call(ctx context.Context, purpose store.Purpose, resource stri
 
 // read reads both of Twilio's shapes: in an error, status is HTTP's number; in a
 // verification it is a word.
-func read(res httpcall.Answer) answer {
+func read(res httpsend.Response) answer {
 	a := answer{Status: res.Status}
 	var body struct {
 		SID    string `json:"sid"`

@@ -133,7 +133,7 @@ func TestRequests(t *testing.T) {
 				t.Error(err)
 			}
 			c.Handle = ""
-			if err := s.Check(t.Context(), c); !errors.Is(err, delegate.ErrOver) {
+			if err := s.Check(t.Context(), c); !errors.Is(err, delegate.ErrExpired) {
 				t.Errorf("without a verification: %v", err)
 			}
 		})

@@ -39,15 +39,15 @@ func delegateTests() []test {
 // service is a delegate that keeps one token a secret, and can be told to fail.
 type service struct {
 	mu     sync.Mutex
-	starts []delegate.Verification
-	checks []delegate.Check
+	starts []delegate.StartRequest
+	checks []delegate.CheckRequest
 	fail   error  // of Start and Check
 	handle string // instead of a new one each time
 }
 
 const rightToken = "4711"
 
-func (s *service) Start(_ context.Context, v delegate.Verification) (string, error) {
+func (s *service) Start(_ context.Context, v delegate.StartRequest) (string, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.starts = append(s.starts, v)
@@ -57,7 +57,7 @@ func (s *service) Start(_ context.Context, v delegate.Verification) (string, err
 	return fmt.Sprintf("VE%d", len(s.starts)), s.fail
 }
 
-func (s *service) Check(_ context.Context, c delegate.Check) error {
+func (s *service) Check(_ context.Context, c delegate.CheckRequest) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.checks = append(s.checks, c)
@@ -76,7 +76,7 @@ func (s *service) failWith(err error) {
 	s.fail = err
 }
 
-func (s *service) seen() ([]delegate.Verification, []delegate.Check) {
+func (s *service) seen() ([]delegate.StartRequest, []delegate.CheckRequest) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.starts, s.checks
@@ -85,7 +85,7 @@ func (s *service) seen() ([]delegate.Verification, []delegate.Check) {
 // trusted is a service that clients may call id.example.org.
 type trusted struct{ *service }
 
-func (trusted) Answers(idServer string) bool { return idServer == "id.example.org" }
+func (trusted) MatchesServer(idServer string) bool { return idServer == "id.example.org" }
 
 // startDelegated runs a node whose codes are somebody else's, and that has no
 // sender.
@@ -112,13 +112,13 @@ func testDelegateWholeFlow(t *testing.T, open opener) {
 		t.Error(err)
 	}
 	_, checks := s.seen()
-	want := delegate.Check{Handle: "VE1", Secret: starts[0].Secret, To: "+" + msisdn, Purpose: store.PurposeAdd, Token: rightToken}
+	want := delegate.CheckRequest{Handle: "VE1", Secret: starts[0].Secret, To: "+" + msisdn, Purpose: store.PurposeAdd, Token: rightToken}
 	if len(checks) != 2 || checks[1] != want {
 		t.Errorf("the service was asked to check %+v, want %+v", checks, want)
 	}
 
 	// The same again is known without asking, and another one is still wrong.
-	s.failWith(delegate.ErrOver)
+	s.failWith(delegate.ErrExpired)
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
 	expect(t, n.submit(sid, secret, "1234"), http.StatusBadRequest, "M_SESSION_EXPIRED")
 	row, err := n.sessionOf(t)
@@ -190,7 +190,7 @@ func testDelegateChecks(t *testing.T, open opener) {
 		counted int
 	}{
 		"incorrect":     {delegate.ErrIncorrect, http.StatusBadRequest, "M_TOKEN_INCORRECT", 1},
-		"over":          {delegate.ErrOver, http.StatusBadRequest, "M_SESSION_EXPIRED", 1},
+		"over":          {delegate.ErrExpired, http.StatusBadRequest, "M_SESSION_EXPIRED", 1},
 		"temporary":     {errors.New("down: s3cr3t"), http.StatusBadGateway, "M_UNKNOWN", 0},
 		"misconfigured": {errors.Join(errors.New("s3cr3t"), sms.ErrMisconfigured), http.StatusBadGateway, "M_UNKNOWN", 0},
 		"uncertain":     {errors.Join(errors.New("s3cr3t"), sms.ErrUncertain), http.StatusBadGateway, "M_UNKNOWN", 1},
@@ -260,9 +260,9 @@ type onceOnly struct {
 	arrived chan struct{}
 }
 
-func (o *onceOnly) Check(context.Context, delegate.Check) error {
+func (o *onceOnly) Check(context.Context, delegate.CheckRequest) error {
 	o.mu.Lock()
-	o.checks = append(o.checks, delegate.Check{})
+	o.checks = append(o.checks, delegate.CheckRequest{})
 	first := len(o.checks) == 1
 	o.mu.Unlock()
 	if first {
@@ -271,7 +271,7 @@ func (o *onceOnly) Check(context.Context, delegate.Check) error {
 	}
 	close(o.asked)
 	<-o.arrived
-	return delegate.ErrOver
+	return delegate.ErrExpired
 }
 
 // testDelegateRightTokenTwiceAtOnce has a person and a program that previews links submit
@@ -293,8 +293,8 @@ func testDelegateRightTokenTwiceAtOnce(t *testing.T, open opener) {
 // hanging is a service that never answers, nor minds its context.
 type hanging struct{}
 
-func (hanging) Start(context.Context, delegate.Verification) (string, error) { select {} }
-func (hanging) Check(context.Context, delegate.Check) error                  { select {} }
+func (hanging) Start(context.Context, delegate.StartRequest) (string, error) { select {} }
+func (hanging) Check(context.Context, delegate.CheckRequest) error           { select {} }
 
 func testDelegateHangs(t *testing.T, open opener) {
 	n := startDelegated(t, open(t), hanging{}, func(o *threepid.Options) { o.SendTimeout = 20 * time.Millisecond })
@@ -309,7 +309,7 @@ func testDelegateHangs(t *testing.T, open opener) {
 // panicking is a service that falls over a token after it has compared it.
 type panicking struct{ *service }
 
-func (p panicking) Check(ctx context.Context, c delegate.Check) error {
+func (p panicking) Check(ctx context.Context, c delegate.CheckRequest) error {
 	if err := p.service.Check(ctx, c); err != nil {
 		panic(err)
 	}

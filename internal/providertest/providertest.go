@@ -102,7 +102,7 @@ func Class(err error) string {
 		return "accepted"
 	case errors.Is(err, delegate.ErrIncorrect):
 		return "incorrect"
-	case errors.Is(err, delegate.ErrOver):
+	case errors.Is(err, delegate.ErrExpired):
 		return "over"
 	case errors.Is(err, sms.ErrRejected):
 		return "rejected"
@@ -153,17 +153,17 @@ type Open func(tb testing.TB, url string) sms.Sender
 
 // Verification is what the tests have a delegate text, and Check what they have it
 // compare.
-func Verification() delegate.Verification {
+func Verification() delegate.StartRequest {
 	m := Message()
-	return delegate.Verification{
+	return delegate.StartRequest{
 		ID: m.ID, Secret: strings.Repeat("5ec", 21), To: m.To, Country: m.Country, Purpose: store.PurposeAdd, Attempt: m.Attempt,
 	}
 }
 
 // Check is the token of Verification as a person typed it.
-func Check() delegate.Check {
+func Check() delegate.CheckRequest {
 	v := Verification()
-	return delegate.Check{Handle: "handle1", Secret: v.Secret, To: v.To, Purpose: v.Purpose, Token: "123456"}
+	return delegate.CheckRequest{Handle: "handle1", Secret: v.Secret, To: v.To, Purpose: v.Purpose, Token: "123456"}
 }
 
 // Starting has the checks of a Sender be made of a delegate that texts.

@@ -42,7 +42,7 @@ func (s *Service) delegated(msisdn string) bool {
 // used and does not matter.
 func (s *Service) checkIDServer(r Request) error {
 	service, ok := s.Delegate.(delegate.IdentityServer)
-	if ok && r.IDServer != "" && !service.Answers(r.IDServer) {
+	if ok && r.IDServer != "" && !service.MatchesServer(r.IDServer) {
 		return Errorf(ServerNotTrusted, "This server does not use that identity server")
 	}
 	return nil
@@ -50,7 +50,7 @@ func (s *Service) checkIDServer(r Request) error {
 
 // start has the service send a code, by the deadline.
 func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message, deadline time.Time) error {
-	v := delegate.Verification{
+	v := delegate.StartRequest{
 		ID: m.ID, Secret: s.delegateSecret(c.sess, d.ClientSecret),
 		To: m.To, Country: m.Country, Purpose: d.Purpose, Attempt: d.Attempt,
 	}
@@ -94,7 +94,7 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 		return errTokenIncorrect(sess)
 	}
 	err := s.callWithTimeout(ctx, func(ctx context.Context) error {
-		return s.Delegate.Check(ctx, delegate.Check{
+		return s.Delegate.Check(ctx, delegate.CheckRequest{
 			Handle: sess.DelegateID, Secret: s.delegateSecret(sess, sub.ClientSecret),
 			To: "+" + sess.MSISDN, Purpose: sess.Purpose, Token: typed,
 		})
@@ -104,7 +104,7 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 		return nil
 	case errors.Is(err, delegate.ErrIncorrect):
 		return errTokenIncorrect(sess)
-	case errors.Is(err, delegate.ErrOver):
+	case errors.Is(err, delegate.ErrExpired):
 		return s.alreadyAccepted(ctx, sub)
 	}
 	s.logCheck(sess, err, typed)

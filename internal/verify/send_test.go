@@ -13,7 +13,7 @@ import (
 )
 
 // TestSenderThatKnowsAtTheEnd has a sender find no room for a text in all its time, as
-// compose.Cap does, and say so: that text is not taken for one that may have left.
+// compose.Throttle does, and say so: that text is not taken for one that may have left.
 func TestSenderThatKnowsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()

@@ -1,9 +1,10 @@
-// Package compose makes Senders of Senders: Failover, Route, Retry, Cap and
-// Identify. They can be nested; a good order is, from the outside in,
+// Package compose combines Senders: [Failover] to other providers, [Route] by number,
+// [Retry], [Throttle], and [WithSenderIDs] by country. They can be nested. A good order,
+// from the outside in, is
 //
-//	Route → Failover → Retry → Cap → provider
+//	Route → Failover → Retry → Throttle → provider
 //
-// All of them go by what an error of Send says: see package sms.
+// All of them act on the class of Send's error: see package sms.
 package compose
 
 import (
@@ -25,10 +26,10 @@ func temporary(err error) bool {
 		!uncertain(err) && !errors.Is(err, context.Canceled)
 }
 
-// Identify has messages to some countries be from somebody else, where a
-// country demands a number of its own or a registered name. from has what
-// Message.From becomes, by Message.Country; all else is left alone. It is copied.
-func Identify(next sms.Sender, from map[string]string) sms.Sender {
+// WithSenderIDs sets the sender ID of messages to some countries, for those that require a
+// local number or a registered name. from maps Message.Country to Message.From; messages to
+// other countries are not changed. The map is copied.
+func WithSenderIDs(next sms.Sender, from map[string]string) sms.Sender {
 	from = maps.Clone(from)
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
 		if name, ok := from[m.Country]; ok {

@@ -38,7 +38,7 @@ func TestIdentify(t *testing.T) {
 	t.Parallel()
 	from := map[string]string{"GB": "EXAMPLE"}
 	r := smstest.New()
-	s := compose.Identify(r, from)
+	s := compose.WithSenderIDs(r, from)
 	from["FR"] = "later"
 	for country, want := range map[string]string{"GB": "EXAMPLE", "FR": "default"} {
 		m := message(1)
@@ -129,14 +129,14 @@ func TestRetry(t *testing.T) {
 	}{
 		"passes":              {errBusy, 2, compose.RetryOptions{}, 3, true},
 		"does not pass":       {errBusy, 9, compose.RetryOptions{}, 3, false},
-		"told how often":      {errBusy, 9, compose.RetryOptions{Tries: 5}, 5, false},
+		"told how often":      {errBusy, 9, compose.RetryOptions{MaxAttempts: 5}, 5, false},
 		"rejected":            {errRefused, 9, compose.RetryOptions{}, 1, false},
 		"misconfigured":       {errNoCredit, 9, compose.RetryOptions{}, 1, false},
 		"uncertain":           {errUncertain, 9, compose.RetryOptions{}, 1, false},
 		"deadline":            {context.DeadlineExceeded, 9, compose.RetryOptions{}, 1, false},
-		"uncertain, told to":  {errUncertain, 1, compose.RetryOptions{AfterUncertain: true}, 2, true},
+		"uncertain, told to":  {errUncertain, 1, compose.RetryOptions{ContinueOnUncertain: true}, 2, true},
 		"the caller gave up":  {context.Canceled, 9, compose.RetryOptions{}, 1, false},
-		"rejected, uncertain": {errRefused, 9, compose.RetryOptions{AfterUncertain: true}, 1, false},
+		"rejected, uncertain": {errRefused, 9, compose.RetryOptions{ContinueOnUncertain: true}, 1, false},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -167,7 +167,7 @@ func TestRetryRemembersWhatMayHaveLeft(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			r := smstest.New()
 			r.Fail(errUncertain, then, then)
-			err := compose.Retry(r, compose.RetryOptions{AfterUncertain: true}).Send(t.Context(), message(1))
+			err := compose.Retry(r, compose.RetryOptions{ContinueOnUncertain: true}).Send(t.Context(), message(1))
 			if !errors.Is(err, sms.ErrUncertain) || !errors.Is(err, then) {
 				t.Errorf("error %v, want both that it may have left and %v", err, then)
 			}
@@ -199,7 +199,7 @@ func TestRetryPauses(t *testing.T) {
 			return errBusy
 		})
 		begin := time.Now()
-		err := compose.Retry(s, compose.RetryOptions{Tries: 100, Pause: time.Second}).Send(ctx, message(1))
+		err := compose.Retry(s, compose.RetryOptions{MaxAttempts: 100, Pause: time.Second}).Send(ctx, message(1))
 		if !errors.Is(err, errBusy) || len(at) < 3 || len(at) > 5 || time.Since(begin) >= 10*time.Second {
 			t.Errorf("error %v after %d tries and %v", err, len(at), time.Since(begin))
 		}
@@ -216,7 +216,7 @@ func TestCapConcurrent(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		r := smstest.New()
-		s := compose.Cap(smstest.Delay(r, time.Second), compose.CapOptions{Concurrent: 2})
+		s := compose.Throttle(smstest.Delay(r, time.Second), compose.ThrottleOptions{Concurrent: 2})
 		begin := time.Now()
 		errs := make(chan error)
 		for range 6 {
@@ -236,7 +236,7 @@ func TestCapConcurrent(t *testing.T) {
 func TestCapRate(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := compose.Cap(smstest.New(), compose.CapOptions{PerSecond: 10, Burst: 5})
+		s := compose.Throttle(smstest.New(), compose.ThrottleOptions{PerSecond: 10, Burst: 5})
 		begin := time.Now()
 		for range 25 {
 			if err := s.Send(t.Context(), message(1)); err != nil {
@@ -253,14 +253,14 @@ func TestCapRate(t *testing.T) {
 // think it has.
 func TestCapIsFull(t *testing.T) {
 	t.Parallel()
-	for name, o := range map[string]compose.CapOptions{
+	for name, o := range map[string]compose.ThrottleOptions{
 		"concurrent": {Concurrent: 1}, "rate": {PerSecond: 0.001},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			synctest.Test(t, func(t *testing.T) {
 				r := smstest.New()
-				s := compose.Cap(smstest.Delay(r, time.Minute), o)
+				s := compose.Throttle(smstest.Delay(r, time.Minute), o)
 				first := make(chan error)
 				go func() { first <- s.Send(t.Context(), message(1)) }()
 				synctest.Wait()
@@ -281,7 +281,7 @@ func TestCapIsFull(t *testing.T) {
 func TestNoCap(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
-		s := compose.Cap(smstest.New(), compose.CapOptions{})
+		s := compose.Throttle(smstest.New(), compose.ThrottleOptions{})
 		begin := time.Now()
 		for range 1000 {
 			if err := s.Send(t.Context(), message(1)); err != nil {

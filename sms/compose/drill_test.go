@@ -83,7 +83,7 @@ func TestWholeDrill(t *testing.T) {
 	}{
 		{"well", says(201, `{"sid":"SM1"}`), false, no, 200, "accepted", 200},
 		{"hanging", hangs, false, no, 502, "level=WARN", 200},
-		{"hanging, AfterUncertain", hangs, true, accepted, 200, "level=WARN", 200},
+		{"hanging, ContinueOnUncertain", hangs, true, accepted, 200, "level=WARN", 200},
 		{"failing", says(500, `{"code":20500}`), false, accepted, 200, "level=WARN", 200},
 		{"garbage", says(200, `<html>`), false, no, 502, "level=WARN", 200},
 		{"gone", nil, false, accepted, 200, "level=WARN", 200},
@@ -158,7 +158,7 @@ func host(t *testing.T, first, second *provider, afterUncertain bool, log *bytes
 	if err != nil {
 		t.Fatal(err)
 	}
-	sender, err := compose.NewFailover(compose.FailoverOptions{AfterUncertain: afterUncertain, Logger: logger},
+	sender, err := compose.NewFailover(compose.FailoverOptions{ContinueOnUncertain: afterUncertain, Logger: logger},
 		compose.Provider{Name: "twilio", Sender: one}, compose.Provider{Name: "vonage", Sender: two})
 	if err != nil {
 		t.Fatal(err)

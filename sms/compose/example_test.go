@@ -22,8 +22,8 @@ func Example() {
 	twilioSender, vonageSender, indianSender := texts("twilio", errors.New("down")), texts("vonage", nil), texts("indian", nil)
 
 	both, err := compose.NewFailover(compose.FailoverOptions{Logger: slog.New(slog.DiscardHandler)},
-		compose.Provider{Name: "twilio", Sender: compose.Cap(twilioSender, compose.CapOptions{PerSecond: 10})},
-		compose.Provider{Name: "vonage", Sender: compose.Identify(vonageSender, map[string]string{"US": "12025550123"})},
+		compose.Provider{Name: "twilio", Sender: compose.Throttle(twilioSender, compose.ThrottleOptions{PerSecond: 10})},
+		compose.Provider{Name: "vonage", Sender: compose.WithSenderIDs(vonageSender, map[string]string{"US": "12025550123"})},
 	)
 	if err != nil {
 		fmt.Println(err)

@@ -14,47 +14,47 @@ import (
 )
 
 const (
-	defaultFailures = 5
-	defaultPause    = 30 * time.Second
+	defaultThreshold = 5
+	defaultCooldown  = 30 * time.Second
 )
 
-// Provider is a Sender with the name that the log has for it.
+// Provider is a Sender with its name for the log.
 type Provider struct {
 	Name   string
 	Sender sms.Sender
 }
 
-// FailoverOptions adjust a Failover. The zero value works.
+// FailoverOptions configure a Failover. The zero value works.
 type FailoverOptions struct {
-	// Timeout is what one provider may take. Default: the time that is left of
-	// the context's, divided by the providers that are left.
+	// Timeout is how long one provider may take. Defaults to the time that the context
+	// has left, divided by the number of providers that are left.
 	Timeout time.Duration
 
-	// AfterUncertain goes on to the next provider also when the text may have
-	// sent: a person who gets two SMS gets the same code twice, and two are paid for.
-	// Default: the client is told to try again, with the next provider's turn
-	// coming when it asks for another text.
-	AfterUncertain bool
+	// ContinueOnUncertain tries the next provider also if the SMS may have been sent. The
+	// person may then receive the same code twice, and both SMS are billed. Defaults to
+	// false: the client is told to try again, and its next SMS begins with the next
+	// provider.
+	ContinueOnUncertain bool
 
-	// Failures in a row have a provider passed over for Pause, after which one
-	// message tries it. A number that is rejected is no failure.
-	// Default: 5, and 30 seconds.
-	Failures uint32
-	Pause    time.Duration
+	// A provider that fails FailureThreshold times in a row is skipped for Cooldown. Then
+	// one message tries it. A rejected number is not a failure.
+	// Defaults to 5, and 30 seconds.
+	FailureThreshold uint32
+	Cooldown         time.Duration
 
-	// Logger hears of each provider that failed, with numbers and codes taken
-	// out, and of those passed over. Default: slog.Default().
+	// Logger receives a record for each provider that failed, without numbers and codes,
+	// and for each that is skipped. Defaults to slog.Default().
 	Logger *slog.Logger
 }
 
-// Failover sends through the first provider that accepts. A resend begins with
-// the next one, since the SMS before it probably did not arrive: after n SMS
-// (Message.SentBefore) with provider n, round and round. The client's Attempt does not
-// matter, so a client cannot choose an expensive provider without a paid SMS
-// through each of those before it.
+// Failover sends through the first provider that accepts the message. A resend begins with
+// the next provider, because the SMS before it probably did not arrive: after n SMS
+// (Message.SentBefore) with provider n modulo their number. The client's Attempt does not
+// matter, so a client cannot choose an expensive provider without an SMS through each of
+// those before it.
 //
-// A rejected number is not tried elsewhere. When all providers are passed over,
-// they are asked all the same: better a slow answer than none.
+// A rejected number is not tried with another provider. If all providers are skipped, all
+// are tried nevertheless: a slow response is better than none.
 type Failover struct {
 	options   FailoverOptions
 	providers []guarded
@@ -68,16 +68,16 @@ type guarded struct {
 
 var _ sms.Sender = (*Failover)(nil)
 
-// NewFailover needs at least one provider, each with a name and a Sender.
+// NewFailover returns an error unless there is a provider, and each has a name and a Sender.
 func NewFailover(o FailoverOptions, providers ...Provider) (*Failover, error) {
 	if len(providers) == 0 {
 		return nil, errors.New("compose: NewFailover needs a provider")
 	}
-	if o.Failures == 0 {
-		o.Failures = defaultFailures
+	if o.FailureThreshold == 0 {
+		o.FailureThreshold = defaultThreshold
 	}
-	if o.Pause == 0 {
-		o.Pause = defaultPause
+	if o.Cooldown == 0 {
+		o.Cooldown = defaultCooldown
 	}
 	if o.Logger == nil {
 		o.Logger = slog.Default()
@@ -95,28 +95,28 @@ func NewFailover(o FailoverOptions, providers ...Provider) (*Failover, error) {
 func (f *Failover) breaker(name string) *gobreaker.CircuitBreaker[struct{}] {
 	return gobreaker.NewCircuitBreaker[struct{}](gobreaker.Settings{
 		Name:          name,
-		Timeout:       f.options.Pause,
-		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.Failures },
+		Timeout:       f.options.Cooldown,
+		ReadyToTrip:   func(c gobreaker.Counts) bool { return c.ConsecutiveFailures >= f.options.FailureThreshold },
 		IsSuccessful:  func(err error) bool { return err == nil || errors.Is(err, sms.ErrRejected) },
-		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) }, // by the caller: it tells nothing
+		IsExcluded:    func(err error) bool { return errors.Is(err, context.Canceled) }, // the caller gave up
 		OnStateChange: func(name string, _, to gobreaker.State) { f.logState(name, to) },
 	})
 }
 
-// logState says in words what a breaker calls open, half-open and closed.
+// logState logs what a circuit breaker calls open, half-open and closed.
 func (f *Failover) logState(provider string, to gobreaker.State) {
 	switch to {
 	case gobreaker.StateOpen:
-		f.options.Logger.Warn("threepid: an SMS provider is passed over, since it keeps failing", "provider", provider, "for", f.options.Pause)
+		f.options.Logger.Warn("threepid: an SMS provider keeps failing and is skipped", "provider", provider, "consecutive_failures", f.options.FailureThreshold, "for", f.options.Cooldown)
 	case gobreaker.StateHalfOpen:
-		f.options.Logger.Info("threepid: an SMS provider that was passed over is tried with one text", "provider", provider)
+		f.options.Logger.Info("threepid: an SMS provider that was skipped is tried with one SMS", "provider", provider)
 	case gobreaker.StateClosed:
-		f.options.Logger.Info("threepid: an SMS provider that was passed over works again", "provider", provider)
+		f.options.Logger.Info("threepid: an SMS provider that was skipped works again", "provider", provider)
 	}
 }
 
-// Send returns nil as soon as one provider accepts, else what all that were asked
-// said, joined: errors.Is finds each of them. ErrRejected stands alone.
+// Send returns nil as soon as one provider accepts the message, and otherwise the joined
+// errors of all that were tried, except that ErrRejected is returned alone.
 func (f *Failover) Send(ctx context.Context, m sms.Message) error {
 	start := max(m.SentBefore, 0) % len(f.providers)
 	order := slices.Concat(f.providers[start:], f.providers[:start])
@@ -130,8 +130,9 @@ func (f *Failover) Send(ctx context.Context, m sms.Message) error {
 	return errors.Join(errs...)
 }
 
-// try asks one provider after another. done says that there is nothing more to
-// ask; then no errors are success.
+// try tries one provider after another, and skips those whose circuit breaker is open if
+// guard is set. done means that no further provider may be tried; without errors it is
+// success.
 func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guard bool) (errs []error, done bool) {
 	for i, p := range order {
 		err := f.ask(ctx, m, p, len(order)-i, guard)
@@ -144,24 +145,24 @@ func (f *Failover) try(ctx context.Context, m sms.Message, order []guarded, guar
 		err = fmt.Errorf("%s: %w", p.Name, err)
 		if errors.Is(err, sms.ErrRejected) {
 			if uncertain(errors.Join(errs...)) {
-				return errs, true // one before it may have texted the number all the same
+				return errs, true // an earlier provider may have sent the SMS
 			}
 			return []error{err}, true
 		}
 		f.log(p.Name, m, err)
 		errs = append(errs, err)
-		if uncertain(err) && !f.options.AfterUncertain || ctx.Err() != nil {
+		if uncertain(err) && !f.options.ContinueOnUncertain || ctx.Err() != nil {
 			return errs, true
 		}
 	}
 	return errs, false
 }
 
-// log is loud when the operator has to act, although the text may leave elsewhere.
+// log logs an error if the operator must act, although another provider may send the SMS.
 func (f *Failover) log(provider string, m sms.Message, err error) {
 	log, words := f.options.Logger.Warn, "threepid: an SMS provider failed"
 	if errors.Is(err, sms.ErrMisconfigured) {
-		log, words = f.options.Logger.Error, "threepid: an SMS provider refuses the account or its settings: somebody has to mend that"
+		log, words = f.options.Logger.Error, "threepid: an SMS provider refuses the account or its settings; no SMS is sent through it until that is fixed"
 	}
 	log(words, "provider", provider, "id", m.ID, "error", sms.Redact(err.Error(), m))
 }

@@ -36,11 +36,11 @@ func failover(t *testing.T, o compose.FailoverOptions, senders ...sms.Sender) *c
 // that the second rejects: it is not to be taken for one that was not texted.
 func TestFailoverRemembersWhatMayHaveLeft(t *testing.T) {
 	t.Parallel()
-	f := failover(t, compose.FailoverOptions{AfterUncertain: true}, fail(errUncertain), fail(errRefused))
+	f := failover(t, compose.FailoverOptions{ContinueOnUncertain: true}, fail(errUncertain), fail(errRefused))
 	if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrUncertain) || errors.Is(err, sms.ErrRejected) {
 		t.Errorf("error %v", err)
 	}
-	f = failover(t, compose.FailoverOptions{AfterUncertain: true}, fail(errBusy), fail(errRefused))
+	f = failover(t, compose.FailoverOptions{ContinueOnUncertain: true}, fail(errBusy), fail(errRefused))
 	if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrRejected) {
 		t.Errorf("error %v", err)
 	}
@@ -53,7 +53,7 @@ func TestFailoverProbeThatTellsNothing(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		one := smstest.New()
 		one.Fail(errBusy, errBusy, context.Canceled)
-		f := failover(t, compose.FailoverOptions{Failures: 2, Pause: time.Minute}, one, smstest.New())
+		f := failover(t, compose.FailoverOptions{FailureThreshold: 2, Cooldown: time.Minute}, one, smstest.New())
 		for range 2 {
 			_ = f.Send(t.Context(), message(1))
 		}
@@ -87,11 +87,11 @@ func TestDrill(t *testing.T) {
 		"refuses the number":    {first: fail(errRefused), is: sms.ErrRejected},
 		"hangs up":              {first: fail(errUncertain), is: sms.ErrUncertain},
 		"hangs":                 {first: smstest.Hang(), took: 5 * second, is: context.DeadlineExceeded},
-		"hangs, told to go on":  {smstest.Hang(), compose.FailoverOptions{AfterUncertain: true}, "two", 5 * second, nil},
-		"hangs, told how long":  {smstest.Hang(), compose.FailoverOptions{AfterUncertain: true, Timeout: second}, "two", second, nil},
+		"hangs, told to go on":  {smstest.Hang(), compose.FailoverOptions{ContinueOnUncertain: true}, "two", 5 * second, nil},
+		"hangs, told how long":  {smstest.Hang(), compose.FailoverOptions{ContinueOnUncertain: true, Timeout: second}, "two", second, nil},
 		"fails after a while":   {first: smstest.Delay(fail(errBusy), 4*second), by: "two", took: 4 * second},
-		"hangs up, told to":     {fail(errUncertain), compose.FailoverOptions{AfterUncertain: true}, "two", 0, nil},
-		"refuses, told nothing": {fail(errRefused), compose.FailoverOptions{AfterUncertain: true}, "", 0, sms.ErrRejected},
+		"hangs up, told to":     {fail(errUncertain), compose.FailoverOptions{ContinueOnUncertain: true}, "two", 0, nil},
+		"refuses, told nothing": {fail(errRefused), compose.FailoverOptions{ContinueOnUncertain: true}, "", 0, sms.ErrRejected},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -158,7 +158,7 @@ func TestBreaker(t *testing.T) {
 		one, two := smstest.New(), smstest.New()
 		one.FailAlways(errBusy)
 		var log bytes.Buffer
-		f := failover(t, compose.FailoverOptions{Failures: 3, Pause: time.Minute, Logger: slog.New(slog.NewTextHandler(&log, nil))}, one, two)
+		f := failover(t, compose.FailoverOptions{FailureThreshold: 3, Cooldown: time.Minute, Logger: slog.New(slog.NewTextHandler(&log, nil))}, one, two)
 		send := func(wantOne, wantTwo int) {
 			t.Helper()
 			if err := f.Send(t.Context(), message(1)); err != nil {
@@ -196,7 +196,7 @@ func TestBreaker(t *testing.T) {
 func TestRejectionsBreakNothing(t *testing.T) {
 	t.Parallel()
 	one, two := fail(errRefused), smstest.New()
-	f := failover(t, compose.FailoverOptions{Failures: 2}, one, two)
+	f := failover(t, compose.FailoverOptions{FailureThreshold: 2}, one, two)
 	for range 10 {
 		if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrRejected) {
 			t.Error(err)
@@ -211,7 +211,7 @@ func TestRejectionsBreakNothing(t *testing.T) {
 func TestAllPassedOver(t *testing.T) {
 	t.Parallel()
 	one, two := fail(errBusy), fail(errBusy)
-	f := failover(t, compose.FailoverOptions{Failures: 1}, one, two)
+	f := failover(t, compose.FailoverOptions{FailureThreshold: 1}, one, two)
 	if err := f.Send(t.Context(), message(1)); !errors.Is(err, errBusy) {
 		t.Error(err)
 	}
@@ -236,7 +236,7 @@ func TestFailoverLog(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			var log bytes.Buffer
-			f := failover(t, compose.FailoverOptions{Logger: slog.New(slog.NewTextHandler(&log, nil)), Failures: 1}, fail(row.err), smstest.New())
+			f := failover(t, compose.FailoverOptions{Logger: slog.New(slog.NewTextHandler(&log, nil)), FailureThreshold: 1}, fail(row.err), smstest.New())
 			if err := f.Send(t.Context(), message(1)); err != nil {
 				t.Fatal(err)
 			}

@@ -16,8 +16,8 @@ import (
 	"unicode/utf16"
 )
 
-// parse reads a template and ends each of its actions with the escaper, as
-// html/template does: no value gets into the result around it.
+// parse parses a template and appends the escaper to each of its actions, as html/template
+// does, so that every value is escaped.
 func parse(text string, escape func(any) string) (*template.Template, error) {
 	const name = "escape"
 	t, err := template.New("call").Funcs(template.FuncMap{"utf16hex": utf16hex, name: escape}).Parse(text)
@@ -26,17 +26,17 @@ func parse(text string, escape func(any) string) (*template.Template, error) {
 	}
 	for _, part := range t.Templates() {
 		if part.Tree != nil {
-			end(part.Root, name)
+			appendEscaper(part.Root, name)
 		}
 	}
 	return t, nil
 }
 
-// end appends a function to each pipeline below a node whose value is printed.
-func end(node syntax.Node, function string) {
+// appendEscaper appends a function to each pipeline below a node whose value is printed.
+func appendEscaper(node syntax.Node, function string) {
 	branches := func(b *syntax.BranchNode) {
-		end(b.List, function)
-		end(b.ElseList, function)
+		appendEscaper(b.List, function)
+		appendEscaper(b.ElseList, function)
 	}
 	switch n := node.(type) {
 	case *syntax.ListNode:
@@ -44,7 +44,7 @@ func end(node syntax.Node, function string) {
 			return
 		}
 		for _, child := range n.Nodes {
-			end(child, function)
+			appendEscaper(child, function)
 		}
 	case *syntax.IfNode:
 		branches(&n.BranchNode)
@@ -62,7 +62,7 @@ func end(node syntax.Node, function string) {
 	}
 }
 
-// escaperOf is how values are written in a body.
+// escaperOf returns the escaper for a body.
 func escaperOf(contentType string) (func(any) string, error) {
 	kind, _, err := mime.ParseMediaType(contentType)
 	switch {
@@ -84,11 +84,11 @@ func isJSON(contentType string) bool {
 	return kind == "application/json" || strings.HasSuffix(kind, "+json")
 }
 
-// percent writes a value for a query or a path: the plus sign for a space would be
-// right in the one only.
+// percent escapes a value for a query or a path. A plus sign for a space would be right only
+// in a query.
 func percent(v any) string { return strings.ReplaceAll(url.QueryEscape(fmt.Sprint(v)), "+", "%20") }
 
-// inJSON writes a value for the inside of a JSON string.
+// inJSON escapes a value for the inside of a JSON string.
 func inJSON(v any) string {
 	quoted, err := json.Marshal(fmt.Sprint(v))
 	if err != nil {
@@ -111,18 +111,18 @@ func utf16hex(text string) string {
 	return hex.String()
 }
 
-// beginsWithHost reports whether a URL has a literal host: one that
-// depended on the message would have credentials go wherever it says.
+// beginsWithHost reports whether a URL has a literal host. A host that depended on the
+// message could receive the credentials.
 func beginsWithHost(template string) bool {
 	found, err := regexp.MatchString(`^https?://[^/?#{}@\s]+([/?#]|$)`, template)
 	return found && err == nil
 }
 
-// checkHeader refuses what could not be sent.
+// checkHeader returns an error for a header that cannot be sent.
 func (s *Sender) checkHeader() error {
 	o := s.options
 	if strings.Contains(o.User, ":") {
-		return errors.New("gateway: Options.User has a colon, which basic authentication cannot say")
+		return errors.New("gateway: Options.User has a colon, which basic authentication does not allow")
 	}
 	for name, values := range o.Header {
 		if strings.ContainsFunc(strings.Join(values, ""), unicode.IsControl) || name == "" || strings.ContainsFunc(name, notInName) {
@@ -132,7 +132,7 @@ func (s *Sender) checkHeader() error {
 	return nil
 }
 
-// notInName reports what a header's name cannot contain: RFC 9110, section 5.6.2.
+// notInName reports whether a header's name must not contain r: RFC 9110, section 5.6.2.
 func notInName(r rune) bool {
 	return r <= ' ' || r >= 0x7f || strings.ContainsRune(`"(),/:;<=>?@[\]{}`, r)
 }

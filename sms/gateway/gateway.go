@@ -1,10 +1,9 @@
-// Package gateway sends text messages with an HTTP call that one describes, for
-// gateways that have no package of their own: Kannel and Jasmin, which Options
-// are ready for, Gammu behind a REST front, or an app on a telephone.
+// Package gateway sends SMS with an HTTP request that templates describe, for gateways
+// without a package of their own: Kannel and Jasmin, for which it has ready-made Options,
+// Gammu behind a REST API, or an app on a telephone.
 //
-// The URL and the body are templates (text/template) over a Call. Every value is
-// escaped for where it stands, so that no text, and no sender's name, can say
-// more than itself:
+// The URL and the body are templates of package text/template over [TemplateData]. Every
+// value is escaped for its context, so that no text or sender ID can change the request:
 //
 //	https://phone.lan:8080/message?to={{.To}}
 //	{"textMessage":{"text":"{{.Text}}"},"phoneNumbers":["{{.To}}"]}
@@ -12,6 +11,7 @@ package gateway
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -24,20 +24,20 @@ import (
 	"text/template"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Call is what templates speak of. {{utf16hex .Text}} is UTF-16BE in hexadecimal,
-// for gateways that want UCS-2 so.
-type Call struct {
+// TemplateData is the data of the templates. {{utf16hex .Text}} is UTF-16BE in hexadecimal,
+// for gateways that expect UCS-2 in that form.
+type TemplateData struct {
 	ID      string // the same for each try of one message
 	To      string // E.164, with the plus sign
-	Digits  string // without it
+	Digits  string // To without the plus sign
 	Text    string // UTF-8
-	From    string // Options.From, or the message's own
+	From    string // the message's, or Options.From
 	Country string
 	Attempt int64
 	Unicode bool // whether the text needs UCS-2
@@ -48,9 +48,9 @@ type Call struct {
 	ValiditySeconds, ValidityMinutes int64
 }
 
-// Match recognises answers: a status among these, if there are any, and a body
-// in which the pattern (package regexp) is found, if there is one. The zero Match
-// recognises nothing.
+// Match matches responses by status and body: a status in the list, if it is not empty, and
+// a body that contains the regular expression, if there is one. The zero Match matches
+// nothing.
 type Match struct {
 	Status []int
 	Body   string
@@ -58,29 +58,28 @@ type Match struct {
 
 // Options describe a gateway.
 type Options struct {
-	Method string // default: POST with a body, else GET
+	Method string // Defaults to POST with a body, and to GET without
 
 	// URL is a template that begins with the scheme and the host. Required.
 	URL string
 
-	// Header is sent with each call. With a body its Content-Type is required,
-	// and says how values are escaped: JSON within strings ("{{.Text}}"),
-	// application/x-www-form-urlencoded, XML; text/plain as they are.
+	// Header is sent with each request. A body requires a Content-Type, which determines
+	// how values are escaped: JSON (within quotes: "{{.Text}}"),
+	// application/x-www-form-urlencoded, XML, or text/plain, which escapes nothing.
 	Header http.Header
-	Body   string // template; default: none
+	Body   string // a template. Defaults to none
 
-	// User and Password are sent as basic authentication. Default: none.
+	// User and Password are sent as basic authentication. Defaults to none.
 	User, Password string
 
-	From string // what .From is in the templates
+	From string // the sender ID. Defaults to none
 
-	// What an answer means, tried in this order. What nothing recognises goes by
-	// its status: 2xx is accepted if Accepted is the zero Match, and else
-	// uncertain, as 502 and 504 are; 408, 425, 429 and other 5xx are temporary,
-	// 3xx and other 4xx misconfigured.
+	// The meaning of a response, in this order. If none matches, the status decides: 2xx
+	// is accepted if Accepted is the zero Match, and otherwise uncertain, as are 502 and
+	// 504; 408, 425, 429 and other 5xx are temporary; 3xx and other 4xx misconfigured.
 	Rejected, Misconfigured, Temporary, Accepted Match
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
@@ -93,15 +92,15 @@ type Sender struct {
 }
 
 type rule struct {
-	class  httpcall.Class
+	class  httpsend.Class
 	status []int
 	body   *regexp.Regexp
 }
 
-// New checks the options, and the templates by filling them in. Errors hold
-// neither the URL nor credentials.
+// New validates the options, and executes the templates once. Its errors contain neither
+// the URL nor credentials.
 func New(o Options) (*Sender, error) {
-	s := &Sender{options: o, client: httpcall.Client(o.Client)}
+	s := &Sender{options: o, client: httpsend.Client(o.Client)}
 	s.options.Header = o.Header.Clone()
 	if s.options.Method == "" {
 		s.options.Method = http.MethodGet
@@ -109,7 +108,7 @@ func New(o Options) (*Sender, error) {
 			s.options.Method = http.MethodPost
 		}
 	}
-	for _, step := range []func() error{s.checkHeader, s.parse, s.compile, s.rehearse} {
+	for _, step := range []func() error{s.checkHeader, s.parse, s.compile, s.validateTemplates} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -120,11 +119,11 @@ func New(o Options) (*Sender, error) {
 // parse reads the templates.
 func (s *Sender) parse() error {
 	if !beginsWithHost(s.options.URL) {
-		return errors.New("gateway: Options.URL must begin with https:// or http:// and a host, and have user and password in their own options")
+		return errors.New("gateway: Options.URL must begin with https:// or http:// and a host; set user and password in Options.User and Options.Password")
 	}
 	var err error
 	if s.url, err = parse(s.options.URL, percent); err != nil {
-		return errors.New("gateway: Options.URL is no template that can be parsed")
+		return errors.New("gateway: Options.URL is not a valid template")
 	}
 	if s.options.Body == "" {
 		return nil
@@ -134,25 +133,25 @@ func (s *Sender) parse() error {
 		return err
 	}
 	if s.body, err = parse(s.options.Body, escape); err != nil {
-		return errors.New("gateway: Options.Body is no template that can be parsed")
+		return errors.New("gateway: Options.Body is not a valid template")
 	}
 	return nil
 }
 
-// compile makes rules of what answers mean.
+// compile compiles the patterns.
 func (s *Sender) compile() error {
 	for _, m := range []struct {
-		class httpcall.Class
+		class httpsend.Class
 		match Match
 	}{
-		{httpcall.Rejected, s.options.Rejected},
-		{httpcall.Misconfigured, s.options.Misconfigured},
-		{httpcall.Temporary, s.options.Temporary},
-		{httpcall.Accepted, s.options.Accepted},
+		{httpsend.Rejected, s.options.Rejected},
+		{httpsend.Misconfigured, s.options.Misconfigured},
+		{httpsend.Temporary, s.options.Temporary},
+		{httpsend.Accepted, s.options.Accepted},
 	} {
 		pattern, err := regexp.Compile(m.match.Body)
 		if err != nil {
-			return fmt.Errorf("gateway: the pattern for %v cannot be parsed", m.class)
+			return fmt.Errorf("gateway: the pattern for %v is not a valid regular expression", m.class)
 		}
 		if len(m.match.Status) > 0 || m.match.Body != "" {
 			s.rules = append(s.rules, rule{m.class, slices.Clone(m.match.Status), pattern})
@@ -161,46 +160,46 @@ func (s *Sender) compile() error {
 	return nil
 }
 
-// rehearse fills the templates in, once in each alphabet: better to hear at start
-// that a field is misspelt than with the first person's text.
-func (s *Sender) rehearse() error {
+// validateTemplates executes the templates once in each alphabet, so that a misspelt field
+// is an error at start and not with the first SMS.
+func (s *Sender) validateTemplates() error {
 	for _, text := range []string{"000000 is your code.", "000000 \u043a\u043e\u0434"} {
 		m := sms.Message{ID: "msg_1", To: "+447400000000", Text: text, Country: "GB", Attempt: 1, Validity: time.Minute}
 		if _, err := s.request(context.Background(), m); err != nil {
 			return err
 		}
 		if body := s.fill(s.body, m); isJSON(s.options.Header.Get("Content-Type")) && s.options.Body != "" && !json.Valid(body) {
-			return errors.New(`gateway: Options.Body is no JSON once it is filled in: a string's quotes belong in the template, "{{.Text}}"`)
+			return errors.New(`gateway: Options.Body does not give valid JSON: write the quotes of a string in the template, "{{.Text}}"`)
 		}
 	}
 	return nil
 }
 
-// Send calls the gateway.
+// Send sends the message through the gateway.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	req, err := s.request(ctx, m)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, sms.ErrMisconfigured)
 	}
-	answer, err := httpcall.Do(s.client, "gateway: "+req.URL.Host, req)
+	answer, err := httpsend.Do(s.client, "gateway: "+req.URL.Host, req)
 	if err != nil {
 		return err
 	}
-	return s.classOf(answer).Error("gateway: %s answered %d", req.URL.Host, answer.Status)
+	return s.classOf(answer).Error("gateway: %s returned HTTP %d", req.URL.Host, answer.Status)
 }
 
-// fill is nil when the template speaks of what there is not.
+// fill executes a template. It returns nil if the template uses an unknown field.
 func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
 	if t == nil {
 		return []byte{}
 	}
 	_, unicode := sms.Segments(m.Text)
 	text := bytes.NewBuffer([]byte{}) // nothing at all is no error
-	err := t.Execute(text, Call{
-		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: httpcall.Or(m.From, s.options.From),
+	err := t.Execute(text, TemplateData{
+		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: cmp.Or(m.From, s.options.From),
 		Country: m.Country, Attempt: m.Attempt, Unicode: unicode, SentBefore: m.SentBefore,
-		ValiditySeconds: httpcall.Validity(m, time.Second, 1, math.MaxInt64),
-		ValidityMinutes: httpcall.Validity(m, time.Minute, 1, math.MaxInt64),
+		ValiditySeconds: httpsend.Validity(m, time.Second, 1, math.MaxInt64),
+		ValidityMinutes: httpsend.Validity(m, time.Minute, 1, math.MaxInt64),
 	})
 	if err != nil {
 		return nil
@@ -211,11 +210,11 @@ func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
 func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, error) {
 	address, body := s.fill(s.url, m), s.fill(s.body, m)
 	if address == nil || body == nil {
-		return nil, errors.New("gateway: Options.URL or Body speaks of a field that there is not")
+		return nil, errors.New("gateway: Options.URL or Options.Body uses a field that TemplateData does not have")
 	}
 	req, err := http.NewRequestWithContext(ctx, s.options.Method, string(address), bytes.NewReader(body))
 	if err != nil {
-		return nil, errors.New("gateway: Options.Method or URL is none")
+		return nil, errors.New("gateway: Options.Method or Options.URL is invalid")
 	}
 	if s.options.Header != nil {
 		req.Header = s.options.Header.Clone()
@@ -226,15 +225,15 @@ func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, err
 	return req, nil
 }
 
-func (s *Sender) classOf(answer httpcall.Answer) httpcall.Class {
+func (s *Sender) classOf(answer httpsend.Response) httpsend.Class {
 	for _, r := range s.rules {
 		if (len(r.status) == 0 || slices.Contains(r.status, answer.Status)) && r.body.Match(answer.Body) {
 			return r.class
 		}
 	}
-	class := httpcall.OfStatus(answer.Status)
-	if class == httpcall.Accepted && (len(s.options.Accepted.Status) > 0 || s.options.Accepted.Body != "") {
-		return httpcall.Uncertain // a success that is not the one we know
+	class := httpsend.ClassifyStatus(answer.Status)
+	if class == httpsend.Accepted && (len(s.options.Accepted.Status) > 0 || s.options.Accepted.Body != "") {
+		return httpsend.Uncertain // an unknown kind of success
 	}
 	return class
 }

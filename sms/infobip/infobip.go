@@ -7,6 +7,7 @@
 package infobip
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -14,8 +15,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 var _ sms.Sender = (*Sender)(nil)
@@ -45,12 +46,12 @@ func New(o Options) (*Sender, error) {
 	if o.BaseURL != "" && !strings.Contains(o.BaseURL, "://") {
 		o.BaseURL = "https://" + o.BaseURL
 	}
-	base, err := httpcall.Base("infobip", o.BaseURL, "")
-	err = errors.Join(err, httpcall.Require("infobip", "APIKey", o.APIKey))
+	base, err := httpsend.BaseURL("infobip", o.BaseURL, "")
+	err = errors.Join(err, httpsend.Require("infobip", "APIKey", o.APIKey))
 	if o.From == "" {
 		err = errors.Join(err, errors.New("infobip: From is missing"))
 	}
-	return &Sender{options: o, url: base + "/sms/3/messages", client: httpcall.Client(o.Client)}, err
+	return &Sender{options: o, url: base + "/sms/3/messages", client: httpsend.Client(o.Client)}, err
 }
 
 // request is the body of a request, as far as we use it.
@@ -88,14 +89,14 @@ const maxValidity = 48 * 3600 // seconds
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	body := request{[1]outgoing{{
-		Sender:       httpcall.Or(m.From, s.options.From),
+		Sender:       cmp.Or(m.From, s.options.From),
 		Destinations: [1]destination{{To: strings.TrimPrefix(m.To, "+"), MessageID: m.ID}},
 		Content:      content{Text: m.Text},
 	}}}
-	if validity := httpcall.Validity(m, time.Second, 1, maxValidity); validity > 0 {
+	if validity := httpsend.Validity(m, time.Second, 1, maxValidity); validity > 0 {
 		body.Messages[0].Options = &options{validityPeriod{validity, "SECONDS"}}
 	}
-	answer, err := httpcall.PostJSON(ctx, s.client, "infobip", s.url, body, func(r *http.Request) {
+	answer, err := httpsend.PostJSON(ctx, s.client, "infobip", s.url, body, func(r *http.Request) {
 		r.Header.Set("Authorization", "App "+s.options.APIKey)
 	})
 	if err != nil {
@@ -116,7 +117,7 @@ type failure struct {
 	Permanent bool   `json:"permanent"`
 }
 
-func outcome(answer httpcall.Answer) error {
+func outcome(answer httpsend.Response) error {
 	var body struct {
 		Messages []struct {
 			Status status  `json:"status"`
@@ -124,9 +125,9 @@ func outcome(answer httpcall.Answer) error {
 		} `json:"messages"`
 	}
 	if err := json.Unmarshal(answer.Body, &body); err != nil || len(body.Messages) == 0 || body.Messages[0].Status.GroupID == 0 {
-		class := httpcall.OfStatus(answer.Status)
-		if class == httpcall.Accepted {
-			class = httpcall.Uncertain
+		class := httpsend.ClassifyStatus(answer.Status)
+		if class == httpsend.Accepted {
+			class = httpsend.Uncertain
 		}
 		return class.Error("infobip: HTTP %d without a status", answer.Status)
 	}

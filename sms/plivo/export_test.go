@@ -1,6 +1,6 @@
 package plivo
 
-import "example.com/threepid/internal/httpcall"
+import "example.com/threepid/sms/httpsend"
 
 // ClassOf lets a test compare the codes with docs/PROVIDERS.md.
-func ClassOf(code int) (class httpcall.Class, known bool) { return classOf(code) }
+func ClassOf(code int) (class httpsend.Class, known bool) { return classOf(code) }

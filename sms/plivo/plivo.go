@@ -6,6 +6,7 @@
 package plivo
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,8 +16,8 @@ import (
 	"strings"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 const (
@@ -51,26 +52,26 @@ type Sender struct {
 
 // New checks the options. Errors hold no credential.
 func New(o Options) (*Sender, error) {
-	base, err := httpcall.Base("plivo", o.BaseURL, defaultBaseURL)
-	err = errors.Join(err, httpcall.Require("plivo", "AuthID", o.AuthID, "AuthToken", o.AuthToken))
+	base, err := httpsend.BaseURL("plivo", o.BaseURL, defaultBaseURL)
+	err = errors.Join(err, httpsend.Require("plivo", "AuthID", o.AuthID, "AuthToken", o.AuthToken))
 	if (o.From == "") == (o.PowerpackUUID == "") {
 		err = errors.Join(err, errors.New("plivo: one of From and PowerpackUUID is required"))
 	}
-	return &Sender{options: o, url: base + "/v1/Account/" + url.PathEscape(o.AuthID) + "/Message/", client: httpcall.Client(o.Client)}, err
+	return &Sender{options: o, url: base + "/v1/Account/" + url.PathEscape(o.AuthID) + "/Message/", client: httpsend.Client(o.Client)}, err
 }
 
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	fields := map[string]any{"dst": m.To, "text": m.Text, "type": "sms"}
-	if expiry := httpcall.Validity(m, time.Second, minExpiry, maxExpiry); expiry > 0 {
+	if expiry := httpsend.Validity(m, time.Second, minExpiry, maxExpiry); expiry > 0 {
 		fields["message_expiry"] = expiry
 	}
-	if from := httpcall.Or(m.From, s.options.From); from != "" {
+	if from := cmp.Or(m.From, s.options.From); from != "" {
 		fields["src"] = from
 	} else {
 		fields["powerpack_uuid"] = s.options.PowerpackUUID
 	}
-	answer, err := httpcall.PostJSON(ctx, s.client, "plivo", s.url, fields, func(r *http.Request) {
+	answer, err := httpsend.PostJSON(ctx, s.client, "plivo", s.url, fields, func(r *http.Request) {
 		r.SetBasicAuth(s.options.AuthID, s.options.AuthToken)
 	})
 	if err != nil {
@@ -80,7 +81,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 }
 
 // outcome goes by the code, the words about the number, and the status, in this order.
-func outcome(answer httpcall.Answer) error {
+func outcome(answer httpsend.Response) error {
 	var body struct {
 		Code    json.Number `json:"error_code"`
 		Error   string      `json:"error"`
@@ -88,14 +89,14 @@ func outcome(answer httpcall.Answer) error {
 		Invalid []string    `json:"invalid_number"`
 	}
 	_ = json.Unmarshal(answer.Body, &body) // without it, the status decides
-	status := httpcall.OfStatus(answer.Status)
+	status := httpsend.ClassifyStatus(answer.Status)
 	if code, err := strconv.Atoi(body.Code.String()); err == nil {
 		class, known := classOf(code)
 		if !known {
 			class = status
 		}
-		if !known && code != 0 && class == httpcall.Accepted {
-			class = httpcall.Uncertain
+		if !known && code != 0 && class == httpsend.Accepted {
+			class = httpsend.Uncertain
 		}
 		return class.Error("plivo: HTTP %d, error %d: see https://www.plivo.com/docs/messaging/troubleshooting/error-codes",
 			answer.Status, code)
@@ -104,11 +105,11 @@ func outcome(answer httpcall.Answer) error {
 	aboutNumber := strings.Contains(words, "dst") || strings.Contains(words, "destination number")
 	switch {
 	case len(body.Invalid) > 0 && len(body.UUIDs) == 0:
-		return httpcall.Rejected.Error("plivo: HTTP %d, invalid_number", answer.Status)
+		return httpsend.Rejected.Error("plivo: HTTP %d, invalid_number", answer.Status)
 	case answer.Status == http.StatusBadRequest && aboutNumber:
-		return httpcall.Rejected.Error("plivo: HTTP 400, the destination number")
+		return httpsend.Rejected.Error("plivo: HTTP 400, the destination number")
 	case strings.Contains(words, "insufficient credit"):
-		return httpcall.Misconfigured.Error("plivo: HTTP %d, insufficient credit", answer.Status)
+		return httpsend.Misconfigured.Error("plivo: HTTP %d, insufficient credit", answer.Status)
 	}
 	return status.Error("plivo: HTTP %d", answer.Status)
 }

@@ -5,7 +5,7 @@ import (
 	"io"
 	"net/http"
 
-	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/sms/httpsend"
 )
 
 // exchange carries one request for the SDK as other providers' are carried, and
@@ -21,7 +21,7 @@ type exchange struct {
 // Do implements aws.HTTPClient.
 func (e *exchange) Do(req *http.Request) (*http.Response, error) {
 	e.made = true
-	answer, err := httpcall.Do(e.client, "sns", req)
+	answer, err := httpsend.Do(e.client, "sns", req)
 	if e.err = err; err != nil {
 		return nil, err
 	}

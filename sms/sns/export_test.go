@@ -1,6 +1,6 @@
 package sns
 
-import "example.com/threepid/internal/httpcall"
+import "example.com/threepid/sms/httpsend"
 
 // ClassOf lets a test compare the codes with docs/PROVIDERS.md.
-func ClassOf(code, words string) (class httpcall.Class, known bool) { return classOf(code, words) }
+func ClassOf(code, words string) (class httpsend.Class, known bool) { return classOf(code, words) }

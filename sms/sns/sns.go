@@ -9,6 +9,7 @@
 package sns
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -21,8 +22,8 @@ import (
 	"github.com/aws/aws-sdk-go-v2/service/sns/types"
 	"github.com/aws/smithy-go"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 // The attributes of a message that the package sets by itself:
@@ -66,13 +67,13 @@ type Sender struct {
 func New(o Options) (*Sender, error) {
 	var err error
 	if base := aws.ToString(o.Config.BaseEndpoint); base != "" {
-		_, err = httpcall.Base("sns", base, "")
+		_, err = httpsend.BaseURL("sns", base, "")
 	}
-	err = errors.Join(err, httpcall.Require("sns", "Config.Region", o.Config.Region))
+	err = errors.Join(err, httpsend.Require("sns", "Config.Region", o.Config.Region))
 	if o.Config.Credentials == nil {
 		err = errors.Join(err, errors.New("sns: Config.Credentials are missing"))
 	}
-	s := &Sender{from: o.From, client: httpcall.Client(o.Client), attributes: map[string]types.MessageAttributeValue{
+	s := &Sender{from: o.From, client: httpsend.Client(o.Client), attributes: map[string]types.MessageAttributeValue{
 		attributeType: attribute("Transactional"),
 	}}
 	for name, value := range o.Attributes {
@@ -117,7 +118,7 @@ func (s *Sender) attributesOf(m sms.Message) map[string]types.MessageAttributeVa
 	for name, value := range s.attributes {
 		all[name] = value
 	}
-	if from := httpcall.Or(m.From, s.from); from != "" {
+	if from := cmp.Or(m.From, s.from); from != "" {
 		name := attributeSender
 		if strings.Trim(from, "+0123456789") == "" {
 			name = attributeOrigination
@@ -135,15 +136,15 @@ func attribute(value string) types.MessageAttributeValue {
 func outcome(status int, err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
-		class := httpcall.OfStatus(status)
-		if class == httpcall.Accepted {
-			class = httpcall.Uncertain // a success without a message's ID
+		class := httpsend.ClassifyStatus(status)
+		if class == httpsend.Accepted {
+			class = httpsend.Uncertain // a success without a message's ID
 		}
 		return class.Error("sns: HTTP %d without an error code or a message's ID", status)
 	}
 	class, known := classOf(api.ErrorCode(), api.ErrorMessage())
 	if !known {
-		class = httpcall.OfStatus(status)
+		class = httpsend.ClassifyStatus(status)
 		return class.Error("sns: HTTP %d, error %s", status, word(api.ErrorCode()))
 	}
 	return class.Error("sns: HTTP %d, error %s: see https://docs.aws.amazon.com/sns/latest/api/API_Publish.html#API_Publish_Errors",

@@ -15,9 +15,9 @@ import (
 
 	"github.com/aws/aws-sdk-go-v2/aws"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/internal/providertest"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 	"example.com/threepid/sms/sns"
 )
 
@@ -227,7 +227,7 @@ func TestCredentials(t *testing.T) {
 	}
 	over, cancel := context.WithDeadline(t.Context(), time.Unix(0, 0))
 	defer cancel()
-	if err := open(t, address).Send(over, providertest.Message()); providertest.Class(err) != httpcall.Temporary.String() {
+	if err := open(t, address).Send(over, providertest.Message()); providertest.Class(err) != httpsend.Temporary.String() {
 		t.Errorf("time was over: %v", err)
 	}
 }

@@ -14,8 +14,9 @@ import (
 	"strconv"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
+	"example.com/threepid/internal/twiliocode"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 const (
@@ -60,14 +61,14 @@ type Sender struct {
 
 // New checks the options. Errors hold no credential.
 func New(o Options) (*Sender, error) {
-	base, err := httpcall.Base("twilio", o.BaseURL, defaultBaseURL)
-	s := &Sender{options: o, user: o.AccountSID, password: o.AuthToken, client: httpcall.Client(o.Client)}
+	base, err := httpsend.BaseURL("twilio", o.BaseURL, defaultBaseURL)
+	s := &Sender{options: o, user: o.AccountSID, password: o.AuthToken, client: httpsend.Client(o.Client)}
 	missing := "AuthToken, or APIKey and APISecret,"
 	if o.APIKey != "" || o.APISecret != "" {
 		s.user, s.password, missing = o.APIKey, o.APISecret, "APISecret"
-		err = errors.Join(err, httpcall.Require("twilio", "APIKey", o.APIKey))
+		err = errors.Join(err, httpsend.Require("twilio", "APIKey", o.APIKey))
 	}
-	err = errors.Join(err, httpcall.Require("twilio", "AccountSID", o.AccountSID, missing, s.password))
+	err = errors.Join(err, httpsend.Require("twilio", "AccountSID", o.AccountSID, missing, s.password))
 	if (o.From == "") == (o.MessagingServiceSID == "") {
 		err = errors.Join(err, errors.New("twilio: one of From and MessagingServiceSID is required"))
 	}
@@ -78,7 +79,7 @@ func New(o Options) (*Sender, error) {
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	form := url.Values{"To": {m.To}, "Body": {m.Text}}
-	if validity := httpcall.Validity(m, time.Second, 1, maxValidity); validity > 0 {
+	if validity := httpsend.Validity(m, time.Second, 1, maxValidity); validity > 0 {
 		form.Set("ValidityPeriod", strconv.FormatInt(validity, 10))
 	}
 	switch {
@@ -89,7 +90,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	default:
 		form.Set("MessagingServiceSid", s.options.MessagingServiceSID)
 	}
-	answer, err := httpcall.PostForm(ctx, s.client, "twilio", s.url, form, func(r *http.Request) { r.SetBasicAuth(s.user, s.password) })
+	answer, err := httpsend.PostForm(ctx, s.client, "twilio", s.url, form, func(r *http.Request) { r.SetBasicAuth(s.user, s.password) })
 	if err != nil {
 		return err
 	}
@@ -98,7 +99,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 
 // outcome reads both of Twilio's shapes: an error has a code, a message that was
 // made has an error_code, null unless it failed at once.
-func outcome(answer httpcall.Answer) error {
+func outcome(answer httpsend.Response) error {
 	var body struct {
 		SID       string `json:"sid"`
 		Code      int    `json:"code"`
@@ -110,18 +111,18 @@ func outcome(answer httpcall.Answer) error {
 	if code == 0 {
 		code = body.ErrorCode
 	}
-	class, known := ClassOf(code)
+	class, known := twiliocode.Classify(code)
 	if !known {
-		class = httpcall.OfStatus(answer.Status)
+		class = httpsend.ClassifyStatus(answer.Status)
 		switch { // a message that was made and has failed is no success
-		case class == httpcall.Accepted && body.Status == "failed":
-			class = httpcall.Temporary
-		case class == httpcall.Accepted && body.ErrorCode != 0:
-			class = httpcall.Uncertain
+		case class == httpsend.Accepted && body.Status == "failed":
+			class = httpsend.Temporary
+		case class == httpsend.Accepted && body.ErrorCode != 0:
+			class = httpsend.Uncertain
 		}
 	}
-	if class == httpcall.Accepted && body.SID == "" {
-		class = httpcall.Uncertain // a success, but not of Twilio's
+	if class == httpsend.Accepted && body.SID == "" {
+		class = httpsend.Uncertain // a success, but not of Twilio's
 	}
 	if code == 0 {
 		return class.Error("twilio: HTTP %d", answer.Status)

@@ -8,9 +8,10 @@ import (
 	"strconv"
 	"testing"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/internal/providertest"
+	"example.com/threepid/internal/twiliocode"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 	"example.com/threepid/sms/twilio"
 )
 
@@ -51,7 +52,7 @@ func TestDocumented(t *testing.T) {
 		rows[row.Code] = true
 	}
 	for code := range 100_000 {
-		if _, known := twilio.ClassOf(code); known && !rows[strconv.Itoa(code)] {
+		if _, known := twiliocode.Classify(code); known && !rows[strconv.Itoa(code)] {
 			t.Errorf("docs/PROVIDERS.md does not have %d", code)
 		}
 	}
@@ -59,9 +60,9 @@ func TestDocumented(t *testing.T) {
 
 func TestStatuses(t *testing.T) {
 	t.Parallel()
-	for status, want := range map[int]httpcall.Class{
-		201: httpcall.Uncertain, 401: httpcall.Misconfigured, 404: httpcall.Misconfigured, 429: httpcall.Temporary,
-		500: httpcall.Temporary, 503: httpcall.Temporary, 502: httpcall.Uncertain, 504: httpcall.Uncertain, 302: httpcall.Misconfigured,
+	for status, want := range map[int]httpsend.Class{
+		201: httpsend.Uncertain, 401: httpsend.Misconfigured, 404: httpsend.Misconfigured, 429: httpsend.Temporary,
+		500: httpsend.Temporary, 503: httpsend.Temporary, 502: httpsend.Uncertain, 504: httpsend.Uncertain, 302: httpsend.Misconfigured,
 	} {
 		for _, body := range []string{"", "<html>123456 k3y", `{"code":99999}`, `{"error_code":null}`} {
 			err := open(t, providertest.Server(t, status, body)).Send(t.Context(), providertest.Message())

@@ -1,19 +1,19 @@
 package vonage
 
-import "example.com/threepid/internal/httpcall"
+import "example.com/threepid/sms/httpsend"
 
 // classOf is what a status of Vonage's means for a message, if it is known:
 // https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms.
-func classOf(status int) (class httpcall.Class, known bool) {
+func classOf(status int) (class httpsend.Class, known bool) {
 	switch status {
 	case 0:
-		return httpcall.Accepted, true
+		return httpsend.Accepted, true
 	case 6, 7, 33:
-		return httpcall.Rejected, true
+		return httpsend.Rejected, true
 	case 1, 5, 10:
-		return httpcall.Temporary, true
+		return httpsend.Temporary, true
 	case 2, 3, 4, 8, 9, 11, 12, 14, 15, 16, 17, 18, 19, 20, 22, 23, 29, 32, 34:
-		return httpcall.Misconfigured, true
+		return httpsend.Misconfigured, true
 	default:
 		return 0, false
 	}

@@ -6,6 +6,7 @@
 package vonage
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -15,13 +16,13 @@ import (
 	"strings"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 const (
 	defaultBaseURL = "https://rest.nexmo.com"
-	mostClientRef  = 100 // characters
+	maxClientRef   = 100 // characters
 
 	minTTL, maxTTL = 20_000, 604_800_000 // milliseconds
 )
@@ -49,28 +50,28 @@ type Sender struct {
 
 // New checks the options. Errors hold no credential.
 func New(o Options) (*Sender, error) {
-	base, err := httpcall.Base("vonage", o.BaseURL, defaultBaseURL)
-	err = errors.Join(err, httpcall.Require("vonage", "APIKey", o.APIKey, "APISecret", o.APISecret))
+	base, err := httpsend.BaseURL("vonage", o.BaseURL, defaultBaseURL)
+	err = errors.Join(err, httpsend.Require("vonage", "APIKey", o.APIKey, "APISecret", o.APISecret))
 	if o.From == "" {
 		err = errors.Join(err, errors.New("vonage: From is missing"))
 	}
-	return &Sender{options: o, url: base + "/sms/json", client: httpcall.Client(o.Client)}, err
+	return &Sender{options: o, url: base + "/sms/json", client: httpsend.Client(o.Client)}, err
 }
 
 // Send posts the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	form := url.Values{
 		"api_key": {s.options.APIKey}, "api_secret": {s.options.APISecret},
-		"from": {httpcall.Or(m.From, s.options.From)}, "to": {strings.TrimPrefix(m.To, "+")}, "text": {m.Text},
-		"client-ref": {m.ID[:min(len(m.ID), mostClientRef)]},
+		"from": {cmp.Or(m.From, s.options.From)}, "to": {strings.TrimPrefix(m.To, "+")}, "text": {m.Text},
+		"client-ref": {m.ID[:min(len(m.ID), maxClientRef)]},
 	}
-	if ttl := httpcall.Validity(m, time.Millisecond, minTTL, maxTTL); ttl > 0 {
+	if ttl := httpsend.Validity(m, time.Millisecond, minTTL, maxTTL); ttl > 0 {
 		form.Set("ttl", strconv.FormatInt(ttl, 10))
 	}
 	if _, unicode := sms.Segments(m.Text); unicode {
 		form.Set("type", "unicode")
 	}
-	answer, err := httpcall.PostForm(ctx, s.client, "vonage", s.url, form, nil)
+	answer, err := httpsend.PostForm(ctx, s.client, "vonage", s.url, form, nil)
 	if err != nil {
 		return err
 	}
@@ -79,16 +80,16 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 
 // outcome reads a status for each part of the message: HTTP says 200 whatever
 // becomes of it.
-func outcome(answer httpcall.Answer) error {
+func outcome(answer httpsend.Response) error {
 	var body struct {
 		Messages []struct {
 			Status string `json:"status"`
 		} `json:"messages"`
 	}
 	if err := json.Unmarshal(answer.Body, &body); err != nil || len(body.Messages) == 0 {
-		class := httpcall.OfStatus(answer.Status)
-		if class == httpcall.Accepted {
-			class = httpcall.Uncertain
+		class := httpsend.ClassifyStatus(answer.Status)
+		if class == httpsend.Accepted {
+			class = httpsend.Uncertain
 		}
 		return class.Error("vonage: HTTP %d without a status", answer.Status)
 	}
@@ -103,13 +104,13 @@ func outcome(answer httpcall.Answer) error {
 		if failed == nil {
 			class, known := classOf(status)
 			if err != nil || !known {
-				class = httpcall.Temporary
+				class = httpsend.Temporary
 			}
 			failed = class.Error("vonage: status %d: see https://developer.vonage.com/en/api-errors/sms", status)
 		}
 	}
 	if failed != nil && accepted > 0 {
-		return httpcall.Uncertain.Error("vonage: %d of %d parts were accepted", accepted, len(body.Messages))
+		return httpsend.Uncertain.Error("vonage: %d of %d parts were accepted", accepted, len(body.Messages))
 	}
 	return failed
 }

@@ -11,8 +11,8 @@ import (
 
 const (
 	secretPrefix = "whsec_" // of a Standard Webhooks secret, before its base64
-	leastSecret  = 24       // bytes
-	mostSecret   = 64       // bytes
+	minSecret    = 24       // bytes
+	maxSecret    = 64       // bytes
 )
 
 var errURL = errors.New("webhook: the URL cannot be parsed")
@@ -42,8 +42,8 @@ func parseSecret(secret string) ([]byte, error) {
 	}
 	encoded, prefixed := strings.CutPrefix(secret, secretPrefix)
 	key, err := base64.StdEncoding.DecodeString(encoded)
-	if !prefixed || err != nil || len(key) < leastSecret || len(key) > mostSecret {
-		return nil, fmt.Errorf("webhook: Options.Secret must be %q and the base64 of %d to %d bytes", secretPrefix, leastSecret, mostSecret)
+	if !prefixed || err != nil || len(key) < minSecret || len(key) > maxSecret {
+		return nil, fmt.Errorf("webhook: Options.Secret must be %q and the base64 of %d to %d bytes", secretPrefix, minSecret, maxSecret)
 	}
 	return key, nil
 }

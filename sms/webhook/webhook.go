@@ -36,15 +36,15 @@ import (
 	"strconv"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 const (
 	// The body of an answer says nothing to us. It is read, within these
 	// bounds, so that the connection can be used again.
-	mostDrained = 64 << 10 // bytes
-	drainTime   = 200 * time.Millisecond
+	maxDrained = 64 << 10 // bytes
+	drainTime  = 200 * time.Millisecond
 )
 
 var _ sms.Sender = (*Sender)(nil)
@@ -102,7 +102,7 @@ func New(address string, o Options) (*Sender, error) {
 	if s.now == nil {
 		s.now = time.Now //nolint:forbidigo // the default of the injected clock
 	}
-	s.client = httpcall.Client(o.Client)
+	s.client = httpsend.Client(o.Client)
 	return s, nil
 }
 
@@ -129,7 +129,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err != nil {
 		return err
 	}
-	res, err := httpcall.RoundTrip(s.client, req)
+	res, err := httpsend.RoundTrip(s.client, req)
 	if err != nil {
 		return fmt.Errorf("webhook: %s: %w", s.host, err)
 	}
@@ -139,7 +139,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if res.StatusCode >= http.StatusOK {
 		stop := time.AfterFunc(drainTime, cancel)
 		defer stop.Stop()
-		_, _ = io.CopyN(io.Discard, res.Body, mostDrained)
+		_, _ = io.CopyN(io.Discard, res.Body, maxDrained)
 	}
 	return s.outcome(res.StatusCode)
 }
@@ -150,7 +150,7 @@ func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, err
 	encoder.SetEscapeHTML(false)
 	err := encoder.Encode(payload{
 		ID: m.ID, To: m.To, Text: m.Text, Country: m.Country, From: m.From, Attempt: m.Attempt,
-		SentBefore: m.SentBefore, Validity: httpcall.Validity(m, time.Second, 1, math.MaxInt64),
+		SentBefore: m.SentBefore, Validity: httpsend.Validity(m, time.Second, 1, math.MaxInt64),
 	})
 	if err != nil {
 		return nil, fmt.Errorf("webhook: encode: %w", err)

@@ -1,4 +1,4 @@
-package httpcall_test
+package httpsend_test
 
 import (
 	"context"
@@ -13,8 +13,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 // requests are those that net/http takes for ones that it may repeat by itself, and
@@ -78,11 +78,11 @@ func TestOneRequestForEachCall(t *testing.T) {
 				}
 			}))
 			defer server.Close()
-			client := httpcall.Client(nil)
-			if _, err := httpcall.Do(client, "test", request(t, server.URL)); err != nil {
+			client := httpsend.Client(nil)
+			if _, err := httpsend.Do(client, "test", request(t, server.URL)); err != nil {
 				t.Fatal(err)
 			}
-			_, err := httpcall.Do(client, "test", request(t, server.URL))
+			_, err := httpsend.Do(client, "test", request(t, server.URL))
 			if got := count.Load(); got != 2 || !errors.Is(err, sms.ErrUncertain) {
 				t.Errorf("2 calls made %d requests; error %v, want ErrUncertain", got, err)
 			}
@@ -105,19 +105,19 @@ func TestOneRequestOverHTTP2(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			server := newH2(t, func(conn io.Writer, stream uint32) { resetStream(conn, stream, h2ProtocolError) })
-			_, err := httpcall.Do(h2Client(), "test", request(t, server.url))
+			_, err := httpsend.Do(h2Client(), "test", request(t, server.url))
 			if got := server.requests.Load(); got != 1 || !errors.Is(err, sms.ErrUncertain) {
 				t.Errorf("PROTOCOL_ERROR: %d requests; error %v, want one and ErrUncertain", got, err)
 			}
 
 			server = newH2(t, func(conn io.Writer, stream uint32) { resetStream(conn, stream, h2RefusedStream) })
-			_, err = httpcall.Do(h2Client(), "test", request(t, server.url))
+			_, err = httpsend.Do(h2Client(), "test", request(t, server.url))
 			if err == nil || errors.Is(err, sms.ErrUncertain) {
 				t.Errorf("REFUSED_STREAM: error %v, want one that is not ErrUncertain", err)
 			}
 
 			server = newH2(t, func(conn io.Writer, _ uint32) { goAway(conn, 0, h2NoError) })
-			_, err = httpcall.Do(h2Client(), "test", request(t, server.url))
+			_, err = httpsend.Do(h2Client(), "test", request(t, server.url))
 			if err == nil || errors.Is(err, sms.ErrUncertain) {
 				t.Errorf("GOAWAY: error %v, want one that is not ErrUncertain", err)
 			}
@@ -142,7 +142,7 @@ func TestAnotherConnection(t *testing.T) {
 			})
 			client := h2Client()
 			for range 2 {
-				if got, err := httpcall.Do(client, "test", request(t, server.url)); err != nil || got.Status != http.StatusOK {
+				if got, err := httpsend.Do(client, "test", request(t, server.url)); err != nil || got.Status != http.StatusOK {
 					t.Errorf("status %d, error %v", got.Status, err)
 				}
 			}
@@ -156,7 +156,7 @@ func TestAnotherConnection(t *testing.T) {
 func h2Client() *http.Client {
 	var protocols http.Protocols
 	protocols.SetUnencryptedHTTP2(true)
-	return httpcall.Client(&http.Client{Transport: &http.Transport{Protocols: &protocols}})
+	return httpsend.Client(&http.Client{Transport: &http.Transport{Protocols: &protocols}})
 }
 
 // h2Server speaks as much HTTP/2 as the test needs.
@@ -233,7 +233,7 @@ func TestPostWithoutABody(t *testing.T) {
 	sent := make(chan *http.Request, 1)
 	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { sent <- r }))
 	t.Cleanup(server.Close)
-	if _, err := httpcall.Do(server.Client(), "test", newRequest(t, http.MethodPost, server.URL, nil)); err != nil {
+	if _, err := httpsend.Do(server.Client(), "test", newRequest(t, http.MethodPost, server.URL, nil)); err != nil {
 		t.Fatal(err)
 	}
 	if r := <-sent; len(r.TransferEncoding) != 0 || r.Header.Get("Content-Length") != "0" {

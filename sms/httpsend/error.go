@@ -1,4 +1,4 @@
-package httpcall
+package httpsend
 
 import (
 	"context"
@@ -10,11 +10,11 @@ import (
 	"os"
 )
 
-var errNoAnswer = errors.New("the request failed, or its answer is not HTTP")
+var errNoAnswer = errors.New("the request failed, or the response is not HTTP")
 
-// printable returns the part of a transport's error that may be logged: one that
-// speaks of addresses, certificates and time. The rest can hold the URL with
-// its keys, or quote an answer that repeats the text.
+// printable returns the part of a transport's error that may be logged: about addresses,
+// certificates and time. The rest can contain the URL with its keys, or quote a response
+// that repeats the message.
 func printable(err error) error {
 	if certificate, ok := errors.AsType[*tls.CertificateVerificationError](err); ok {
 		return certificate

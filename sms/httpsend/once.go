@@ -1,4 +1,4 @@
-package httpcall
+package httpsend
 
 import (
 	"context"
@@ -21,8 +21,7 @@ type unsent struct {
 
 func (u unsent) Error() string { return u.cause.Error() }
 
-// Unwrap hides that the time was over: a caller would take that for an SMS that
-// may have been sent.
+// Unwrap hides a deadline, which callers take to mean that the SMS may have been sent.
 func (u unsent) Unwrap() error {
 	if errors.Is(u.cause, context.DeadlineExceeded) {
 		return nil
@@ -30,12 +29,12 @@ func (u unsent) Unwrap() error {
 	return u.cause
 }
 
-// RoundTrip makes a request, and makes sure that a server processes it at most once.
-// Its errors may be logged; they wrap sms.ErrUncertain unless the server has
-// certainly not processed the request.
+// RoundTrip sends a request that a server processes at most once. Its errors may be
+// logged. They wrap sms.ErrUncertain unless it is certain that the server has not
+// processed the request.
 //
-// A connection that died in the pool is such a case: then the request is made once
-// more, on another.
+// If a pooled connection turns out to be dead before anything was sent, the request is sent
+// once more on another.
 func RoundTrip(client *http.Client, req *http.Request) (*http.Response, error) {
 	res, err := send(client, req)
 	failed, ok := errors.AsType[unsent](err)
@@ -57,7 +56,7 @@ func send(client *http.Client, req *http.Request) (*http.Response, error) {
 	if err := req.Context().Err(); err != nil {
 		return nil, unsent{cause: err}
 	}
-	// A host's own transport may not call these, and have sent everything.
+	// A host's own transport may send the request without calling these.
 	var traced, reused, written atomic.Bool
 	ctx := httptrace.WithClientTrace(req.Context(), &httptrace.ClientTrace{
 		GetConn: func(string) { traced.Store(true) },
@@ -77,11 +76,11 @@ func send(client *http.Client, req *http.Request) (*http.Response, error) {
 	}
 }
 
-// unrepeatable changes req so that net/http cannot make it twice. It repeats by
-// itself what it takes for idempotent, a GET or what has an Idempotency-Key, when a
-// server closes a used connection without a response; over HTTP/2 it repeats
-// whatever got RST_STREAM and PROTOCOL_ERROR in response. In all these cases the server may
-// have processed the request. It repeats nothing whose body it can read only once.
+// unrepeatable changes req so that net/http does not send it twice. When a server closes a
+// used connection without a response, net/http repeats requests that it considers
+// idempotent: a GET, or one with an Idempotency-Key. Over HTTP/2 it repeats any request that
+// got RST_STREAM with PROTOCOL_ERROR. In all these cases the server may have processed the
+// request. net/http repeats none whose body it can read only once.
 func unrepeatable(req *http.Request) *http.Request {
 	req.GetBody = nil
 	if req.Body != nil && req.Body != http.NoBody {
@@ -90,19 +89,19 @@ func unrepeatable(req *http.Request) *http.Request {
 	switch req.Method {
 	case http.MethodPost, http.MethodPut, http.MethodPatch:
 		if req.Header.Get("Idempotency-Key") == "" && req.Header.Get("X-Idempotency-Key") == "" {
-			// A body that may be empty would be sent in chunks, which some gateways refuse.
-			// Without one HTTP/1.1 repeats nothing that was sent, and HTTP/2 what the
-			// server says that it did not process, or resets with PROTOCOL_ERROR.
+			// A body of unknown length would be sent in chunks, which some gateways refuse.
+			// Without a body, HTTP/1.1 repeats nothing that was sent, and HTTP/2 repeats
+			// what the server says it did not process, or resets with PROTOCOL_ERROR.
 			req.Body = http.NoBody
 			return req
 		}
 	}
-	req.Body = io.NopCloser(strings.NewReader("")) // for other methods, HTTP/1.1 sends nothing of it
+	req.Body = io.NopCloser(strings.NewReader("")) // with other methods, HTTP/1.1 sends no empty body
 	return req
 }
 
-// notProcessed reports whether an HTTP/2 server said so (RFC 9113, 8.7). net/http has
-// only words for that.
+// notProcessed reports whether an HTTP/2 server has said that it did not process the
+// request (RFC 9113, section 8.7). net/http has no error value for that, only a text.
 func notProcessed(err error) bool {
 	return strings.Contains(err.Error(), "REFUSED_STREAM; received from peer") ||
 		strings.Contains(err.Error(), "received Server's graceful shutdown GOAWAY")

@@ -1,4 +1,4 @@
-package httpcall_test
+package httpsend_test
 
 import (
 	"context"
@@ -11,8 +11,8 @@ import (
 	"testing"
 	"time"
 
-	"example.com/threepid/internal/httpcall"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 )
 
 // stalling is a connection whose writes, once told to, arrive but do not return.
@@ -68,7 +68,7 @@ func TestWhatArrivedIsUncertain(t *testing.T) {
 					return stalling{conn, &stall, over, end}, err
 				},
 			}
-			client := httpcall.Client(&http.Client{Transport: transport})
+			client := httpsend.Client(&http.Client{Transport: transport})
 			if err := get(t.Context(), client, server.URL); err != nil {
 				t.Fatal(err)
 			}
@@ -92,7 +92,7 @@ func get(ctx context.Context, client *http.Client, url string) error {
 	if err != nil {
 		return err
 	}
-	_, err = httpcall.Do(client, "test", req)
+	_, err = httpsend.Do(client, "test", req)
 	return err
 }
 
@@ -101,7 +101,7 @@ func TestBase(t *testing.T) {
 	for given, want := range map[string]string{
 		"https://api.example.com": "https://api.example.com", "http://127.0.0.1:1/v1/": "http://127.0.0.1:1/v1", "": "https://otherwise.example",
 	} {
-		if got, err := httpcall.Base("test", given, "https://otherwise.example"); err != nil || got != want {
+		if got, err := httpsend.BaseURL("test", given, "https://otherwise.example"); err != nil || got != want {
 			t.Errorf("%q: %q, %v", given, got, err)
 		}
 	}
@@ -109,7 +109,7 @@ func TestBase(t *testing.T) {
 		"api.example.com", "ftp://api.example.com", "https://", "https://u:s3cr3t@api.example.com",
 		"https://api.example.com?", "https://api.example.com/?key=s3cr3t", "https://api.example.com/#", "https://api.example.com/#x",
 	} {
-		if got, err := httpcall.Base("test", given, ""); err == nil {
+		if got, err := httpsend.BaseURL("test", given, ""); err == nil {
 			t.Errorf("%q is %q", given, got)
 		}
 	}
