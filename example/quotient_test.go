@@ -104,7 +104,7 @@ func buildQuotient(t *testing.T) string {
 	include, err := exec.CommandContext(t.Context(), pkgConfig, "--variable=includedir", library).Output()
 	flags, err2 := exec.CommandContext(t.Context(), pkgConfig, "--cflags", "--libs", library, "Qt5Core", "Qt5Network").Output()
 	if err != nil || err2 != nil {
-		t.Skip("libQuotient is missing: apt-get install libquotient-dev")
+		t.Skip("libQuotient is missing: apt-get install libquotient-dev qtbase5-dev")
 	}
 	program := filepath.Join(t.TempDir(), "quotient")
 	source := filepath.Join("e2e", "quotient", "main.cpp")

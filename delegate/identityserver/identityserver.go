@@ -1,9 +1,9 @@
-// Package identityserver has a Matrix identity server text and check codes, over
-// the Matrix identity service API v2, "Phone number validation":
+// Package identityserver delegates to a Matrix identity server, over the Matrix identity
+// service API v2, "Phone number validation":
 // https://spec.matrix.org/v1.19/identity-service-api/#phone-number-validation-1.
 //
-// The node has an access token of its own there. What clients send as
-// id_access_token is not used; what they send as id_server must be this one.
+// The node has an access token of its own there. The id_access_token of clients is not used.
+// Their id_server must name this server.
 package identityserver
 
 import (
@@ -30,7 +30,7 @@ const (
 
 var _ delegate.IdentityServer = (*Service)(nil)
 
-// Options say which server it is.
+// Options configure a Service.
 type Options struct {
 	// BaseURL is where the server is, such as https://id.example.org. Required.
 	BaseURL string
@@ -39,11 +39,11 @@ type Options struct {
 	// Required.
 	AccessToken string
 
-	// Names are what clients may call the server in id_server, without scheme.
-	// Default: the host of BaseURL, with its port if it has one.
+	// Names are the values of id_server that clients may use for the server, without
+	// scheme. Defaults to the host of BaseURL, with its port if it has one.
 	Names []string
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
@@ -55,7 +55,7 @@ type Service struct {
 	client *http.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Service, error) {
 	base, err := httpsend.BaseURL("identityserver", o.BaseURL, "")
 	err = errors.Join(err, httpsend.Require("identityserver", "AccessToken", o.AccessToken))
@@ -87,7 +87,7 @@ func (s *Service) Start(ctx context.Context, v delegate.StartRequest) (handle st
 		"client_secret": v.Secret,
 		"country":       v.Country,
 		"phone_number":  v.To,
-		// A server that has seen none has seen 0; we may be asked for that one.
+		// To a server, an attempt of 0 is not greater than none.
 		"send_attempt": min(v.Attempt+1, maxAttempt),
 	})
 	if err != nil {
@@ -100,10 +100,10 @@ func (s *Service) Start(ctx context.Context, v delegate.StartRequest) (handle st
 		wait := min(max(answer.RetryAfterMS, 0), maxWait.Milliseconds())
 		return "", &delegate.LimitError{RetryAfter: time.Duration(wait) * time.Millisecond}
 	}
-	return "", answer.class().Error("identityserver: requestToken answered %d %s", answer.Status, word(answer.ErrCode))
+	return "", answer.class().Error("identityserver: requestToken returned HTTP %d %s", answer.Status, word(answer.ErrCode))
 }
 
-// Check brings a token: POST /_matrix/identity/v2/validate/msisdn/submitToken.
+// Check checks a token: POST /_matrix/identity/v2/validate/msisdn/submitToken.
 func (s *Service) Check(ctx context.Context, c delegate.CheckRequest) error {
 	if c.Handle == "" {
 		return delegate.ErrExpired
@@ -126,10 +126,10 @@ func (s *Service) Check(ctx context.Context, c delegate.CheckRequest) error {
 	case "M_SESSION_EXPIRED", "M_NOT_FOUND", "M_INVALID_PARAM":
 		return delegate.ErrExpired
 	}
-	return answer.class().Error("identityserver: submitToken answered %d %s", answer.Status, word(answer.ErrCode))
+	return answer.class().Error("identityserver: submitToken returned HTTP %d %s", answer.Status, word(answer.ErrCode))
 }
 
-// answer is what the server says, as far as we read it.
+// answer is the part of a response that we read.
 type answer struct {
 	Status int `json:"-"`
 
@@ -139,7 +139,7 @@ type answer struct {
 	RetryAfterMS int64  `json:"retry_after_ms"`
 }
 
-// class is what an errcode means for a text: identity service API, "Common error
+// class returns what an errcode means for an SMS: identity service API, "Common error
 // codes", and those that Sydent adds.
 func (a answer) class() httpsend.Class {
 	switch a.ErrCode {
@@ -153,7 +153,7 @@ func (a answer) class() httpsend.Class {
 	}
 	class := httpsend.ClassifyStatus(a.Status)
 	if class == httpsend.Accepted {
-		return httpsend.Uncertain // a success that is not the one we know
+		return httpsend.Uncertain // an unknown kind of success
 	}
 	return class
 }
@@ -167,14 +167,14 @@ func (s *Service) call(ctx context.Context, endpoint string, body map[string]any
 	}
 	a := answer{}
 	if json.Unmarshal(res.Body, &a) != nil {
-		a = answer{} // whatever it is, its status decides
+		a = answer{} // if it is not JSON, the status decides
 	}
 	a.Status = res.Status
 	return a, nil
 }
 
-// word is an errcode as servers write them, and nothing else that an answer may
-// hold.
+// word returns an errcode of the form that servers use, and nothing else that a response may
+// contain.
 func word(errcode string) string {
 	foreign := func(r rune) bool { return r != '_' && r != '.' && (r < 'A' || r > 'Z') }
 	if errcode == "" || len(errcode) > maxErrCode || strings.ContainsFunc(errcode, foreign) {

@@ -1,10 +1,9 @@
-// Package twilio has Twilio Verify text and check codes:
-// https://www.twilio.com/docs/verify/api.
+// Package twilio delegates to Twilio Verify: https://www.twilio.com/docs/verify/api.
 //
-// Verify has one verification at a time for a number and all clients: while it is
-// pending, for ten minutes, all who ask for the number have the same code texted
-// again. So a code that was sent to add a number also works for a password reset, as
-// well, unless that has a Verify service of its own: see Options.
+// Verify has one verification at a time for a number, whichever client requests it. While it
+// is pending, for ten minutes, every request for the number sends the same code again. A code
+// that was sent to add a number therefore also resets a password, unless password resets
+// have a Verify service of their own: see Options.PasswordServiceSID.
 package twilio
 
 import (
@@ -24,8 +23,8 @@ import (
 const (
 	defaultBaseURL = "https://verify.twilio.com"
 
-	// pendingFor is how long a verification lasts, unless Twilio was asked to
-	// change that, and so how long its limits on one hold.
+	// pendingFor is how long a verification and its limits last, unless the account has
+	// another setting.
 	pendingFor = 10 * time.Minute
 
 	codeNotFound     = 20404 // of a check: approved, expired, or too many checks
@@ -38,29 +37,29 @@ const (
 
 var _ delegate.Service = (*Service)(nil)
 
-// Options say whose account it is, and which Verify service.
+// Options configure a Service.
 type Options struct {
-	// AccountSID begins with AC; AuthToken is the account's, or empty with an API
-	// key: APIKey begins with SK, and APISecret belongs to it.
+	// AccountSID begins with AC. AuthToken is the account's token, or empty with an API
+	// key: APIKey begins with SK, and APISecret is its secret.
 	AccountSID, AuthToken string
 	APIKey, APISecret     string
 
 	// ServiceSID begins with VA. Required.
 	ServiceSID string
 
-	// PasswordServiceSID is a second service, for password resets, so that a code
-	// which somebody gave away to add a number is no good for that.
-	// Default: ServiceSID, without that protection.
+	// PasswordServiceSID is a second service, for password resets, so that a code which
+	// somebody gave away to add a number does not reset a password. Defaults to ServiceSID,
+	// without that protection.
 	PasswordServiceSID string
 
-	// BaseURL. Default: https://verify.twilio.com.
+	// BaseURL. Defaults to https://verify.twilio.com.
 	BaseURL string
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
-// Service is one account's Verify.
+// Service sends and checks codes with one account.
 type Service struct {
 	options        Options
 	base           string
@@ -68,7 +67,7 @@ type Service struct {
 	client         *http.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Service, error) {
 	base, err := httpsend.BaseURL("twilio verify", o.BaseURL, defaultBaseURL)
 	s := &Service{base: base, user: o.AccountSID, password: o.AuthToken, client: httpsend.Client(o.Client)}
@@ -103,7 +102,7 @@ func (s *Service) Start(ctx context.Context, v delegate.StartRequest) (handle st
 	return "", a.fail()
 }
 
-// Check brings a code: POST /v2/Services/{ServiceSid}/VerificationCheck.
+// Check checks a code: POST /v2/Services/{ServiceSid}/VerificationCheck.
 func (s *Service) Check(ctx context.Context, c delegate.CheckRequest) error {
 	if c.Handle == "" {
 		return delegate.ErrExpired
@@ -132,7 +131,7 @@ func (s *Service) Check(ctx context.Context, c delegate.CheckRequest) error {
 	return a.fail()
 }
 
-// answer is what Twilio says, as far as we read it.
+// answer is the part of a response that we read.
 type answer struct {
 	Status int
 	SID    string
@@ -140,14 +139,14 @@ type answer struct {
 	Code   int // of an error
 }
 
-// fail is the error of an answer that is none of those expected.
+// fail returns the error for an unexpected response.
 func (a answer) fail() error {
 	class, known := twiliocode.Classify(a.Code)
 	if !known {
 		class = httpsend.ClassifyStatus(a.Status)
 	}
 	if class == httpsend.Accepted {
-		class = httpsend.Uncertain // a success that is not the one we know
+		class = httpsend.Uncertain // an unknown kind of success
 	}
 	return class.Error("twilio verify: HTTP %d, error %d: see https://www.twilio.com/docs/api/errors/%d", a.Status, a.Code, a.Code)
 }
@@ -167,8 +166,8 @@ func (s *Service) call(ctx context.Context, purpose store.Purpose, resource stri
 	return read(res), nil
 }
 
-// read reads both of Twilio's shapes: in an error, status is HTTP's number; in a
-// verification it is a word.
+// read reads both kinds of response: status is a number in an error, and a word in a
+// verification.
 func read(res httpsend.Response) answer {
 	a := answer{Status: res.Status}
 	var body struct {

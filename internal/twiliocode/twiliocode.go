@@ -8,8 +8,8 @@ import "example.com/threepid/sms/httpsend"
 // known: https://www.twilio.com/docs/api/errors. docs/PROVIDERS.md gives the reasons.
 func Classify(code int) (class httpsend.Class, known bool) {
 	switch code {
-	case 21211, 21214, 21217, 21265, 21268, 21610, 21614, 21635, // as asked for
-		30004, 30005, 30006, 30450, // as tried
+	case 21211, 21214, 21217, 21265, 21268, 21610, 21614, 21635, // when it is requested
+		30004, 30005, 30006, 30450, // when it is delivered
 		60205, 60410: // Verify
 		return httpsend.Rejected, true
 	case 14107, 20429, 20500, 20503, 21611, 30001, 30003, 30008, 30022, 30023, 30410, 60202, 60203, 60212:

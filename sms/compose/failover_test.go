@@ -150,7 +150,7 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestBreaker has a provider that fails again and again be passed over, tried by
+// TestBreaker has a provider that fails again and again be skipped, tried by
 // one message after the pause, and taken back.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
@@ -171,7 +171,7 @@ func TestBreaker(t *testing.T) {
 		send(1, 1)
 		send(2, 2)
 		send(3, 3)
-		send(3, 4) // passed over
+		send(3, 4) // skipped
 		time.Sleep(time.Minute + time.Second)
 		send(4, 5) // tried, and failed
 		send(4, 6)
@@ -180,9 +180,9 @@ func TestBreaker(t *testing.T) {
 		send(5, 6)
 		send(6, 6)
 		for said, times := range map[string]int{
-			`level=WARN msg="threepid: an SMS provider is passed over, since it keeps failing" provider=one for=1m0s`: 2,
-			`level=INFO msg="threepid: an SMS provider that was passed over is tried with one text" provider=one`:     2,
-			`level=INFO msg="threepid: an SMS provider that was passed over works again" provider=one`:                1,
+			`level=WARN msg="threepid: an SMS provider keeps failing and is skipped" provider=one consecutive_failures=3 for=1m0s`: 2,
+			`level=INFO msg="threepid: an SMS provider that was skipped is tried with one SMS" provider=one`:                       2,
+			`level=INFO msg="threepid: an SMS provider that was skipped works again" provider=one`:                                 1,
 		} {
 			if n := strings.Count(log.String(), said); n != times {
 				t.Errorf("said %d times, want %d: %s\n%s", n, times, said, &log)
@@ -230,8 +230,8 @@ func TestFailoverLog(t *testing.T) {
 		err  error
 		want []string
 	}{
-		"fails":         {echo, []string{"level=WARN", "provider=one", "was not sent", "passed over"}},
-		"misconfigured": {errors.Join(echo, sms.ErrMisconfigured), []string{"level=ERROR", "provider=one", "was not sent", "somebody has to mend that"}},
+		"fails":         {echo, []string{"level=WARN", "provider=one", "was not sent", "skipped"}},
+		"misconfigured": {errors.Join(echo, sms.ErrMisconfigured), []string{"level=ERROR", "provider=one", "was not sent", "until that is fixed"}},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()

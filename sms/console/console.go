@@ -1,5 +1,5 @@
-// Package console writes text messages to a terminal instead of sending them.
-// It is for development only: anybody who sees the terminal sees the codes.
+// Package console writes messages to a terminal instead of sending them. It is for
+// development only: anybody who sees the terminal sees the codes.
 package console
 
 import (
@@ -25,8 +25,8 @@ type Sender struct {
 // New returns a Sender that writes to w, one Write a message.
 func New(w io.Writer) *Sender { return &Sender{w: w} }
 
-// Send writes the message. Control characters are escaped, so that a text can
-// neither forge another message nor command the terminal.
+// Send writes the message. It escapes control characters, so that a text can neither forge
+// another message nor control the terminal.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err

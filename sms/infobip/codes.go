@@ -2,8 +2,7 @@ package infobip
 
 import "example.com/threepid/sms/httpsend"
 
-// Infobip's groups of statuses, and the one of errors that is about the person's
-// telephone.
+// Infobip's groups of statuses, and its group of errors about the person's telephone.
 const (
 	groupPending   = 1
 	groupDelivered = 3
@@ -11,7 +10,7 @@ const (
 	handsetErrors = 1
 )
 
-// classOfName is what a status means for a message, if it is known:
+// classOfName returns what a status means for a message, if it is known:
 // https://www.infobip.com/docs/essentials/response-status-and-error-codes.
 func classOfName(name string) (class httpsend.Class, known bool) {
 	switch name {
@@ -24,7 +23,7 @@ func classOfName(name string) (class httpsend.Class, known bool) {
 		"UNDELIVERABLE_NOT_DELIVERED", "UNDELIVERABLE_NOT_SENT", "UNDELIVERABLE_REJECTED_OPERATOR", "UNDELIVERABLE_REJECTED_PLATFORM":
 		return httpsend.Temporary, true
 	case "EXPIRED_DLR_UNKNOWN", // sent, without a delivery report
-		"REJECTED_DUPLICATE_MESSAGE_ID": // an earlier try had our ID: accepted or rejected, that is not known
+		"REJECTED_DUPLICATE_MESSAGE_ID": // an earlier try had this ID; whether it was accepted is not known
 		return httpsend.Uncertain, true
 	case "REJECTED_NETWORK", "REJECTED_SOURCE", "REJECTED_NOT_ENOUGH_CREDITS", "REJECTED_SENDER", "REJECTED_PREPAID_PACKAGE_EXPIRED",
 		"REJECTED_DESTINATION_NOT_REGISTERED", "REJECTED_ROUTE_NOT_AVAILABLE", "REJECTED_INVALID_UDH", "REJECTED_MESSAGE_TOO_LONG",
@@ -35,8 +34,8 @@ func classOfName(name string) (class httpsend.Class, known bool) {
 	}
 }
 
-// classOf goes by the error's permanent flag where the status is not known, or
-// says only that it failed.
+// classOf uses the error's permanent flag if the status is unknown or says only that the
+// message failed.
 func classOf(s status, f failure) httpsend.Class {
 	class, known := classOfName(s.Name)
 	accepted := known && class == httpsend.Accepted || !known && (s.GroupID == groupPending || s.GroupID == groupDelivered)

@@ -1,9 +1,9 @@
-// Package infobip sends text messages through Infobip's SMS API, version 3,
+// Package infobip sends SMS through Infobip's SMS API, version 3,
 // https://www.infobip.com/docs/api/channels/sms/outbound-sms/send-sms-messages.
 //
-// The message's ID is sent as messageId, which Infobip accepts once. It does not
-// document whether it also remembers the ID of a message that it rejected, so a
-// duplicate is uncertain: the SMS may have been sent by the try before.
+// The message's ID is sent as messageId, which Infobip accepts once. Its documentation does
+// not say whether it also remembers the ID of a message that it rejected. A duplicate is
+// therefore sms.ErrUncertain: the try before may have sent the SMS.
 package infobip
 
 import (
@@ -21,27 +21,27 @@ import (
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Options say whose account it is, and who texts are from.
+// Options configure a Sender.
 type Options struct {
-	// BaseURL is the account's own, such as https://xxxxx.api.infobip.com; the
-	// scheme may be left out, as Infobip's pages do. Required.
+	// BaseURL is the account's own, such as https://xxxxx.api.infobip.com. The scheme may
+	// be omitted, as on Infobip's pages. Required.
 	BaseURL string
 
 	APIKey string // required
-	From   string // a number or an alphanumeric sender; required
+	From   string // a number or an alphanumeric sender ID; required
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
-// Sender sends through one account.
+// Sender sends SMS through one account.
 type Sender struct {
 	options Options
 	url     string
 	client  *http.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Sender, error) {
 	if o.BaseURL != "" && !strings.Contains(o.BaseURL, "://") {
 		o.BaseURL = "https://" + o.BaseURL
@@ -54,7 +54,7 @@ func New(o Options) (*Sender, error) {
 	return &Sender{options: o, url: base + "/sms/3/messages", client: httpsend.Client(o.Client)}, err
 }
 
-// request is the body of a request, as far as we use it.
+// request is the part of a request's body that we use.
 type request struct {
 	Messages [1]outgoing `json:"messages"`
 }
@@ -86,7 +86,7 @@ type validityPeriod struct {
 
 const maxValidity = 48 * 3600 // seconds
 
-// Send posts the message.
+// Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	body := request{[1]outgoing{{
 		Sender:       cmp.Or(m.From, s.options.From),
@@ -105,7 +105,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	return outcome(answer)
 }
 
-// status is what Infobip says of a message; failure is why, where it knows.
+// status is the state of a message; failure is the reason, if Infobip gives one.
 type status struct {
 	GroupID int    `json:"groupId"`
 	Name    string `json:"name"`
@@ -136,7 +136,7 @@ func outcome(answer httpsend.Response) error {
 		word(first.Status.Name), word(first.Error.Name))
 }
 
-// word is a name as Infobip writes them, and nothing else that an answer may hold.
+// word returns a name that Infobip uses, and nothing else that a response may contain.
 func word(name string) string {
 	const most = 64
 	foreign := func(r rune) bool { return r != '_' && (r < 'A' || r > 'Z') }

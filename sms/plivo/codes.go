@@ -2,7 +2,7 @@ package plivo
 
 import "example.com/threepid/sms/httpsend"
 
-// classOf is what an error code of Plivo's means for a message, if it is known:
+// classOf returns what an error code of Plivo means for a message, if it is known:
 // https://www.plivo.com/docs/messaging/troubleshooting/error-codes.
 func classOf(code int) (class httpsend.Class, known bool) {
 	switch code {

@@ -1,8 +1,8 @@
-// Package plivo sends text messages through Plivo's Message API,
+// Package plivo sends SMS through Plivo's Message API,
 // https://www.plivo.com/docs/messaging/api/message/send-a-message.
 //
-// The API knows no idempotency key: a request whose answer is lost may have been
-// carried out, and is ErrUncertain.
+// The API has no idempotency key. If a response is lost, the SMS may have been sent, and
+// Send returns sms.ErrUncertain.
 package plivo
 
 import (
@@ -28,29 +28,29 @@ const (
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Options say whose account it is, and who texts are from.
+// Options configure a Sender.
 type Options struct {
 	AuthID, AuthToken string // required
 
-	// From is a number or an alphanumeric sender; PowerpackUUID names a pool of
-	// numbers. One of the two is required.
+	// From is a number or an alphanumeric sender ID. PowerpackUUID names a pool of numbers.
+	// One of the two is required.
 	From, PowerpackUUID string
 
-	// BaseURL. Default: https://api.plivo.com.
+	// BaseURL. Defaults to https://api.plivo.com.
 	BaseURL string
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
-// Sender sends through one account.
+// Sender sends SMS through one account.
 type Sender struct {
 	options Options
 	url     string
 	client  *http.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Sender, error) {
 	base, err := httpsend.BaseURL("plivo", o.BaseURL, defaultBaseURL)
 	err = errors.Join(err, httpsend.Require("plivo", "AuthID", o.AuthID, "AuthToken", o.AuthToken))
@@ -60,7 +60,7 @@ func New(o Options) (*Sender, error) {
 	return &Sender{options: o, url: base + "/v1/Account/" + url.PathEscape(o.AuthID) + "/Message/", client: httpsend.Client(o.Client)}, err
 }
 
-// Send posts the message.
+// Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	fields := map[string]any{"dst": m.To, "text": m.Text, "type": "sms"}
 	if expiry := httpsend.Validity(m, time.Second, minExpiry, maxExpiry); expiry > 0 {
@@ -80,7 +80,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	return outcome(answer)
 }
 
-// outcome goes by the code, the words about the number, and the status, in this order.
+// outcome uses the error code, the text about the number, and the status, in this order.
 func outcome(answer httpsend.Response) error {
 	var body struct {
 		Code    json.Number `json:"error_code"`
@@ -88,7 +88,7 @@ func outcome(answer httpsend.Response) error {
 		UUIDs   []string    `json:"message_uuid"`
 		Invalid []string    `json:"invalid_number"`
 	}
-	_ = json.Unmarshal(answer.Body, &body) // without it, the status decides
+	_ = json.Unmarshal(answer.Body, &body) // if it is not JSON, the status decides
 	status := httpsend.ClassifyStatus(answer.Status)
 	if code, err := strconv.Atoi(body.Code.String()); err == nil {
 		class, known := classOf(code)

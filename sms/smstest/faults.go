@@ -8,8 +8,7 @@ import (
 	"example.com/threepid/sms"
 )
 
-// FailFirst returns a sender whose first n calls fail with err; the others go
-// to s.
+// FailFirst returns a sender whose first n calls fail with err. Later calls go to s.
 func FailFirst(s sms.Sender, n int, err error) sms.Sender {
 	var calls atomic.Int64
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
@@ -20,8 +19,8 @@ func FailFirst(s sms.Sender, n int, err error) sms.Sender {
 	})
 }
 
-// Delay returns a sender that waits for d, or for the end of the context,
-// before it hands a message to s.
+// Delay returns a sender that waits for d, or until the context ends, before it passes a
+// message to s.
 func Delay(s sms.Sender, d time.Duration) sms.Sender {
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
 		timer := time.NewTimer(d)
@@ -35,8 +34,8 @@ func Delay(s sms.Sender, d time.Duration) sms.Sender {
 	})
 }
 
-// AcceptThenFail returns a sender that hands a message to s and fails with err
-// all the same: a provider whose answer got lost.
+// AcceptThenFail returns a sender that passes a message to s and then fails with err, like a
+// provider whose response was lost.
 func AcceptThenFail(s sms.Sender, err error) sms.Sender {
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
 		if sent := s.Send(ctx, m); sent != nil {
@@ -46,7 +45,7 @@ func AcceptThenFail(s sms.Sender, err error) sms.Sender {
 	})
 }
 
-// Hang returns a sender that answers when its context ends, with its error.
+// Hang returns a sender that returns when its context ends, with the error of the context.
 func Hang() sms.Sender {
 	return sms.Func(func(ctx context.Context, _ sms.Message) error {
 		<-ctx.Done()

@@ -1,6 +1,5 @@
-// Package smstest helps to test what sends text messages: a Recorder that takes
-// them, and small senders that fail, which wrap others as testing/iotest's
-// readers do.
+// Package smstest helps to test code that sends SMS. It has a [Recorder], which records
+// messages, and senders that fail in various ways.
 package smstest
 
 import (
@@ -14,8 +13,8 @@ import (
 
 var _ sms.Sender = (*Recorder)(nil)
 
-// Recorder is a Sender that accepts messages and remembers them. All its
-// methods may be called from many goroutines. Its zero value is ready for use.
+// Recorder is a Sender that accepts and records messages. Its methods are safe for
+// concurrent use. The zero value is ready to use.
 type Recorder struct {
 	mu       sync.Mutex
 	calls    []sms.Message
@@ -23,15 +22,15 @@ type Recorder struct {
 	queue    []error       // outcomes of the next calls
 	always   error         // outcome of the calls after those
 	held     chan struct{} // if not nil, calls wait for it to be closed
-	changed  chan struct{} // made by who waits for a message, closed by the next one accepted
+	changed  chan struct{} // created by a goroutine that waits for a message, closed when one is accepted
 }
 
 // New returns a Recorder that accepts everything.
 func New() *Recorder { return new(Recorder) }
 
-// Send records the message, and accepts it unless told otherwise. When ctx ends
-// while the call is held, or has ended before, Send returns the error of ctx; the
-// outcome that Fail queued for the call is used up all the same.
+// Send records the message and accepts it, unless Fail or FailAlways determines another
+// outcome. If ctx ends before or while the call is held, Send returns the error of ctx; an
+// outcome that Fail queued for the call is used nevertheless.
 func (r *Recorder) Send(ctx context.Context, m sms.Message) error {
 	r.mu.Lock()
 	r.calls = append(r.calls, m)
@@ -65,26 +64,23 @@ func (r *Recorder) Send(ctx context.Context, m sms.Message) error {
 	return nil
 }
 
-// Fail queues how the next calls end, in their order: nil accepts,
-// [sms.ErrRejected] or an error that wraps it refuses the number for good, any
-// other error is one after which another try may work.
+// Fail queues the results of the next calls of Send, in order. nil accepts the message.
 func (r *Recorder) Fail(outcomes ...error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.queue = append(r.queue, outcomes...)
 }
 
-// FailAlways says how all calls end for which Fail has queued nothing: nil
-// accepts again.
+// FailAlways sets the result of all calls for which Fail has queued none. nil accepts
+// messages again.
 func (r *Recorder) FailAlways(outcome error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.always = outcome
 }
 
-// Hold makes the calls that come after it wait until release is called or their
-// context ends. Hold may be called again, each call waits for the latest one
-// before it; release may be called more than once.
+// Hold makes later calls of Send wait until release is called or their context ends. If Hold
+// is called again, later calls wait for the latest one. release may be called more than once.
 func (r *Recorder) Hold() (release func()) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -129,8 +125,8 @@ func (r *Recorder) Last() (m sms.Message, ok bool) {
 	return r.accepted[len(r.accepted)-1], true
 }
 
-// Wait returns the n-th message accepted, counted from 1, as soon as there is
-// one, or the error of ctx.
+// Wait waits for the n-th message accepted, counted from 1, and returns it, or the error of
+// ctx.
 func (r *Recorder) Wait(ctx context.Context, n int) (sms.Message, error) {
 	for {
 		r.mu.Lock()
@@ -145,13 +141,13 @@ func (r *Recorder) Wait(ctx context.Context, n int) (sms.Message, error) {
 		select {
 		case <-changed:
 		case <-ctx.Done():
-			return sms.Message{}, fmt.Errorf("smstest: message %d has not come: %w", n, ctx.Err())
+			return sms.Message{}, fmt.Errorf("smstest: message %d was not sent: %w", n, ctx.Err())
 		}
 	}
 }
 
-// Token finds the code in a message: the longest run of ASCII digits, the first
-// of them if several are as long; empty if there is none.
+// Token returns the code in a message: the longest run of ASCII digits, the first of them if
+// several have the same length, or an empty string if there is none.
 func Token(m sms.Message) string {
 	var longest string
 	start := 0

@@ -8,9 +8,9 @@ import (
 	"example.com/threepid/sms/httpsend"
 )
 
-// exchange carries one request for the SDK as other providers' are carried, and
-// remembers what became of it: of an error the SDK hands on less when time is over
-// at that moment, and it reads answers without end.
+// exchange sends one request of the SDK through package httpsend, and keeps its result: the
+// SDK loses an error when the time is over at the same moment, and reads responses of any
+// size.
 type exchange struct {
 	client *http.Client
 	made   bool

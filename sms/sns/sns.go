@@ -1,11 +1,11 @@
-// Package sns sends text messages through Amazon SNS,
+// Package sns sends SMS through Amazon SNS,
 // https://docs.aws.amazon.com/sns/latest/api/API_Publish.html. It is a module of
-// its own, so that nobody else has the AWS SDK.
+// its own, so that other hosts do not depend on the AWS SDK.
 //
-// The API knows no idempotency key for text messages: a request whose answer is
-// lost may have been carried out, and is ErrUncertain. So the SDK's own retries,
-// which repeat a request when its connection broke or the answer was a 500, are
-// off: two texts would leave. compose.Retry repeats what is sure not to have left.
+// The API has no idempotency key for SMS. If a response is lost, the SMS may have been sent,
+// and Send returns sms.ErrUncertain. The SDK's retries are therefore off: they repeat a request
+// whose connection broke or whose response was a 500, which could send two SMS. Use
+// compose.Retry, which repeats only a message that was certainly not sent.
 package sns
 
 import (
@@ -26,7 +26,7 @@ import (
 	"example.com/threepid/sms/httpsend"
 )
 
-// The attributes of a message that the package sets by itself:
+// The attributes of a message that the package sets:
 // https://docs.aws.amazon.com/sns/latest/dg/sms_publish-to-phone.html.
 const (
 	attributeType        = "AWS.SNS.SMS.SMSType"
@@ -36,26 +36,26 @@ const (
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Options say whose account it is, and who texts are from.
+// Options configure a Sender.
 type Options struct {
-	// Config has Region, one in which SNS texts, and Credentials that may
-	// sns:Publish, as config.LoadDefaultConfig finds them; BaseEndpoint is for
-	// VPC endpoints. Its HTTPClient and what it says of retries are not used.
+	// Config needs a Region in which SNS sends SMS, and Credentials with the permission
+	// sns:Publish, as config.LoadDefaultConfig returns them. BaseEndpoint is for VPC
+	// endpoints. HTTPClient and the retry settings are not used.
 	Config aws.Config
 
-	// From is an alphanumeric sender ID, or an origination number or short code
-	// of the account's. Default: what SNS picks.
+	// From is an alphanumeric sender ID, or an origination number or short code of the
+	// account. Defaults to what SNS selects.
 	From string
 
 	// Attributes are also set on each message, such as AWS.SNS.SMS.MaxPrice,
-	// or AWS.MM.SMS.EntityId and AWS.MM.SMS.TemplateId for India. Default: none.
+	// or AWS.MM.SMS.EntityId and AWS.MM.SMS.TemplateId for India. Defaults to none.
 	Attributes map[string]string
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
-// Sender sends through one account.
+// Sender sends SMS through one account.
 type Sender struct {
 	from       string
 	attributes map[string]types.MessageAttributeValue
@@ -63,7 +63,7 @@ type Sender struct {
 	api        *sns.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Sender, error) {
 	var err error
 	if base := aws.ToString(o.Config.BaseEndpoint); base != "" {
@@ -101,9 +101,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	case call.err != nil:
 		return call.err
 	case !call.made && (isTimeout(err) || ctx.Err() != nil):
-		return errors.New("sns: time was over before there were credentials to sign the request with")
+		return errors.New("sns: the time was over before there were credentials to sign the request")
 	case !call.made:
-		return fmt.Errorf("sns: the request cannot be made: are there credentials: %w", sms.ErrMisconfigured)
+		return fmt.Errorf("sns: the request cannot be created; check the credentials: %w", sms.ErrMisconfigured)
 	case err == nil && aws.ToString(out.MessageId) != "":
 		return nil
 	default:
@@ -111,8 +111,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	}
 }
 
-// attributesOf says who a message is from: numbers and names have attributes of
-// their own.
+// attributesOf returns the attributes for the sender ID: numbers and names have one each.
 func (s *Sender) attributesOf(m sms.Message) map[string]types.MessageAttributeValue {
 	all := make(map[string]types.MessageAttributeValue, len(s.attributes)+1)
 	for name, value := range s.attributes {
@@ -132,13 +131,13 @@ func attribute(value string) types.MessageAttributeValue {
 	return types.MessageAttributeValue{DataType: aws.String("String"), StringValue: &value}
 }
 
-// outcome goes by the code, or by the status when there is none that is known.
+// outcome uses the error code, or the status if the code is unknown.
 func outcome(status int, err error) error {
 	api, ok := errors.AsType[smithy.APIError](err)
 	if !ok {
 		class := httpsend.ClassifyStatus(status)
 		if class == httpsend.Accepted {
-			class = httpsend.Uncertain // a success without a message's ID
+			class = httpsend.Uncertain // a success without a message ID
 		}
 		return class.Error("sns: HTTP %d without an error code or a message's ID", status)
 	}
@@ -151,7 +150,7 @@ func outcome(status int, err error) error {
 		status, word(api.ErrorCode()))
 }
 
-// word is a code as AWS writes them, and nothing else that an answer may hold.
+// word returns a code that AWS uses, and nothing else that a response may contain.
 func word(code string) string {
 	const most = 64
 	foreign := func(r rune) bool { return (r < 'A' || r > 'Z') && (r < 'a' || r > 'z') }

@@ -1,8 +1,8 @@
-// Package twilio sends text messages through Twilio's Messages API,
+// Package twilio sends SMS through Twilio's Messages API,
 // https://www.twilio.com/docs/messaging/api/message-resource.
 //
-// The API knows no idempotency key: a request whose answer is lost may have been
-// carried out, and is ErrUncertain.
+// The API has no idempotency key. If a response is lost, the SMS may have been sent, and
+// Send returns sms.ErrUncertain.
 package twilio
 
 import (
@@ -26,32 +26,32 @@ const (
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Options say whose account it is, and who texts are from.
+// Options configure a Sender.
 type Options struct {
 	// AccountSID begins with AC. Required.
 	AccountSID string
 
-	// AuthToken is the account's, or empty with an API key, which is the better
-	// choice as it can be revoked alone.
+	// AuthToken is the account's token, or empty with an API key. Prefer an API key: it can
+	// be revoked alone.
 	AuthToken string
 
-	// APIKey begins with SK, and APISecret belongs to it.
+	// APIKey begins with SK; APISecret is its secret.
 	APIKey, APISecret string
 
-	// From is a number in E.164, a short code or an alphanumeric sender.
-	// MessagingServiceSID begins with MG; the service picks a sender. One of
-	// the two is required.
+	// From is a number in E.164, a short code or an alphanumeric sender ID.
+	// MessagingServiceSID begins with MG; that service selects the sender ID. One of the two
+	// is required.
 	From, MessagingServiceSID string
 
 	// BaseURL is for regions, such as https://api.dublin.ie1.twilio.com.
-	// Default: https://api.twilio.com.
+	// Defaults to https://api.twilio.com.
 	BaseURL string
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
-// Sender sends through one account.
+// Sender sends SMS through one account.
 type Sender struct {
 	options        Options
 	url            string
@@ -59,7 +59,7 @@ type Sender struct {
 	client         *http.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Sender, error) {
 	base, err := httpsend.BaseURL("twilio", o.BaseURL, defaultBaseURL)
 	s := &Sender{options: o, user: o.AccountSID, password: o.AuthToken, client: httpsend.Client(o.Client)}
@@ -76,7 +76,7 @@ func New(o Options) (*Sender, error) {
 	return s, err
 }
 
-// Send posts the message.
+// Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	form := url.Values{"To": {m.To}, "Body": {m.Text}}
 	if validity := httpsend.Validity(m, time.Second, 1, maxValidity); validity > 0 {
@@ -97,14 +97,14 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	return outcome(answer)
 }
 
-// outcome reads both of Twilio's shapes: an error has a code, a message that was
-// made has an error_code, null unless it failed at once.
+// outcome reads both kinds of response: an error has a code; a message that was created has
+// an error_code, which is null unless it failed at once.
 func outcome(answer httpsend.Response) error {
 	var body struct {
 		SID       string `json:"sid"`
 		Code      int    `json:"code"`
 		ErrorCode int    `json:"error_code"`
-		Status    any    `json:"status"` // of a message a word, of an error a number
+		Status    any    `json:"status"` // a word for a message, a number for an error
 	}
 	_ = json.Unmarshal(answer.Body, &body) // without a code, the status decides
 	code := body.Code
@@ -114,7 +114,7 @@ func outcome(answer httpsend.Response) error {
 	class, known := twiliocode.Classify(code)
 	if !known {
 		class = httpsend.ClassifyStatus(answer.Status)
-		switch { // a message that was made and has failed is no success
+		switch { // a message can be created and fail at once
 		case class == httpsend.Accepted && body.Status == "failed":
 			class = httpsend.Temporary
 		case class == httpsend.Accepted && body.ErrorCode != 0:
@@ -122,7 +122,7 @@ func outcome(answer httpsend.Response) error {
 		}
 	}
 	if class == httpsend.Accepted && body.SID == "" {
-		class = httpsend.Uncertain // a success, but not of Twilio's
+		class = httpsend.Uncertain // a success, but without a message
 	}
 	if code == 0 {
 		return class.Error("twilio: HTTP %d", answer.Status)

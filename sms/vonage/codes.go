@@ -2,7 +2,7 @@ package vonage
 
 import "example.com/threepid/sms/httpsend"
 
-// classOf is what a status of Vonage's means for a message, if it is known:
+// classOf returns what a status of Vonage means for a message, if it is known:
 // https://developer.vonage.com/en/messaging/sms/guides/troubleshooting-sms.
 func classOf(status int) (class httpsend.Class, known bool) {
 	switch status {

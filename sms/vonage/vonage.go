@@ -1,8 +1,8 @@
-// Package vonage sends text messages through Vonage's (Nexmo's) SMS API,
+// Package vonage sends SMS through Vonage's (Nexmo's) SMS API,
 // https://developer.vonage.com/en/api/sms.
 //
-// The API knows no idempotency key; the message's ID is sent as client-ref, by
-// which it can be found in Vonage's reports.
+// The API has no idempotency key. The message's ID is sent as client-ref, which Vonage's
+// reports contain.
 package vonage
 
 import (
@@ -29,26 +29,26 @@ const (
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Options say whose account it is, and who texts are from.
+// Options configure a Sender.
 type Options struct {
 	APIKey, APISecret string // required
-	From              string // a number or an alphanumeric sender; required
+	From              string // a number or an alphanumeric sender ID; required
 
-	// BaseURL. Default: https://rest.nexmo.com.
+	// BaseURL. Defaults to https://rest.nexmo.com.
 	BaseURL string
 
-	// Client carries the requests. Default: one with a pool of its own.
+	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
 
-// Sender sends through one account.
+// Sender sends SMS through one account.
 type Sender struct {
 	options Options
 	url     string
 	client  *http.Client
 }
 
-// New checks the options. Errors hold no credential.
+// New validates the options. Its errors contain no credential.
 func New(o Options) (*Sender, error) {
 	base, err := httpsend.BaseURL("vonage", o.BaseURL, defaultBaseURL)
 	err = errors.Join(err, httpsend.Require("vonage", "APIKey", o.APIKey, "APISecret", o.APISecret))
@@ -58,7 +58,7 @@ func New(o Options) (*Sender, error) {
 	return &Sender{options: o, url: base + "/sms/json", client: httpsend.Client(o.Client)}, err
 }
 
-// Send posts the message.
+// Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	form := url.Values{
 		"api_key": {s.options.APIKey}, "api_secret": {s.options.APISecret},
@@ -78,8 +78,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	return outcome(answer)
 }
 
-// outcome reads a status for each part of the message: HTTP says 200 whatever
-// becomes of it.
+// outcome reads the status of each part of the message. The HTTP status is always 200.
 func outcome(answer httpsend.Response) error {
 	var body struct {
 		Messages []struct {

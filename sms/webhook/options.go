@@ -17,7 +17,7 @@ const (
 
 var errURL = errors.New("webhook: the URL cannot be parsed")
 
-// parseAddress checks a URL and returns its host, with the port if it has one.
+// parseAddress validates a URL and returns its host, with the port if it has one.
 func parseAddress(address string) (host string, err error) {
 	u, err := url.Parse(address)
 	switch {
@@ -33,9 +33,9 @@ func parseAddress(address string) (host string, err error) {
 	return u.Host, nil
 }
 
-// parseSecret returns the key of a secret, nil for none. The prefix is asked for
-// because other things, a key in hexadecimal say, are base64 of something too,
-// and would sign so that the gateway refuses every text.
+// parseSecret returns the key of a secret, or nil for none. It requires the prefix because
+// other strings, such as a key in hexadecimal, are valid base64 too, and would give
+// signatures that the gateway refuses.
 func parseSecret(secret string) ([]byte, error) {
 	if secret == "" {
 		return nil, nil
@@ -48,8 +48,8 @@ func parseSecret(secret string) ([]byte, error) {
 	return key, nil
 }
 
-// parseHeader returns a copy with canonical names, since net/http would send
-// "content-type" next to Content-Type, and without what is not the caller's.
+// parseHeader returns a copy with canonical names, because net/http would send
+// "content-type" in addition to Content-Type, and without the headers that the Sender sets.
 func parseHeader(given http.Header) (http.Header, error) {
 	header := make(http.Header, len(given))
 	for name, values := range given {
@@ -72,7 +72,7 @@ func parseHeader(given http.Header) (http.Header, error) {
 	return header, nil
 }
 
-// notInName reports what cannot be in a token of RFC 9110, section 5.6.2.
+// notInName reports whether a token of RFC 9110, section 5.6.2, must not contain r.
 func notInName(r rune) bool {
 	switch {
 	case r >= 'a' && r <= 'z', r >= 'A' && r <= 'Z', r >= '0' && r <= '9':

@@ -1,24 +1,22 @@
-// Package webhook posts text messages as JSON to a URL, for a gateway or
-// provider that one writes, or scripts, oneself.
+// Package webhook posts messages as JSON to a URL, for a gateway of your own.
 //
 // Each message is one POST of
 //
 //	{"id":"…","to":"+447700900001","text":"…","country":"GB","attempt":2,"sent_before":1,"validity":600}
 //
-// "attempt" is the client's own number; "sent_before", absent for 0, is how many SMS
-// were sent before, or may have been; "validity" is how many seconds the code
-// remains valid.
+// "attempt" is the client's send_attempt. "sent_before", absent for 0, is how many SMS were
+// sent before, or may have been. "validity" is how many seconds the code remains valid.
 //
-// A status of 2xx says that the message was accepted; 401 to 405, 407 and
-// redirects, which are not followed, that URL or secret are wrong
-// (sms.ErrMisconfigured); 408, 425, 429 and 5xx that another try may work; every
-// other 4xx, say 422, that this number will never be reached (sms.ErrRejected).
-// When the request went out and no answer came it is sms.ErrUncertain.
+// A status of 2xx means that the message was accepted. 401 to 405, 407 and redirects, which
+// are not followed, mean that the URL or the secret is wrong (sms.ErrMisconfigured). 408,
+// 425, 429 and 5xx mean that another try may work. Every other 4xx, such as 422, means that
+// no SMS reaches this number (sms.ErrRejected). If there is no response to a request that
+// was sent, the error is sms.ErrUncertain.
 //
-// The id is the same for every try of one message, and also sent as
-// Idempotency-Key. With a secret the request is signed by the Standard Webhooks
-// scheme (https://www.standardwebhooks.com), in the headers webhook-id,
-// webhook-timestamp and webhook-signature.
+// The id is the same for every try of one message, and also sent as Idempotency-Key. With a
+// secret, the request is signed according to Standard Webhooks
+// (https://www.standardwebhooks.com), in the headers webhook-id, webhook-timestamp and
+// webhook-signature.
 package webhook
 
 import (
@@ -41,50 +39,48 @@ import (
 )
 
 const (
-	// The body of an answer says nothing to us. It is read, within these
-	// bounds, so that the connection can be used again.
+	// The body of a response has no meaning. It is read, within these bounds, so that the
+	// connection can be used again.
 	maxDrained = 64 << 10 // bytes
 	drainTime  = 200 * time.Millisecond
 )
 
 var _ sms.Sender = (*Sender)(nil)
 
-// Options adjust a Sender. The zero value works.
+// Options configure a Sender. The zero value works.
 type Options struct {
-	// Secret signs requests: "whsec_" and the base64 of 24 to 64 bytes, as
-	// `echo whsec_$(openssl rand -base64 32)` makes one.
-	// Default: requests are not signed.
+	// Secret signs the requests: "whsec_" and the base64 of 24 to 64 bytes, as
+	// `echo whsec_$(openssl rand -base64 32)` generates. Defaults to none: requests are not
+	// signed.
 	Secret string
 
-	// Header is sent with each request, say an Authorization, which goes before
-	// a user name in the URL. What the Sender or HTTP itself has to say, such as
-	// Content-Type, Host and the signature, is left out of it. It is copied.
-	// Default: none.
+	// Header is sent with each request, such as an Authorization, which overrides a user
+	// name in the URL. Headers that the Sender or HTTP itself sets, such as Content-Type,
+	// Host and the signature, are ignored. It is copied.
+	// Defaults to none.
 	Header http.Header
 
-	// Client carries the requests. It is copied, and follows no redirects
-	// whatever it says. Default: one with a pool for many sends at once; time
-	// is limited by the context of each Send.
+	// Client sends the requests. It is copied, and the copy follows no redirects. Defaults
+	// to a client with a connection pool of its own. The context of each Send limits its time.
 	Client *http.Client
 
-	// Now is the clock for signatures. Default: time.Now.
+	// Now returns the time for signatures. Defaults to time.Now.
 	Now func() time.Time
 }
 
 // Sender posts messages to a URL.
 type Sender struct {
 	url    string
-	host   string // for errors; the URL itself may hold a key
+	host   string // for errors; the URL itself may contain a key
 	secret []byte
 	header http.Header
 	client *http.Client
 	now    func() time.Time
 }
 
-// New returns a Sender for an absolute http or https URL; http shows the codes to
-// everybody on the way, so use it only on a network of your own. A user name and
-// password in the URL are sent as basic authentication. Errors repeat neither the
-// URL nor the secret nor a header's value.
+// New returns a Sender for an absolute http or https URL. Use http only within a network of
+// your own, because it exposes the codes. A user name and password in the URL are sent as
+// basic authentication. Errors contain neither the URL nor the secret nor a header's value.
 func New(address string, o Options) (*Sender, error) {
 	host, err := parseAddress(address)
 	if err != nil {
@@ -119,10 +115,10 @@ type payload struct {
 	Validity   int64 `json:"validity,omitempty"`
 }
 
-// Send posts the message. Its errors name the host and the status, and nothing
-// of the message or the rest of the URL.
+// Send sends the message. Its errors contain the host and the status, and nothing else of
+// the URL or the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
-	// Cancelled, at the latest, when the answer's body is not worth waiting for.
+	// Cancelled, at the latest, when the response's body takes too long.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	req, err := s.request(ctx, m)
@@ -134,8 +130,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 		return fmt.Errorf("webhook: %s: %w", s.host, err)
 	}
 	defer func() { _ = res.Body.Close() }()
-	// What follows a 101 is no body but the bare connection, which would not
-	// heed the context.
+	// The body of a 101 is the bare connection, which ignores the context.
 	if res.StatusCode >= http.StatusOK {
 		stop := time.AfterFunc(drainTime, cancel)
 		defer stop.Stop()
@@ -173,15 +168,15 @@ func (s *Sender) request(ctx context.Context, m sms.Message) (*http.Request, err
 	return req, nil
 }
 
-// sign is the signature of the Standard Webhooks specification, version 1.
+// sign returns the signature of the Standard Webhooks specification, version 1.
 func (s *Sender) sign(id, timestamp string, body []byte) string {
 	mac := hmac.New(sha256.New, s.secret)
 	_, _ = fmt.Fprintf(mac, "%s.%s.%s", id, timestamp, body)
 	return "v1," + base64.StdEncoding.EncodeToString(mac.Sum(nil))
 }
 
-// refusals are the statuses that speak of the caller or the URL and not of a
-// number: nobody must be told that a number cannot be reached because of them.
+// refusals are the statuses that concern the caller or the URL, not the number. They must
+// not tell a client that its number cannot be reached.
 func refusals() []int {
 	return []int{
 		http.StatusUnauthorized, http.StatusPaymentRequired, http.StatusForbidden, http.StatusNotFound,
@@ -189,20 +184,20 @@ func refusals() []int {
 	}
 }
 
-// outcome says what a status means.
+// outcome returns the error for a status.
 func (s *Sender) outcome(status int) error {
 	switch {
 	case status >= 200 && status <= 299:
 		return nil
 	case status >= 300 && status <= 399:
-		return fmt.Errorf("webhook: %s answered %d; redirects are not followed: %w", s.host, status, sms.ErrMisconfigured)
+		return fmt.Errorf("webhook: %s returned HTTP %d; redirects are not followed: %w", s.host, status, sms.ErrMisconfigured)
 	case slices.Contains(refusals(), status):
-		return fmt.Errorf("webhook: %s answered %d: %w", s.host, status, sms.ErrMisconfigured)
+		return fmt.Errorf("webhook: %s returned HTTP %d: %w", s.host, status, sms.ErrMisconfigured)
 	case status == http.StatusRequestTimeout, status == http.StatusTooEarly, status == http.StatusTooManyRequests:
-		return fmt.Errorf("webhook: %s answered %d", s.host, status)
+		return fmt.Errorf("webhook: %s returned HTTP %d", s.host, status)
 	case status >= 400 && status <= 499:
-		return fmt.Errorf("webhook: %s answered %d: %w", s.host, status, sms.ErrRejected)
-	default: // 5xx, or none of HTTP's: no reason to give the number up
-		return fmt.Errorf("webhook: %s answered %d", s.host, status)
+		return fmt.Errorf("webhook: %s returned HTTP %d: %w", s.host, status, sms.ErrRejected)
+	default: // 5xx, or not a status of HTTP
+		return fmt.Errorf("webhook: %s returned HTTP %d", s.host, status)
 	}
 }
