@@ -337,6 +337,9 @@ func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
 // A transaction that cannot begin is everyone's trouble, and each is told.
 func TestAFailedBeginIsToldToAll(t *testing.T) {
 	t.Parallel()
+	if testing.Short() {
+		t.Skip("it waits ten seconds for a lock")
+	}
 	const callers = 3
 	s, f := openFaulty(t)
 	release := hold(t, s)
