@@ -15,29 +15,29 @@ import (
 	"example.com/threepid/store"
 )
 
-// Errors that Options.Authenticate returns, also wrapped.
+// Errors that Options.Authenticate returns. They may be wrapped.
 var (
-	// ErrMissingToken means that the request names no user: 401 M_MISSING_TOKEN.
+	// ErrMissingToken means that the request has no access token: 401 M_MISSING_TOKEN.
 	ErrMissingToken = errors.New("threepid: no access token")
 
-	// ErrUnknownToken means that the request's token is not, or no longer, any
-	// user's: 401 M_UNKNOWN_TOKEN.
+	// ErrUnknownToken means that the access token is not valid, or no longer: 401
+	// M_UNKNOWN_TOKEN.
 	ErrUnknownToken = errors.New("threepid: unknown access token")
 )
 
-// errAnswered ends a request that the host has answered.
-var errAnswered = errors.New("threepid: the host has answered")
+// errResponded ends a request to which the host has responded.
+var errResponded = errors.New("threepid: the host has responded")
 
 // forUser identifies the user, calls serve, and writes what it returns.
 func (h *handler) forUser(serve func(ctx context.Context, userID string, body []byte) (any, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
-		answer, err := h.serveUser(c, serve)
+		response, err := h.serveUser(c, serve)
 		switch {
-		case errors.Is(err, errAnswered):
+		case errors.Is(err, errResponded):
 		case err != nil:
 			h.refuse(c, err)
 		default:
-			writeJSON(c, http.StatusOK, answer)
+			writeJSON(c, http.StatusOK, response)
 		}
 	}
 }
@@ -49,35 +49,35 @@ func (h *handler) serveUser(c *gin.Context, serve func(context.Context, string, 
 		if body, err = h.readBody(c); err != nil {
 			return nil, err
 		}
-		// The host reads it too: user-interactive authentication has its part of it.
+		// The host may read it too: user-interactive authentication has a field in it.
 		c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	userID, err := h.user(c)
 	if err != nil {
 		return nil, err
 	}
-	answer, err := serve(c.Request.Context(), userID, body)
+	response, err := serve(c.Request.Context(), userID, body)
 	if errors.Is(err, store.ErrUnsupported) {
 		err = fmt.Errorf("%w: Options.Accounts only looks numbers up; leave the account's endpoints out with Options.OmitEndpoints", err)
 	}
-	return answer, err
+	return response, err
 }
 
-// user asks the host who makes the request.
+// user returns the ID of the user who makes the request.
 func (h *handler) user(c *gin.Context) (string, error) {
 	userID, err := h.opts.Authenticate(c)
 	switch {
 	case c.Writer.Written(), c.IsAborted() && c.Writer.Status() != http.StatusOK:
-		return "", errAnswered
+		return "", errResponded
 	case errors.Is(err, ErrUnknownToken):
 		return "", verify.Errorf(verify.UnknownToken, "You are not logged in any more. Log in again.")
 	case errors.Is(err, ErrMissingToken), err == nil && userID == "":
 		return "", verify.Errorf(verify.MissingToken, "Log in first: the request has no access token")
 	case err != nil:
-		// Not wrapped: what the host's error is to others, it is not to us.
+		// Not wrapped: the host's error must not match a sentinel of this package.
 		return "", fmt.Errorf("threepid: Options.Authenticate: %v", err) //nolint:errorlint // see above
 	case c.IsAborted():
-		return "", errors.New("threepid: Options.Authenticate has aborted the request without a status")
+		return "", errors.New("threepid: Options.Authenticate aborted the request without setting a status")
 	}
 	if err := checkUserID(userID); err != nil {
 		return "", fmt.Errorf("threepid: Options.Authenticate: %w", err)
@@ -85,7 +85,7 @@ func (h *handler) user(c *gin.Context) (string, error) {
 	return userID, nil
 }
 
-// numbersBody answers GET /account/3pid.
+// numbersBody is the response of GET /account/3pid.
 type numbersBody struct {
 	ThreePIDs []numberBody `json:"threepids"`
 }
@@ -120,8 +120,8 @@ func (h *handler) addNumber(ctx context.Context, userID string, body []byte) (an
 	return struct{}{}, h.service.Add(ctx, userID, addition)
 }
 
-// addNumberLegacy serves the deprecated POST /account/3pid, whose specification has
-// another status for a validation that does not count.
+// addNumberLegacy serves the deprecated POST /account/3pid, which has another status for a
+// missing validation.
 func (h *handler) addNumberLegacy(ctx context.Context, userID string, body []byte) (any, error) {
 	addition, err := wire.LegacyAddition(body)
 	if err != nil {
@@ -135,8 +135,8 @@ func (h *handler) addNumberLegacy(ctx context.Context, userID string, body []byt
 	return struct{}{}, err
 }
 
-// deleteNumber serves POST /account/3pid/delete. No identity server is told:
-// the number was never bound to one.
+// deleteNumber serves POST /account/3pid/delete. It contacts no identity server, because the
+// number was never bound to one.
 func (h *handler) deleteNumber(ctx context.Context, userID string, body []byte) (any, error) {
 	removal, err := wire.Removal(body)
 	if err != nil {

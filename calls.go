@@ -13,14 +13,14 @@ import (
 	"example.com/threepid/store"
 )
 
-// The Go calls of hosts that have endpoints of their own, render pages on the server,
-// or that also keep email addresses: what the endpoints do, without HTTP.
+// The Go calls do what the endpoints do, without HTTP: for hosts that have endpoints of
+// their own, render pages on the server, or also keep email addresses.
 
 // Purpose is what a code is for.
 type Purpose = store.Purpose
 
-// The purposes. The number must not be associated with an account to be added or
-// registered, and must be to reset a password.
+// The purposes. A number to add or register must have no account; a number to reset a
+// password for must have one.
 const (
 	PurposeAdd      = store.PurposeAdd
 	PurposeRegister = store.PurposeRegister
@@ -45,18 +45,18 @@ type TokenRequest struct {
 	// with the same one is a retry: it sends nothing if the SMS was sent.
 	SendAttempt int64
 
-	// NextLink is where a link to submitToken redirects to. Default: none.
+	// NextLink is the URL to which a link to submitToken redirects. Defaults to none.
 	NextLink string
 
 	// ClientKey is the key used for rate limiting: the client's IP address, or what
-	// Options.ClientKey returns for it. Default: limits by client do not apply.
+	// Options.ClientKey returns. Defaults to none: limits by client do not apply.
 	ClientKey string
 
-	// AcceptLanguage selects the language of the SMS, as the header of that name.
-	// Default: Options.Messages.Language.
+	// AcceptLanguage selects the language of the SMS, like the header of that name.
+	// Defaults to Options.Messages.Language.
 	AcceptLanguage string
 
-	// Header is passed to Policy.Approve. Default: none.
+	// Header is passed to Policy.Approve. Defaults to none.
 	Header http.Header
 }
 
@@ -67,9 +67,9 @@ type TokenResponse struct {
 	International string // for a person, such as +44 7700 900001
 }
 
-// RequestToken does what the requestToken endpoints do: it returns once the SMS with
-// the code was accepted by the provider, or was for this attempt before. The error is
-// an *Error, ErrClosed, or says that something failed on the server's side.
+// RequestToken does what the requestToken endpoints do. It returns nil when the provider has
+// accepted the SMS, or had accepted it for this attempt before. The error is an *Error or
+// ErrClosed; any other means that something failed on the server.
 func (p *Plugin) RequestToken(ctx context.Context, r TokenRequest) (TokenResponse, error) {
 	switch r.Purpose {
 	case PurposeAdd, PurposeRegister, PurposePassword:
@@ -94,11 +94,11 @@ type TokenSubmission struct {
 	ClientKey    string // as in a TokenRequest
 }
 
-// SubmitToken does what the submitToken endpoint does: without an error the session
-// is validated, and nextLink is the TokenRequest's. The error is as in RequestToken.
+// SubmitToken does what the submitToken endpoint does. If it returns no error, the session is
+// validated, and nextLink is that of the TokenRequest. Errors are as for RequestToken.
 func (p *Plugin) SubmitToken(ctx context.Context, s TokenSubmission) (nextLink string, err error) {
 	if s.Token == "" {
-		// As at the endpoint, a form submitted too early costs no try.
+		// As at the endpoint, an empty form costs no try.
 		return "", asError(verify.Errorf(verify.MissingParam, "Missing: token"))
 	}
 	nextLink, err = p.service.Submit(ctx, verify.Submission{SID: s.SID, ClientSecret: s.ClientSecret, Token: s.Token, Client: s.ClientKey})
@@ -112,8 +112,8 @@ type Number struct {
 	AddedAt     time.Time
 }
 
-// Numbers returns the numbers of an account, in the order in which they were added.
-// The error wraps store.ErrUnsupported when Options.Accounts only looks numbers up.
+// Numbers returns the numbers of an account, in the order in which they were added. The error
+// wraps store.ErrUnsupported if Options.Accounts only looks numbers up.
 func (p *Plugin) Numbers(ctx context.Context, userID string) ([]Number, error) {
 	list, err := p.service.Numbers(ctx, userID)
 	numbers := make([]Number, 0, len(list))
@@ -123,11 +123,10 @@ func (p *Plugin) Numbers(ctx context.Context, userID string) ([]Number, error) {
 	return numbers, err
 }
 
-// AddNumber puts the number of a validated session on an account, as POST
-// /account/3pid/add does: the session's purpose must be PurposeAdd, and a number on
-// another account is not reassigned. The error is an *Error with the ErrCode
-// M_THREEPID_AUTH_FAILED, also when there is no such session, or
-// M_THREEPID_IN_USE; any other is as in Numbers.
+// AddNumber adds the number of a validated session to an account, as POST /account/3pid/add
+// does. The session's purpose must be PurposeAdd. A number is never moved from another
+// account. The error is an *Error with the ErrCode M_THREEPID_AUTH_FAILED, also if there is
+// no such session, or M_THREEPID_IN_USE; any other is as for Numbers.
 func (p *Plugin) AddNumber(ctx context.Context, userID, sid, clientSecret string) error {
 	if err := checkUserID(userID); err != nil {
 		return fmt.Errorf("threepid: %w", err)
@@ -135,9 +134,9 @@ func (p *Plugin) AddNumber(ctx context.Context, userID, sid, clientSecret string
 	return asError(p.service.Add(ctx, userID, verify.Addition{SID: sid, ClientSecret: clientSecret}))
 }
 
-// RemoveNumber takes a number, in E.164 with or without the plus sign, from an account.
-// That the account does not have it is not an error. The error is ErrInvalidNumber,
-// or as in Numbers.
+// RemoveNumber removes a number, in E.164 with or without the plus sign, from an account. It
+// is not an error if the account does not have it. The error is ErrInvalidNumber, or as for
+// Numbers.
 func (p *Plugin) RemoveNumber(ctx context.Context, userID, number string) error {
 	err := p.service.Remove(ctx, userID, verify.Removal{Medium: verify.MediumMSISDN, Address: strings.TrimPrefix(number, "+")})
 	var refusal *verify.Error
@@ -154,36 +153,34 @@ func checkUserID(userID string) error {
 	return nil
 }
 
-// ReleaseNumber takes a number, in E.164 with or without the plus sign, from the
-// account that has it, so that it can be added or registered again: for an operator
-// who learns that a carrier has assigned the number to another person.
+// ReleaseNumber removes a number, in E.164 with or without the plus sign, from the account
+// that has it, so that it can be added or registered again. An operator calls it when a
+// carrier has assigned the number to another person.
 //
-// Whatever was proved with an SMS sent before the call is void from then on, for
-// every purpose: its code is refused, and Validated, Redeem and the account
-// endpoints do not accept its session. That holds also when ReleaseNumber returns
-// ErrNoAccount, because no account has the number, or an error that wraps
-// store.ErrUnsupported, because Options.Accounts only looks numbers up: such a host
-// takes the number from its own account first and then calls ReleaseNumber. Any other
-// error is as in Unblock.
+// It voids everything that was proved with an SMS sent before the call, for every purpose:
+// the code is refused, and Validated, Redeem and the account endpoints do not accept the
+// session. This also holds if ReleaseNumber returns ErrNoAccount, because no account has the
+// number, or an error that wraps store.ErrUnsupported, because Options.Accounts only looks
+// numbers up. Such a host removes the number from its own account and then calls
+// ReleaseNumber. Any other error is as for Unblock.
 func (p *Plugin) ReleaseNumber(ctx context.Context, number string) error {
 	return p.service.Release(ctx, number)
 }
 
-// Blocks returns what blocks a number, in E.164 with or without the plus sign: its
-// limits on SMS and wrong codes, and what the guard holds against its range and
-// country. It changes nothing. A client that has not asked for the number lately may
-// be served nonetheless (Limits.Reserve), limits of single clients are not the number's, and
-// Policy does not count as a block. Errors are as in Unblock.
+// Blocks returns what blocks a number, in E.164 with or without the plus sign: its limits on
+// SMS and wrong codes, and the guard's blocks of its range and country. It changes nothing. A
+// client that has not asked for the number lately may still receive an SMS, from
+// Limits.Reserve. Limits of a client, and Policy, are not blocks of a number. Errors are as for
+// Unblock.
 func (p *Plugin) Blocks(ctx context.Context, number string) ([]limits.Block, error) {
 	return p.service.Blocks(ctx, number)
 }
 
-// Unblock forgets the SMS and wrong codes counted for a number, in E.164 with or without
-// the plus sign, and what the guard has counted for its range. An operator calls it
-// when a person asks for help. It returns what still blocks the number: nothing, or the
-// block of a country or of all numbers, which ends by itself. Limits of single clients
-// stay. The error is ErrInvalidNumber or ErrClosed; any other says that the
-// store failed.
+// Unblock resets what is counted for a number, in E.164 with or without the plus sign: its SMS
+// and wrong codes, and what the guard has counted for its range. An operator calls it when a
+// person asks for help. It returns what still blocks the number: nothing, or the block of a
+// country or of all numbers, which ends by itself. Limits of clients remain. The error is
+// ErrInvalidNumber or ErrClosed; any other means that the store failed.
 func (p *Plugin) Unblock(ctx context.Context, number string) ([]limits.Block, error) {
 	return p.service.Unblock(ctx, number)
 }

@@ -11,9 +11,8 @@ import (
 
 // Errors of the Go calls, matched with errors.Is.
 var (
-	// ErrNoSession means that there is no session with that sid and
-	// client_secret, or that its validation was taken: redeemed, or added to an
-	// account. Which of these is not told.
+	// ErrNoSession means that there is no session with that sid and client_secret, or that
+	// its validation was consumed: redeemed, or used to add the number to an account.
 	ErrNoSession = verify.ErrNoSession
 
 	// ErrNotValidated means that the code has not been submitted yet, or that the number
@@ -34,20 +33,20 @@ var (
 	ErrClosed = verify.ErrClosed
 )
 
-// Error is what a request is refused with, by the endpoints and by the Go calls:
-// RequestToken, SubmitToken and AddNumber. Any other error from them says that
-// something failed on the server's side, which a client should not be told.
+// Error is the refusal of a request, by the endpoints and by the Go calls RequestToken,
+// SubmitToken and AddNumber. Any other error of these means that something failed on the
+// server. Do not show it to the client.
 type Error struct {
-	Status     int           // the HTTP status of the endpoints' response, such as 429
-	ErrCode    string        // and its errcode, such as "M_LIMIT_EXCEEDED"; docs/openapi.yaml lists them
+	Status     int           // the HTTP status of the endpoint's response, such as 429
+	ErrCode    string        // its errcode, such as "M_LIMIT_EXCEEDED"; docs/openapi.yaml lists them
 	Message    string        // one sentence for the person who made the request, in English
-	RetryAfter time.Duration // when to try again, with M_LIMIT_EXCEEDED
-	TriesLeft  int           // how many wrong codes the session still allows, with M_TOKEN_INCORRECT
+	RetryAfter time.Duration // with M_LIMIT_EXCEEDED: how long to wait
+	TriesLeft  int           // with M_TOKEN_INCORRECT: how many wrong codes the session still allows
 }
 
 func (e *Error) Error() string { return "threepid: " + e.ErrCode + ": " + e.Message }
 
-// asError returns an error of the domain as the host and its clients see it.
+// asError converts an error of the domain to the public type.
 func asError(err error) error {
 	var refusal *verify.Error
 	if !errors.As(err, &refusal) {
@@ -60,7 +59,7 @@ func asError(err error) error {
 	}
 }
 
-// statusOf is the one place that gives a domain error its status and errcode.
+// statusOf returns the status and errcode of a domain error.
 func statusOf(code verify.Code) (int, string) {
 	switch code {
 	case verify.TooLarge:

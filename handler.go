@@ -18,7 +18,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// maxBody is in bytes; the largest honest request has under 5,000.
+// maxBody is in bytes. The largest valid request has less than 5,000.
 const maxBody = 64 << 10
 
 // handler serves the endpoints of one base path.
@@ -27,8 +27,8 @@ type handler struct {
 	path string // the whole path before an endpoint
 }
 
-// requestTokenBody answers requestToken. The last three fields are what clients
-// of the Element family read.
+// requestTokenBody is the response of requestToken. Element's clients read the last three
+// fields.
 type requestTokenBody struct {
 	SID           string `json:"sid"`
 	SubmitURL     string `json:"submit_url"`
@@ -69,8 +69,8 @@ func (h *handler) requestToken(purpose store.Purpose) gin.HandlerFunc {
 	}
 }
 
-// submitURL is where the client brings the token. Without a public URL it is
-// taken from the Host header, and from no X-Forwarded one: those are anybody's.
+// submitURL returns the URL to which the client submits the token. Without a public URL it
+// uses the Host header, but no X-Forwarded header, which any client can set.
 func (h *handler) submitURL(r *http.Request) (string, error) {
 	base := h.opts.PublicURL
 	if base == "" {
@@ -94,8 +94,8 @@ func (h *handler) submitPost(c *gin.Context) {
 	}
 	kind, _, _ := mime.ParseMediaType(c.GetHeader("Content-Type"))
 	read := wire.Submission
-	// curl sends every body as a form unless told otherwise; none of the forms here
-	// begins with a brace.
+	// By default, curl sends every body with the type of a form. No valid form begins with
+	// a brace.
 	if kind == "application/x-www-form-urlencoded" && !bytes.HasPrefix(bytes.TrimSpace(body), []byte("{")) {
 		read = wire.SubmissionForm
 	}
@@ -128,7 +128,7 @@ func (h *handler) submitGet(c *gin.Context) {
 	c.Redirect(http.StatusFound, nextLink)
 }
 
-// show responds with a page for a person, in a language that they read.
+// show responds with a page for a person, in a language that they accept.
 func (h *handler) show(c *gin.Context, err error) {
 	status, _ := h.answer(c, err)
 	words := h.texts.Page(c.GetHeader("Accept-Language"))
@@ -148,23 +148,23 @@ func (h *handler) client(c *gin.Context) string {
 		return h.opts.ClientKey(c)
 	}
 	client := c.ClientIP()
-	// A client on the proxy's own machine has the proxy's address, and rightly so.
+	// A client on the proxy's own machine has the proxy's address, which is correct.
 	first, _, _ := strings.Cut(c.GetHeader("X-Forwarded-For"), ",")
 	if client == "" || first != "" && client == c.RemoteIP() && strings.TrimSpace(first) != client {
 		h.forwarded.Do(func() {
-			h.opts.Logger.Warn("threepid: a request has come through a proxy that the router was not told of (SetTrustedProxies), "+
-				"or pretends to: all clients behind that proxy share one's limits", "proxy", c.Request.RemoteAddr)
+			h.opts.Logger.Warn("threepid: a request came through a proxy that the router does not trust, so all clients behind it share one client's limits: "+
+				"call SetTrustedProxies (a client can also pretend to be behind a proxy)", "proxy", c.Request.RemoteAddr)
 		})
 	}
 	return client
 }
 
-// readBody reads a body up to its limit, in size and in time. Past that the
-// connection is closed, or the server would read on to find the next request.
+// readBody reads a body of limited size within a limited time. Beyond these limits it closes
+// the connection, because the server would otherwise read the rest of the body.
 func (h *handler) readBody(c *gin.Context) ([]byte, error) {
-	// A client may send byte by byte, and not all hosts set a ReadTimeout. At the
-	// end of the body net/http lifts the deadline by itself, so that a text may
-	// take longer. Some writers, of tests, know no deadlines.
+	// A client may send byte by byte, and not every host sets a ReadTimeout. At the end of
+	// the body net/http removes the deadline, so it does not limit sending. The writers of
+	// some tests have no deadlines.
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout)) //nolint:forbidigo // the network's clock
 	tooLarge := func() error {
 		c.Header("Connection", "close")
@@ -213,8 +213,8 @@ func (h *handler) refuseSubmit(c *gin.Context, err error) {
 	writeJSON(c, status, body)
 }
 
-// answer maps an error to a status and what the client may know of it. What
-// failed on our side is logged and not told.
+// answer maps an error to a status and a body for the client. An error of the server is
+// logged, and the client does not learn its cause.
 func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 	var refusal *Error
 	switch {
@@ -228,7 +228,7 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 	case errors.Is(err, verify.ErrClosed):
 		return http.StatusServiceUnavailable, errorBody{ErrCode: "M_UNKNOWN", Error: "The server is shutting down. Try again."}
 	case c.Request.Context().Err() != nil:
-		// The caller has gone, or the host's own deadline has passed.
+		// The client disconnected, or the host's own deadline passed.
 		status, errcode := statusOf(verify.SendFailed)
 		return status, errorBody{ErrCode: errcode, Error: "The request took too long. Try again."}
 	}

@@ -31,15 +31,14 @@ type Plugin struct {
 	mounted []*handler // one for each base path
 }
 
-// Register mounts the endpoints on router, which may be a *gin.Engine or one of
-// its groups, and starts deleting expired sessions in the background. Middleware
-// that the router has by then runs before the endpoints.
+// Register mounts the endpoints on router, which may be a *gin.Engine or one of its
+// groups, and starts deleting expired sessions in the background. Middleware that the
+// router already has runs before the endpoints. The sender may be nil if
+// Options.Delegate is set.
 //
-// The sender may be nil if there is an Options.Delegate.
-//
-// The store and the sender stay the host's: close the store after the plugin.
-// Register returns an error, and serves nothing, when an argument is nil, an
-// option is wrong or the router has one of the routes already.
+// Register returns an error, and mounts nothing, if an argument is nil, an option is
+// invalid, or the router already has one of the routes. The host keeps ownership of the
+// store and the sender: close the store after the plugin.
 func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Options) (*Plugin, error) {
 	switch {
 	case isNil(router):
@@ -72,11 +71,10 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 	return p, nil
 }
 
-// Mount mounts the same endpoints below a further base path, such as
-// "/_matrix/client/r0" for old clients. Sessions are shared between all. It
-// returns an error, and mounts nothing, when the router has one of the routes
-// already. (The routes of a group's engine are not known: then the routes that were
-// mounted before the clash stay mounted.)
+// Mount mounts the same endpoints below another base path, such as "/_matrix/client/r0" for
+// old clients. All base paths share the sessions. Mount returns an error, and mounts
+// nothing, if the router already has one of the routes. If router is a group, whose engine's
+// routes are unknown, the routes mounted before the conflict remain.
 func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 	if isNil(router) {
 		return errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
@@ -99,11 +97,10 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 	return nil
 }
 
-// NotFound is a handler for [gin.Engine.NoRoute]. It answers requests for paths
-// below the base paths that the router does not serve, as the Matrix specification
-// requires: 404 M_UNRECOGNIZED in JSON, with the CORS headers without which a
-// browser reports a network error, and 204 for a preflight. Requests for other paths
-// pass on to the next handler.
+// NotFound is a handler for [gin.Engine.NoRoute]. For a path below the base paths that the
+// router does not serve, it responds as the Matrix specification requires: 404
+// M_UNRECOGNIZED in JSON, with the CORS headers without which a browser reports a network
+// error, and 204 for a preflight. It ignores all other paths, so the next handler runs.
 //
 //	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers
 //	router.NoRoute(plugin.NotFound)
@@ -138,37 +135,36 @@ type Validation struct {
 	ValidatedAt time.Time // when the code was submitted, in UTC
 }
 
-// Validated looks a validated session up, for the host's own /register,
-// /account/password or m.login.msisdn. The error is ErrNoSession,
-// ErrNotValidated, ErrExpired or ErrClosed; any other means that the store failed.
+// Validated looks up a validated session, for the host's own /register, /account/password or
+// m.login.msisdn. The error is ErrNoSession, ErrNotValidated, ErrExpired or ErrClosed; any
+// other means that the store failed.
 func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Validated(ctx, sid, clientSecret)
 	return Validation(v), err
 }
 
-// Redeem is Validated, and takes the validation: of any number of calls, at
-// once or one after the other, on one node or on many, one succeeds and the
-// others get ErrNoSession. Redeem as the last step before the account changes,
-// because it cannot be undone.
+// Redeem looks up a validated session and consumes its validation: of any number of calls, on
+// any number of nodes, one succeeds, and the others return ErrNoSession. It cannot be
+// undone, so call it as the last step before the account changes. Its other errors are those
+// of Validated.
 //
-// Inside a transaction of the host's on the same SQLite database Redeem waits for
-// a lock that this transaction holds. Use RedeemTx there. In a function given to
-// GORM's Transaction, Redeem fails after a second with an error that says so.
-// Elsewhere, such as after db.Begin, nothing shows that the caller holds the lock:
-// Redeem fails after about 10 seconds, or the database's busy_timeout.
+// Inside a transaction of the host on the same SQLite database, use RedeemTx: Redeem would
+// wait for a lock that this transaction holds. Within a function passed to GORM's
+// Transaction, Redeem fails after a second with an error that names RedeemTx. After db.Begin
+// it cannot detect the transaction, and fails after the database's busy_timeout, which is
+// about 10 seconds.
 func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Redeem(ctx, sid, clientSecret)
 	return Validation(v), err
 }
 
-// RedeemTx is Redeem as a part of the host's transaction tx, which must be in the
-// database of the store: the validation is taken when the host commits, and is
-// still there when the host rolls back, for example because it cannot insert the
-// account. Until then other calls for this session and for releasing its number
-// wait; on SQLite all that write wait, so keep the transaction short.
+// RedeemTx is Redeem within the host's transaction tx on the store's database. The
+// validation is consumed when the host commits, and remains if the host rolls back, for
+// example because it cannot insert the account. Until then, other calls for this session or
+// for releasing its number wait. On SQLite all writers wait, so keep the transaction short.
 //
-// The errors are those of Redeem; after any other, roll the transaction back. The
-// error wraps store.ErrUnsupported when the store is none of gormstore or sqlite.
+// The errors are those of Redeem. After any other error, roll the transaction back. The error
+// wraps store.ErrUnsupported if the store is not of package gormstore or sqlite.
 func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret string) (Validation, error) {
 	st, ok := p.service.Store.(interface {
 		UpdateTx(ctx context.Context, tx *gorm.DB, names store.Names, change func(*store.Rows) error) error
@@ -183,12 +179,12 @@ func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret st
 	return Validation(v), err
 }
 
-// Close refuses further requests with 503, also those that wait for another one or
-// have not called the provider yet, and returns when the others have ended: no SMS is
-// cut off. That takes Options.SendTimeout and a moment at most, and up to 15 seconds
-// longer with a store that does not respond. It also tries for the last time to record
-// an SMS that the store failed to record. Call it after the HTTP server's Shutdown and
-// before the store is closed. It returns nil, and may be called again.
+// Close refuses further requests with 503, including those that wait for another request or
+// have not called the provider yet. It returns when the others have ended, so no SMS is
+// interrupted. That takes at most a little longer than Options.SendTimeout, and up to 15 seconds
+// more if the store does not respond. If the store failed to record an SMS, Close tries once
+// more. Call it after the HTTP server's Shutdown and before closing the store. It always
+// returns nil, and may be called again.
 func (p *Plugin) Close() error {
 	p.service.Close()
 	return nil

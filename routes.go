@@ -11,8 +11,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// mount registers the routes of all endpoints below basePath, which is the end
-// of h.path: what comes before it is the group's.
+// mount registers the routes of all endpoints below basePath, which is the end of h.path. The
+// rest of h.path is the group's.
 func (h *handler) mount(router gin.IRouter, basePath string) error {
 	group := strings.TrimSuffix(h.path, basePath)
 	var taken gin.RoutesInfo
@@ -20,7 +20,7 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 		taken = engine.Routes()
 	}
 	served, spare := h.routes(basePath)
-	const remedy = "leave it out with Options.OmitEndpoints, or choose another base path"
+	const remedy = "omit it with Options.OmitEndpoints, or choose another base path"
 	for _, route := range served {
 		if by, clash := clashing(taken, route.Method, group+route.Path); clash {
 			return fmt.Errorf("threepid: the router already serves %s %s; %s", route.Method, by, remedy)
@@ -32,8 +32,8 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 		}
 	}
 	for _, route := range spare {
-		// What the host serves itself on one of the plugin's paths, such as the preflights of
-		// all paths with one catch-all, stays the host's.
+		// The host may serve other methods on the plugin's paths itself, such as all
+		// preflights with one catch-all.
 		if _, clash := clashing(taken, route.Method, group+route.Path); !clash {
 			_ = h.handle(router, route)
 		}
@@ -41,8 +41,8 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 	return nil
 }
 
-// routes are those that the endpoints serve, and to spare, on the same paths,
-// OPTIONS and a 405 for every other method.
+// routes returns the routes that the endpoints serve, and spare ones for every other method on
+// the same paths: OPTIONS, and a 405.
 func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 	serves := map[Endpoint]map[string]gin.HandlerFunc{
 		EndpointRequestTokenAdd:      {http.MethodPost: h.requestToken(store.PurposeAdd)},
@@ -80,7 +80,7 @@ func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 	return served, spare
 }
 
-// handle registers one route. Gin panics when it cannot.
+// handle registers one route. Gin panics if it cannot.
 func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -91,8 +91,8 @@ func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 	return nil
 }
 
-// clashing finds the route that keeps gin from taking method and path: the same
-// one, or a catch-all above it.
+// clashing returns the route that conflicts with method and path in Gin: the same one, or a
+// catch-all above it.
 func clashing(taken gin.RoutesInfo, method, path string) (string, bool) {
 	for _, t := range taken {
 		before, _, catchAll := strings.Cut(t.Path, "*")
@@ -110,7 +110,7 @@ func methods() []string {
 	}
 }
 
-// allowed is the Allow header of an endpoint.
+// allowed returns the Allow header of an endpoint.
 func allowed(serves map[string]gin.HandlerFunc) string {
 	var allow []string
 	for _, method := range methods() {
@@ -121,10 +121,9 @@ func allowed(serves map[string]gin.HandlerFunc) string {
 	return strings.Join(allow, ", ")
 }
 
-// headers sets what every answer has: nothing here may be cached, or tell
-// another site a URL with a token in it. The CORS headers are those of the
-// Matrix client-server API, "Web Browser Clients"; one that the host's own
-// middleware has set is left as it is.
+// headers sets the headers of every response. No response may be cached, or pass a URL with
+// a token to another site. The CORS headers are those of the Matrix client-server API, "Web
+// Browser Clients". A header that the host's middleware has set is not changed.
 func (h *handler) headers(c *gin.Context) {
 	header := c.Writer.Header()
 	header.Set("Cache-Control", "no-store")
@@ -155,12 +154,12 @@ func preflight(allow string) gin.HandlerFunc {
 func notAllowed(allow string) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		c.Header("Allow", allow)
-		writeJSON(c, http.StatusMethodNotAllowed, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This path answers to " + allow})
+		writeJSON(c, http.StatusMethodNotAllowed, errorBody{ErrCode: "M_UNRECOGNIZED", Error: "This path supports only " + allow})
 	}
 }
 
-// notFound answers a path that nothing serves. A preflight succeeds, so that the
-// browser sends the request and its script sees the 404.
+// notFound responds to a path that nothing serves. A preflight succeeds, so that the browser
+// sends the request and its script sees the 404.
 func (h *handler) notFound(c *gin.Context) {
 	if c.Request.Method == http.MethodOptions {
 		c.Status(http.StatusNoContent)

@@ -45,8 +45,7 @@ type Count struct {
 	ExpiresAt int64
 }
 
-// Verdict is what a node has decided about a subject. What State means is of no
-// concern to the store.
+// Verdict is what a node has decided about a subject. State is opaque to the store.
 type Verdict struct {
 	Subject   string // at most 64 bytes of ASCII
 	Version   int64  // Unix milliseconds of the decision

@@ -164,16 +164,16 @@ type Session struct {
 	Attempt        int64
 	AttemptPurpose Purpose
 
-	// The claim: who is sending, or sent last. ClaimID is empty before the
-	// first. While LeaseUntil is in the future nobody else may send; it is
-	// zero once the claim ended with Outcome.
+	// The latest claim. ClaimID is empty before the first. While LeaseUntil is in the
+	// future, only the claim's owner may send. It is zero once the claim has ended with
+	// Outcome.
 	ClaimID      string
 	ClaimAttempt int64
 	LeaseUntil   int64
 	Outcome      Outcome
 
-	// Nonce, 32 bytes, gives the token together with the client_secret, which
-	// is not stored: so the row does not tell the token.
+	// Nonce, 32 bytes, gives the token together with the client_secret. The row does not
+	// reveal the token, because client_secret is not stored.
 	Nonce          []byte
 	TokenExpiresAt int64
 	WrongTries     int // with this nonce
@@ -182,12 +182,12 @@ type Session struct {
 	// another one, the session is void. It may be empty.
 	Epoch string // at most 64 bytes
 
-	// KeyID names the server key that the token was made with; it does not tell
-	// the key. Empty: with none.
+	// KeyID identifies the server key of the token without revealing it. It is empty if
+	// the token has none.
 	KeyID string // at most 64 bytes
 
-	// Decoy says that the session only looks like one: its number is not to be
-	// validated, the text said so, and no token is right.
+	// Decoy means that the number must not be validated, and that the SMS said so: no
+	// token is right.
 	Decoy bool
 
 	// Texts is how many SMS of this session are charged to limits and not confirmed.
@@ -210,38 +210,38 @@ type Session struct {
 	ExpiresAt int64 // when DeleteExpired may delete it
 }
 
-// Record is what is remembered about one subject, such as a client or a range of
-// numbers, mostly to limit it. State means nothing to the store. A record without
-// State and ExpiresAt is the same as none.
+// Record is the state of one subject, such as a client or a range of numbers, mostly for
+// rate limiting. State is opaque to the store. A record without State and ExpiresAt is
+// the same as no record.
 type Record struct {
 	Key       Key    // unique
 	State     string // UTF-8 without NUL, at most 2,000 bytes
 	ExpiresAt int64  // when DeleteExpired may delete it; Unix milliseconds
 }
 
-// Accounts says which account a number belongs to. Numbers are E.164 without
-// the plus sign; user IDs are the host's own, opaque here and never empty.
+// Accounts maps numbers to accounts. Numbers are E.164 without the plus sign. User IDs are
+// the host's own, opaque to threepid and never empty.
 type Accounts interface {
 	// Owner returns the user that the number is associated with, or
 	// ErrNotFound.
 	Owner(ctx context.Context, msisdn string) (userID string, err error)
 
-	// Associate records that the number belongs to the user. It returns
-	// ErrInUse when it belongs to another, and never reassigns; of many at
-	// once one wins. The same user again is no error and changes nothing.
+	// Associate records that the number belongs to the user. It returns ErrInUse if the
+	// number belongs to another user, and never reassigns it; of concurrent calls one
+	// wins. It is not an error if the user has the number already; nothing changes.
 	//
-	// When the host allows one number for each user, and the user has another,
-	// Associate returns ErrOneNumber and changes nothing: the old number is not
-	// replaced, because a caller that gives it up must also void what was
-	// validated with it, as Dissociate's caller does. An unknown user is an error.
+	// If the host allows one number for each user, and the user has another, Associate
+	// returns ErrOneNumber and changes nothing. It must not replace the old number,
+	// because the caller would have to void what was validated with it. An unknown user is
+	// an error.
 	Associate(ctx context.Context, a Association) error
 
-	// Dissociate ends an association, or returns ErrNotFound when that user
-	// does not have that number.
+	// Dissociate removes an association, or returns ErrNotFound if the user does not have
+	// the number.
 	Dissociate(ctx context.Context, userID, msisdn string) error
 
-	// List returns the user's numbers, oldest association first; a user
-	// without any is no error.
+	// List returns the user's numbers, oldest association first. A user without numbers is
+	// not an error.
 	List(ctx context.Context, userID string) ([]Association, error)
 }
 
@@ -253,8 +253,8 @@ type Association struct {
 	AddedAt     int64
 }
 
-// OwnerFunc makes an [Accounts] of a look-up alone, for a host that changes its
-// table of numbers itself: the other methods return ErrUnsupported.
+// OwnerFunc is an [Accounts] that only looks numbers up, for a host that changes its table of
+// numbers itself. Its other methods return ErrUnsupported.
 type OwnerFunc func(ctx context.Context, msisdn string) (userID string, err error)
 
 var _ Accounts = OwnerFunc(nil)
