@@ -133,7 +133,7 @@ func testWarnsOfARouterThatTrustsEverybody(t *testing.T, open opener) {
 }
 
 // testWarnsOnceOfAnUnknownProxy has requests come through a proxy that the
-// router was not told of: once is enough, whichever endpoint and mount it was.
+// router does not trust: once is enough, whichever endpoint and mount it was.
 func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	forwardedFor := func(n *node, path, client string) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+path, strings.NewReader(attempt(1)))
@@ -145,7 +145,7 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	}
 	forwarded := func(n *node, path string) { forwardedFor(n, path, "203.0.113.7") }
 	off := func(o *threepid.Options) { o.Limits.Disabled = true }
-	count := func(n *node) int { return strings.Count(n.logs.String(), "router was not told of") }
+	count := func(n *node) int { return strings.Count(n.logs.String(), "router does not trust") }
 
 	n := startOn(t, loner(t), open(t), smstest.New(), &logs{}, careful, off)
 	n.mustRequest(addPath, attempt(1)) // a client that comes by itself
