@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -25,6 +26,9 @@ const (
 	PurposeAdd      = store.PurposeAdd
 	PurposeRegister = store.PurposeRegister
 	PurposePassword = store.PurposePassword
+
+	// PurposeIdentity is that of homeservers: see MountIdentity.
+	PurposeIdentity = store.PurposeIdentity
 )
 
 // TokenRequest asks for a code to be sent to a phone number.
@@ -71,10 +75,8 @@ type TokenResponse struct {
 // accepted the SMS, or had accepted it for this attempt before. The error is an *Error or
 // ErrClosed; any other means that something failed on the server.
 func (p *Plugin) RequestToken(ctx context.Context, r TokenRequest) (TokenResponse, error) {
-	switch r.Purpose {
-	case PurposeAdd, PurposeRegister, PurposePassword:
-	default:
-		return TokenResponse{}, fmt.Errorf("threepid: TokenRequest.Purpose is %q; use a Purpose constant", r.Purpose)
+	if !slices.Contains([]Purpose{PurposeAdd, PurposeRegister, PurposePassword}, r.Purpose) {
+		return TokenResponse{}, fmt.Errorf("threepid: TokenRequest.Purpose is %q; use PurposeAdd, PurposeRegister or PurposePassword", r.Purpose)
 	}
 	receipt, err := p.service.Request(ctx, verify.Request{
 		Purpose: r.Purpose, ClientSecret: r.ClientSecret, Country: r.Country, PhoneNumber: r.PhoneNumber, Attempt: r.SendAttempt,

@@ -70,7 +70,7 @@ func statusOf(code verify.Code) (int, string) {
 		return http.StatusBadRequest, "M_BAD_JSON"
 	case verify.MissingParam:
 		return http.StatusBadRequest, "M_MISSING_PARAM"
-	case verify.InvalidParam:
+	case verify.InvalidParam, verify.InvalidNumber:
 		return http.StatusBadRequest, "M_INVALID_PARAM"
 	case verify.Denied:
 		return http.StatusForbidden, "M_THREEPID_DENIED"

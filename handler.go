@@ -86,7 +86,9 @@ func (h *handler) submitURL(r *http.Request) (string, error) {
 }
 
 // submitPost serves POST …/submitToken, from JSON or a form.
-func (h *handler) submitPost(c *gin.Context) {
+func (h *handler) submitPost(c *gin.Context) { h.submitPostFrom(c, h.client(c)) }
+
+func (h *handler) submitPostFrom(c *gin.Context, client string) {
 	body, err := h.readBody(c)
 	if err != nil {
 		h.refuseSubmit(c, err)
@@ -104,7 +106,7 @@ func (h *handler) submitPost(c *gin.Context) {
 		h.refuseSubmit(c, err)
 		return
 	}
-	submission.Client = h.client(c)
+	submission.Client = client
 	if _, err := h.service.Submit(c.Request.Context(), submission); err != nil {
 		h.refuseSubmit(c, err)
 		return
@@ -113,13 +115,15 @@ func (h *handler) submitPost(c *gin.Context) {
 }
 
 // submitGet serves GET …/submitToken, which a person opens from a link.
-func (h *handler) submitGet(c *gin.Context) {
+func (h *handler) submitGet(c *gin.Context) { h.submitGetFrom(c, h.client(c)) }
+
+func (h *handler) submitGetFrom(c *gin.Context, client string) {
 	submission, err := wire.SubmissionForm([]byte(c.Request.URL.RawQuery))
 	if err != nil {
 		h.show(c, err)
 		return
 	}
-	submission.Client = h.client(c)
+	submission.Client = client
 	nextLink, err := h.service.Submit(c.Request.Context(), submission)
 	if err != nil || nextLink == "" {
 		h.show(c, err)

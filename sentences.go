@@ -36,7 +36,7 @@ func sentence(p texts.Page, err error) string {
 		return p.Expired
 	case verify.Limited:
 		return strings.ReplaceAll(p.Limited, "{wait}", roundForHumans(p, refusal.RetryAfter))
-	case verify.TooLarge, verify.NotJSON, verify.BadJSON, verify.Denied, verify.InUse, verify.NotAssociated,
+	case verify.TooLarge, verify.NotJSON, verify.BadJSON, verify.InvalidNumber, verify.Denied, verify.InUse, verify.NotAssociated,
 		verify.DestinationRejected, verify.SendFailed, verify.ServerNotTrusted, verify.MissingToken, verify.UnknownToken, verify.AuthFailed,
 		verify.AuthFailedLegacy, verify.CheckFailed: // of other endpoints, about a body, or internal
 	}

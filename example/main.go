@@ -39,6 +39,8 @@ type config struct {
 	conceal        bool
 	testNumbers    []limits.TestNumber
 	trustedProxies []string
+	identityListen string
+	identityTokens tokenList
 }
 
 func main() {
@@ -105,6 +107,8 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.BoolVar(&cfg.conceal, "conceal", false, "do not tell which numbers have an account")
 	flags.StringVar(&testNumbers, "test-numbers", "", "`numbers` that are never texted, with their codes, such as +447700900001=123456")
 	flags.StringVar(&proxies, "trusted-proxies", "", "`addresses` of proxies whose X-Forwarded-For is believed, separated by commas (default: none)")
+	flags.StringVar(&cfg.identityListen, "identity-listen", "", "private `address` on which homeservers reach the identity service, such as 127.0.0.1:8090 (default: none)")
+	flags.Var(&cfg.identityTokens, "identity-token", "access `token` for v2 of the identity service; @file reads it from a file; may be repeated")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			err = errors.New("see the flags above")
@@ -119,6 +123,9 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	}
 	if cfg.guard != "on" && cfg.guard != "observe" && cfg.guard != "off" {
 		return config{}, fmt.Errorf("-guard must be on, observe or off, not %q", cfg.guard)
+	}
+	if len(cfg.identityTokens) > 0 && cfg.identityListen == "" {
+		return config{}, errors.New("-identity-token needs -identity-listen")
 	}
 	cfg.countries = split(countries)
 	for _, pair := range split(testNumbers) {

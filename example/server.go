@@ -2,12 +2,10 @@ package main
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
-	"net/http"
 	"strconv"
 	"time"
 
@@ -19,9 +17,6 @@ import (
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
-
-// drainTimeout is how long requests in progress may take after SIGTERM.
-const drainTimeout = 30 * time.Second
 
 // serve mounts the plugin on a Gin server and runs it until ctx is done.
 func serve(ctx context.Context, listener net.Listener, cfg config, st store.Store, sender sms.Sender,
@@ -57,17 +52,19 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	}
 	router.NoRoute(plugin.NotFound)
 
-	server := &http.Server{
-		Handler:           router,
-		ReadHeaderTimeout: 5 * time.Second,
-		ReadTimeout:       10 * time.Second,
-		WriteTimeout:      time.Minute, // a request may wait for two texts
-		IdleTimeout:       2 * time.Minute,
-		MaxHeaderBytes:    16 << 10,
+	public := endpoint{newServer(router), listener}
+	public.RegisterOnShutdown(closePhone) // otherwise its streams never end
+	endpoints := []endpoint{public}
+	if cfg.identityListen != "" {
+		identity, err := listenIdentity(cfg, plugin, logger)
+		if err != nil {
+			return err
+		}
+		endpoints = append(endpoints, identity)
+		_, _ = fmt.Fprintf(stdout, "The identity service for homeservers: http://%s\n", openable(identity.listener.Addr()))
 	}
-	server.RegisterOnShutdown(closePhone) // its streams end by themselves never
 	greet(stdout, openable(listener.Addr()), cfg.basePaths[0])
-	return serveUntil(ctx, server, listener, logger)
+	return serveUntil(ctx, logger, endpoints...)
 }
 
 // page is what a browser gets at /, with a drawn phone that shows the texts if
@@ -93,25 +90,6 @@ func options(cfg config, logger *slog.Logger) threepid.Options {
 		Policy:          limits.Policy{AllowCountries: cfg.countries, TestNumbers: cfg.testNumbers},
 		ConcealAccounts: cfg.conceal,
 	}
-}
-
-// serveUntil runs the server until ctx is done, and then lets it finish what it
-// has begun.
-func serveUntil(ctx context.Context, server *http.Server, listener net.Listener, logger *slog.Logger) error {
-	failed := make(chan error, 1)
-	go func() { failed <- server.Serve(listener) }()
-	select {
-	case err := <-failed:
-		return err
-	case <-ctx.Done():
-	}
-	logger.Info("shutting down")
-	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
-	defer cancel()
-	if err := server.Shutdown(drain); err != nil && !errors.Is(err, http.ErrServerClosed) {
-		return fmt.Errorf("shut down: %w", err)
-	}
-	return nil
 }
 
 // accessLog logs each request without its query: that of submitToken holds a

@@ -133,6 +133,7 @@ const (
 	PurposeAdd      Purpose = "add"      // to add the number to an account
 	PurposeRegister Purpose = "register" // to register an account with it
 	PurposePassword Purpose = "password" // to reset the password of the account that has it
+	PurposeIdentity Purpose = "identity" // for a homeserver that delegates to this node
 )
 
 // Outcome is how the sending of a claimed attempt ended.

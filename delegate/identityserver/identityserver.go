@@ -1,5 +1,5 @@
-// Package identityserver delegates to a Matrix identity server, over the Matrix identity
-// service API v2, "Phone number validation":
+// Package identityserver delegates to a Matrix identity server, or to another threepid, over
+// the Matrix identity service API, "Phone number validation":
 // https://spec.matrix.org/v1.19/identity-service-api/#phone-number-validation-1.
 //
 // The node has an access token of its own there. The id_access_token of clients is not used.
@@ -21,7 +21,8 @@ import (
 )
 
 const (
-	prefix = "/_matrix/identity/v2/validate/msisdn/"
+	v2 = "/_matrix/identity/v2/validate/msisdn/"
+	v1 = "/_matrix/identity/api/v1/validate/msisdn/"
 
 	maxAttempt = 1<<53 - 1 // the greatest integer that canonical JSON allows
 	maxErrCode = 64        // bytes
@@ -35,9 +36,14 @@ type Options struct {
 	// BaseURL is where the server is, such as https://id.example.org. Required.
 	BaseURL string
 
-	// AccessToken is the node's own, from the server's POST /account/register.
-	// Required.
+	// AccessToken is the node's own, from the server's POST /account/register or, if the
+	// server is another threepid, one of its IdentityOptions.AccessTokens. Required unless V1
+	// is set.
 	AccessToken string
+
+	// V1 uses the paths of version 1, which take no token. Only a server that nobody else
+	// reaches should serve them. Defaults to false.
+	V1 bool
 
 	// Names are the values of id_server that clients may use for the server, without
 	// scheme. Defaults to the host of BaseURL, with its port if it has one.
@@ -58,7 +64,11 @@ type Service struct {
 // New validates the options. Its errors contain no credential.
 func New(o Options) (*Service, error) {
 	base, err := httpsend.BaseURL("identityserver", o.BaseURL, "")
-	err = errors.Join(err, httpsend.Require("identityserver", "AccessToken", o.AccessToken))
+	prefix := v1
+	if !o.V1 {
+		prefix = v2
+		err = errors.Join(err, httpsend.Require("identityserver", "AccessToken", o.AccessToken))
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +153,7 @@ type answer struct {
 // codes", and those that Sydent adds.
 func (a answer) class() httpsend.Class {
 	switch a.ErrCode {
-	case "M_INVALID_ADDRESS", "M_INVALID_PHONE_NUMBER", "M_DESTINATION_REJECTED":
+	case "M_INVALID_ADDRESS", "M_INVALID_PHONE_NUMBER", "M_DESTINATION_REJECTED", "M_THREEPID_DENIED":
 		return httpsend.Rejected
 	case "M_SEND_ERROR", "M_LIMIT_EXCEEDED", "M_UNKNOWN":
 		return httpsend.Temporary
@@ -160,7 +170,9 @@ func (a answer) class() httpsend.Class {
 
 func (s *Service) call(ctx context.Context, endpoint string, body map[string]any) (answer, error) {
 	res, err := httpsend.PostJSON(ctx, s.client, "identityserver", s.url+endpoint, body, func(r *http.Request) {
-		r.Header.Set("Authorization", "Bearer "+s.token)
+		if s.token != "" {
+			r.Header.Set("Authorization", "Bearer "+s.token)
+		}
 	})
 	if err != nil {
 		return answer{}, err

@@ -32,7 +32,7 @@ func (g *Ledger) Notice() (counted bool) {
 		return counted
 	}
 	if counted {
-		s = rules.sent(s, g.who.customerKey(), g.who.suffix(), g.now)
+		s = rules.sent(s, g.who.askerKey(), g.who.suffix(), g.now)
 	}
 	s, reason := rules.judged(s, situation{area: areaRange, percent: g.Guard.MinValidatedPercent, excused: g.Watch.outage(g.now)}, g.now)
 	if counted || reason != "" {

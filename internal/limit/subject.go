@@ -94,6 +94,15 @@ func (s Subject) customerKey() string {
 	return s.clientKey()
 }
 
+// askerKey is the client as the guard counts those that asked. Requests without a client,
+// such as those of a homeserver, are of different people: each number counts as one.
+func (s Subject) askerKey() string {
+	if s.Client == "" {
+		return digest("asker", s.MSISDN)[:shortName]
+	}
+	return s.customerKey()
+}
+
 // rangeKey is the range as tables inside records know it.
 func (s Subject) rangeKey() string { return digest("range", s.Range())[:shortName] }
 

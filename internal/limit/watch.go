@@ -120,7 +120,7 @@ func (w *Watch) count(s *watched, e event, now int64) {
 	switch {
 	case e.sent:
 		sent = 1
-		by := e.who.customerKey()
+		by := e.who.askerKey()
 		if s.area == areaNetwork {
 			by = e.who.clientKey()
 		}

@@ -62,7 +62,7 @@ func (n Number) Regions() []string {
 // and names the field.
 func Parse(phoneNumber, country string) (Number, error) {
 	if country != "" && !KnownRegion(country) {
-		return Number{}, errors.New("country must be two uppercase letters that stand for a country, such as GB")
+		return Number{}, ErrUnknownCountry
 	}
 	phoneNumber = unformatted(phoneNumber)
 	if err := checkSpelling(phoneNumber); err != nil {
@@ -93,6 +93,9 @@ func Parse(phoneNumber, country string) (Number, error) {
 		callingCode:   int(parsed.GetCountryCode()),
 	}, nil
 }
+
+// ErrUnknownCountry means that the country, and not the number, is invalid.
+var ErrUnknownCountry = errors.New("country must be two uppercase letters that stand for a country, such as GB")
 
 // ErrInvalid means that a string is not a phone number in E.164.
 var ErrInvalid = errors.New("threepid: not a phone number in E.164, such as +447700900001 or 447700900001")

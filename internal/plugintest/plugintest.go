@@ -64,7 +64,7 @@ func allTests() []test {
 		accountTests(), accountFailureTests(), accountHostTests(), accountLegacyTests(), approveTests(), attemptTests(), budgetTests(),
 		callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), failureTests(), guardTests(),
 		hostTests(), httpTests(), limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(),
-		requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(),
+		identityTests(), identityDelegateTests(), requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(),
 		unblockTests(), warningTests(),
 	)
 }

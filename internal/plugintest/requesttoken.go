@@ -25,9 +25,11 @@ func requestTokenTests() []test {
 	}
 }
 
-// testRequestTokenRefusesBadInput has a row for each rule of the request. None
-// may send or store anything.
-func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
+// badRequest is a body of requestToken that breaks a rule. names is in the error.
+type badRequest struct{ name, body, errcode, names string }
+
+// badRequests has a row for each rule of the request.
+func badRequests() []badRequest {
 	field := func(name string, value any) string { return request(map[string]any{name: value}) }
 	raw := func(name, value string) string {
 		return strings.Replace(field(name, "@@"), `"@@"`, value, 1)
@@ -35,9 +37,7 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 	idServer := func(server, token string) string {
 		return strings.Replace(request(nil), "{", `{"id_server":`+server+`,"id_access_token":`+token+`,`, 1)
 	}
-	rows := []struct {
-		name, body, errcode, names string
-	}{
+	return []badRequest{
 		{"client_secret absent", field("client_secret", nil), "M_MISSING_PARAM", "client_secret"},
 		{"client_secret null", raw("client_secret", "null"), "M_MISSING_PARAM", "client_secret"},
 		{"client_secret empty", field("client_secret", ""), "M_INVALID_PARAM", "client_secret"},
@@ -117,10 +117,14 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 		{"field twice", `{"country":"GB",` + request(nil)[1:], "M_BAD_JSON", ""},
 		{"field twice, once escaped", `{"countr\u0079":"GB",` + request(nil)[1:], "M_BAD_JSON", ""},
 	}
+}
+
+// testRequestTokenRefusesBadInput sends each bad request. None may send or store anything.
+func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 	// One after the other: where a row that is not refused leaves something
 	// behind, that row is the first to fail.
 	n := start(t, open(t))
-	for _, row := range rows {
+	for _, row := range badRequests() {
 		t.Run(row.name, func(t *testing.T) {
 			for _, path := range []string{addPath, regPath, pwdPath} {
 				a := n.post(path, row.body)

@@ -23,6 +23,24 @@ type matcher struct {
 	inner     language.Matcher
 }
 
+// LanguageOf returns the language that most people of a country read, by CLDR's likely
+// subtags, as a value of Accept-Language. It is empty if the country is unknown.
+func LanguageOf(country string) string {
+	region, err := language.ParseRegion(country)
+	if err != nil || !region.IsCountry() {
+		return ""
+	}
+	tag, err := language.Compose(language.Und, region)
+	if err != nil {
+		return ""
+	}
+	base, _ := tag.Base()
+	if tag, err = language.Compose(base, region); err != nil {
+		return ""
+	}
+	return tag.String()
+}
+
 // newMatcher takes tags that are known to parse.
 func newMatcher(first string, tags []string) matcher {
 	m := matcher{languages: []string{first}}

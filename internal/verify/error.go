@@ -17,6 +17,7 @@ const (
 	BadJSON                             // JSON, but not an object as wanted here
 	MissingParam                        // a required field is absent, null or empty
 	InvalidParam                        // a field breaks its rule
+	InvalidNumber                       // the phone number is not one, or not one of the country
 	Denied                              // the host's policy is against this number
 	InUse                               // the number is associated with an account
 	NotAssociated                       // the number is associated with no account

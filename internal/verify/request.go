@@ -62,8 +62,11 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	if err == nil && s.Policy.RequireValidNumbers && !test && !number.Valid() {
 		err = phone.ErrNotANumber(r.Country)
 	}
-	if err != nil {
+	if errors.Is(err, phone.ErrUnknownCountry) {
 		return Receipt{}, Errorf(InvalidParam, "%s", err)
+	}
+	if err != nil {
+		return Receipt{}, Errorf(InvalidNumber, "%s", err)
 	}
 	d := delivery{
 		Request: r, number: number,
@@ -86,9 +89,13 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	return s.deliver(ctx, d)
 }
 
-// checkOwner refuses a number that has an account, or for a password one that has
-// none. Where accounts are concealed it reports instead that a decoy is wanted.
+// checkOwner refuses a number that has an account or, for a password reset, one that has
+// none. If accounts are concealed, it reports instead that a decoy is needed. For a
+// homeserver it looks nothing up: only the homeserver knows its accounts.
 func (s *Service) checkOwner(ctx context.Context, p store.Purpose, msisdn string) (decoy bool, err error) {
+	if p == store.PurposeIdentity {
+		return false, nil
+	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	if s.Conceal {

@@ -42,7 +42,7 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		SentBefore: max(0, c.sess.Texts-1), // Texts includes this one
 	}
 	if s.Delegate == nil && !d.test {
-		m.Text, _ = s.Text(d.kind(), d.AcceptLanguage, d.shown(code))
+		m.Text, _ = s.Text(d.kind(), d.language(), d.shown(code))
 	}
 	var deadline time.Time
 	if !d.test {
@@ -157,6 +157,15 @@ func (d delivery) kind() texts.Kind {
 		return texts.TakenAdd
 	}
 	return texts.Add
+}
+
+// language returns the Accept-Language that selects the text. Homeservers send none, so the
+// language of their SMS follows the number's country.
+func (d delivery) language() string {
+	if d.AcceptLanguage == "" && d.Purpose == store.PurposeIdentity {
+		return texts.LanguageOf(d.number.Home())
+	}
+	return d.AcceptLanguage
 }
 
 // shown returns the code as far as the SMS may show it: a decoy's is not in any.

@@ -33,12 +33,18 @@ func RequestToken(body []byte, purpose store.Purpose, legacy bool) (verify.Reque
 		{"next_link", &r.NextLink},
 		{"id_server", &r.IDServer},
 	} {
+		if purpose == store.PurposeIdentity && field.name == "id_server" {
+			continue
+		}
 		if *field.into, err = o.text(field.name); err != nil {
 			return verify.Request{}, err
 		}
 	}
 	if r.Attempt, err = o.integer("send_attempt"); err != nil {
 		return verify.Request{}, err
+	}
+	if purpose == store.PurposeIdentity {
+		return r, nil // this node is the identity server
 	}
 	return r, checkIdentityServer(o, legacy)
 }
@@ -82,20 +88,24 @@ func SubmissionForm(form []byte) (verify.Submission, error) {
 	return submission(values)
 }
 
+// SessionQuery reads the query of getValidated3pid.
+func SessionQuery(query string) (sid, clientSecret string, err error) {
+	values, err := url.ParseQuery(query)
+	if err != nil {
+		return "", "", verify.Errorf(verify.InvalidParam, "The parameters are not form-encoded")
+	}
+	names := []string{"sid", "client_secret"}
+	if err := once(values, names); err != nil {
+		return "", "", err
+	}
+	return values.Get("sid"), values.Get("client_secret"), nil
+}
+
 // submission takes the parameters out. An empty one counts as absent: a
 // user who presses the button too early loses no try. A duplicate is refused: two
 // readers may choose different ones.
 func submission(values url.Values) (verify.Submission, error) {
-	var missing []string
-	for _, name := range submissionFields() {
-		if len(values[name]) > 1 || !utf8.ValidString(values.Get(name)) {
-			return verify.Submission{}, verify.Errorf(verify.InvalidParam, "%s must stand there once, in UTF-8", name)
-		}
-		if values.Get(name) == "" {
-			missing = append(missing, name)
-		}
-	}
-	if err := errMissing(missing); err != nil {
+	if err := once(values, submissionFields()); err != nil {
 		return verify.Submission{}, err
 	}
 	return verify.Submission{
@@ -103,6 +113,20 @@ func submission(values url.Values) (verify.Submission, error) {
 		ClientSecret: values.Get("client_secret"),
 		Token:        values.Get("token"),
 	}, nil
+}
+
+// once returns an error unless each parameter is there exactly once and is not empty.
+func once(values url.Values, names []string) error {
+	var missing []string
+	for _, name := range names {
+		if len(values[name]) > 1 || !utf8.ValidString(values.Get(name)) {
+			return verify.Errorf(verify.InvalidParam, "%s must be given once, in UTF-8", name)
+		}
+		if values.Get(name) == "" {
+			missing = append(missing, name)
+		}
+	}
+	return errMissing(missing)
 }
 
 func submissionFields() []string { return []string{"sid", "client_secret", "token"} }

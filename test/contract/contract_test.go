@@ -136,8 +136,10 @@ func (x exchange) errcode() string {
 // test's host made tea, recovered from a panic, or asked for its own authentication.
 func (x exchange) hosts() bool {
 	switch x.res.StatusCode {
-	case http.StatusNotFound, http.StatusTeapot:
+	case http.StatusTeapot:
 		return true
+	case http.StatusNotFound:
+		return x.errcode() != "M_NO_VALID_SESSION"
 	case http.StatusInternalServerError:
 		return len(x.got) == 0
 	case http.StatusUnauthorized:
@@ -153,7 +155,7 @@ func (x exchange) malformed() bool {
 	case http.StatusUnauthorized, http.StatusRequestEntityTooLarge, http.StatusMethodNotAllowed:
 		return true
 	case http.StatusBadRequest:
-		return slices.Contains([]string{"", "M_NOT_JSON", "M_BAD_JSON", "M_MISSING_PARAM", "M_INVALID_PARAM"}, x.errcode())
+		return slices.Contains([]string{"", "M_NOT_JSON", "M_BAD_JSON", "M_MISSING_PARAM", "M_INVALID_PARAM", "M_INVALID_ADDRESS"}, x.errcode())
 	}
 	return false
 }

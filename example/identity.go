@@ -1,0 +1,64 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"strings"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+)
+
+// tokenList is a flag that may be repeated. "@file" is the token in a file, so that it is in
+// no list of processes.
+type tokenList []string
+
+func (l *tokenList) String() string { return "" }
+
+// Set implements flag.Value.
+func (l *tokenList) Set(value string) error {
+	if name, isFile := strings.CutPrefix(value, "@"); isFile {
+		content, err := os.ReadFile(name)
+		if err != nil {
+			return err
+		}
+		value = strings.TrimSpace(string(content))
+	}
+	if value == "" {
+		return errors.New("the token is empty")
+	}
+	*l = append(*l, value)
+	return nil
+}
+
+// listenIdentity opens the listener of -identity-listen, and returns a server for it with the
+// identity service alone. -identity-listen states that only homeservers reach it.
+func listenIdentity(cfg config, plugin *threepid.Plugin, logger *slog.Logger) (endpoint, error) {
+	router := gin.New()
+	router.RedirectTrailingSlash = false
+	if err := router.SetTrustedProxies(nil); err != nil {
+		return endpoint{}, err
+	}
+	router.Use(accessLog(logger), gin.Recovery())
+	options := threepid.IdentityOptions{PrivateListener: true, AccessTokens: cfg.identityTokens}
+	if err := plugin.MountIdentity(router, options); err != nil {
+		return endpoint{}, err
+	}
+	router.NoRoute(func(c *gin.Context) {
+		c.JSON(http.StatusNotFound, gin.H{"errcode": "M_UNRECOGNIZED", "error": "This listener serves only the identity service"})
+	})
+	listener, err := net.Listen("tcp", cfg.identityListen)
+	if err != nil {
+		return endpoint{}, fmt.Errorf("-identity-listen: %w", err)
+	}
+	if loopbackURL(listener.Addr()) == "" {
+		logger.Warn("-identity-listen is not a loopback address: its v1 paths have no authentication, so make sure that only homeservers reach it",
+			"address", listener.Addr())
+	}
+	return endpoint{newServer(router), listener}, nil
+}
