@@ -41,6 +41,9 @@ type config struct {
 	trustedProxies []string
 	identityListen string
 	identityTokens tokenList
+	accounts       string
+	brand          string
+	serverKeys     tokenList
 }
 
 func main() {
@@ -109,6 +112,9 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&proxies, "trusted-proxies", "", "`addresses` of proxies whose X-Forwarded-For is believed, separated by commas (default: none)")
 	flags.StringVar(&cfg.identityListen, "identity-listen", "", "private `address` on which homeservers reach the identity service, such as 127.0.0.1:8090 (default: none)")
 	flags.Var(&cfg.identityTokens, "identity-token", "access `token` for v2 of the identity service; @file reads it from a file; may be repeated")
+	flags.StringVar(&cfg.accounts, "accounts", "", "where numbers are on accounts: synapse: and the `database` of a Synapse, which is only read (default: this server)")
+	flags.StringVar(&cfg.brand, "brand", "", "`name` in the SMS: 123456 is your NAME code")
+	flags.Var(&cfg.serverKeys, "server-key", "`key` of at least 32 characters without which the database reveals no code; @file reads it from a file; may be repeated, the first makes new codes")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			err = errors.New("see the flags above")

@@ -36,7 +36,16 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	}
 	site, sender, closePhone := page(cfg, listener.Addr(), sender)
 	opts := options(cfg, logger)
-	opts.Authenticate = site.Authenticate
+	if cfg.accounts != "" {
+		accounts, closeAccounts, err := openAccounts(cfg.accounts)
+		if err != nil {
+			return err
+		}
+		defer closeAccounts()
+		opts.Accounts = accounts // which serves the numbers of its users itself
+	} else {
+		opts.Authenticate = site.Authenticate
+	}
 	plugin, err := threepid.Register(router, st, sender, opts)
 	if err != nil {
 		return err
@@ -47,8 +56,10 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 			return err
 		}
 	}
-	if err := site.Mount(router); err != nil {
-		return err
+	if cfg.accounts == "" {
+		if err := site.Mount(router); err != nil {
+			return err
+		}
 	}
 	router.NoRoute(plugin.NotFound)
 
@@ -63,7 +74,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		endpoints = append(endpoints, identity)
 		_, _ = fmt.Fprintf(stdout, "The identity service for homeservers: http://%s\n", openable(identity.listener.Addr()))
 	}
-	greet(stdout, openable(listener.Addr()), cfg.basePaths[0])
+	greet(stdout, openable(listener.Addr()), cfg)
 	return serveUntil(ctx, logger, endpoints...)
 }
 
@@ -89,7 +100,17 @@ func options(cfg config, logger *slog.Logger) threepid.Options {
 		Guard:           limits.Guard{Disabled: off || cfg.guard == "off", DryRun: cfg.guard == "observe"},
 		Policy:          limits.Policy{AllowCountries: cfg.countries, TestNumbers: cfg.testNumbers},
 		ConcealAccounts: cfg.conceal,
+		Messages:        threepid.Messages{Brand: cfg.brand},
+		ServerKeys:      keys(cfg.serverKeys),
 	}
+}
+
+func keys(list []string) [][]byte {
+	var keys [][]byte
+	for _, key := range list {
+		keys = append(keys, []byte(key))
+	}
+	return keys
 }
 
 // accessLog logs each request without its query: that of submitToken holds a
@@ -122,18 +143,21 @@ func openable(addr net.Addr) string {
 	return net.JoinHostPort("localhost", strconv.Itoa(tcp.Port))
 }
 
-// greet says where the server listens and what to try.
-func greet(w io.Writer, addr, basePath string) {
-	base := "http://" + addr + basePath
-	_, _ = fmt.Fprintf(w, `Listening on http://%s/ : open it in a browser, and try it there.
-
-Or ask for a code by hand (07700 900001 is a number that British films use):
+// greet prints where the server listens and what to try.
+func greet(w io.Writer, addr string, cfg config) {
+	base := "http://" + addr + cfg.basePaths[0]
+	_, _ = fmt.Fprintf(w, "Listening on http://%s/\n", addr)
+	if cfg.accounts == "" {
+		_, _ = fmt.Fprintln(w, "Open it in a browser to try it.")
+	}
+	_, _ = fmt.Fprintf(w, `
+Or request a code by hand (films use numbers such as 07700 900001):
 
   curl %s/account/3pid/msisdn/requestToken -d '{"client_secret":"my-secret","country":"GB","phone_number":"07700900001","send_attempt":1}'
 
-and bring it back, with the sid from the answer and the code from the text:
+and submit it, with the sid from the response and the code from the SMS:
 
   curl %s/account/3pid/msisdn/submitToken -d '{"client_secret":"my-secret","sid":"SID","token":"CODE"}'
 
-`, addr, base, base)
+`, base, base)
 }

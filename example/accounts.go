@@ -1,0 +1,45 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"gorm.io/driver/postgres"
+	"gorm.io/gorm"
+	"gorm.io/gorm/logger"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/synapse"
+)
+
+// lookUpConnections is how many connections to another server's database are used.
+const lookUpConnections = 8
+
+// openAccounts opens what -accounts names: "synapse:" and the database of a Synapse.
+func openAccounts(name string) (accounts store.Accounts, closeAll func(), err error) {
+	database, ok := strings.CutPrefix(name, "synapse:")
+	if !ok || database == "" {
+		return nil, nil, errors.New("-accounts must be synapse: and the database of Synapse, a postgres:// URL or an SQLite file")
+	}
+	dialector := readOnly(database)
+	if scheme, _, isURL := strings.Cut(database, "://"); isURL {
+		if scheme != "postgres" && scheme != "postgresql" {
+			return nil, nil, fmt.Errorf("-accounts: Synapse has no database of the kind %q", scheme)
+		}
+		dialector = postgres.Open(database)
+	}
+	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard, DisableAutomaticPing: true})
+	if err != nil {
+		return nil, nil, fmt.Errorf("-accounts: open Synapse's database: %w", withoutURL(err))
+	}
+	pool, err := db.DB()
+	if err != nil {
+		return nil, nil, fmt.Errorf("-accounts: %w", err)
+	}
+	pool.SetMaxOpenConns(lookUpConnections)
+	pool.SetMaxIdleConns(lookUpConnections)
+	pool.SetConnMaxIdleTime(5 * time.Minute)
+	return synapse.Accounts(db), func() { _ = pool.Close() }, nil
+}
