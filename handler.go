@@ -15,6 +15,7 @@ import (
 
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/internal/wire"
+	"example.com/threepid/observe"
 	"example.com/threepid/store"
 )
 
@@ -25,6 +26,8 @@ const maxBody = 64 << 10
 type handler struct {
 	*Plugin
 	path string // the whole path before an endpoint
+
+	known func(path string) bool // whether a catch-all serves it; nil without a catch-all
 }
 
 // requestTokenBody is the response of requestToken. Element's clients read the last three
@@ -41,17 +44,16 @@ type requestTokenBody struct {
 func (h *handler) requestToken(purpose store.Purpose) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		submitURL, err := h.submitURL(c.Request)
-		if err != nil {
-			h.refuse(c, err)
-			return
+		var body []byte
+		if err == nil {
+			body, err = h.readBody(c)
 		}
-		body, err := h.readBody(c)
-		if err != nil {
-			h.refuse(c, err)
-			return
+		var request verify.Request
+		if err == nil {
+			request, err = wire.RequestToken(body, purpose, h.opts.AllowLegacyClients)
 		}
-		request, err := wire.RequestToken(body, purpose, h.opts.AllowLegacyClients)
 		if err != nil {
+			h.service.ObserveRefusal(c.Request.Context(), err, "", purpose)
 			h.refuse(c, err)
 			return
 		}
@@ -91,6 +93,7 @@ func (h *handler) submitPost(c *gin.Context) { h.submitPostFrom(c, h.client(c)) 
 func (h *handler) submitPostFrom(c *gin.Context, client string) {
 	body, err := h.readBody(c)
 	if err != nil {
+		h.service.ObserveRefusal(c.Request.Context(), err, "", "")
 		h.refuseSubmit(c, err)
 		return
 	}
@@ -103,6 +106,7 @@ func (h *handler) submitPostFrom(c *gin.Context, client string) {
 	}
 	submission, err := read(body)
 	if err != nil {
+		h.service.ObserveRefusal(c.Request.Context(), err, "", "")
 		h.refuseSubmit(c, err)
 		return
 	}
@@ -120,6 +124,7 @@ func (h *handler) submitGet(c *gin.Context) { h.submitGetFrom(c, h.client(c)) }
 func (h *handler) submitGetFrom(c *gin.Context, client string) {
 	submission, err := wire.SubmissionForm([]byte(c.Request.URL.RawQuery))
 	if err != nil {
+		h.service.ObserveRefusal(c.Request.Context(), err, "", "")
 		h.show(c, err)
 		return
 	}
@@ -228,6 +233,7 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 		if refusal.RetryAfter > 0 {
 			c.Header("Retry-After", strconv.FormatInt(int64(math.Ceil(refusal.RetryAfter.Seconds())), 10))
 		}
+		c.Set(errCodeKey, refusal.ErrCode)
 		return refusal.Status, errorBody{ErrCode: refusal.ErrCode, Error: refusal.Message, RetryAfterMS: refusal.RetryAfter.Milliseconds()}
 	case errors.Is(err, verify.ErrClosed):
 		return http.StatusServiceUnavailable, errorBody{ErrCode: "M_UNKNOWN", Error: "The server is shutting down. Try again."}
@@ -236,6 +242,7 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 		status, errcode := statusOf(verify.SendFailed)
 		return status, errorBody{ErrCode: errcode, Error: "The request took too long. Try again."}
 	}
-	h.opts.Logger.Error("threepid: request failed", "path", c.FullPath(), "error", err)
+	c.Set(errCodeKey, "M_UNKNOWN")
+	h.opts.Logger.Error("threepid: request failed", "request", observe.ID(c.Request.Context()), "path", c.FullPath(), "error", err)
 	return http.StatusInternalServerError, errorBody{ErrCode: "M_UNKNOWN", Error: "Internal server error"}
 }

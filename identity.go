@@ -101,6 +101,7 @@ type identityService struct {
 // gets 404 M_UNRECOGNIZED whatever else the router does.
 func (s *identityService) mount(router gin.IRouter) error {
 	s.routes = s.served()
+	s.known = func(path string) bool { return s.routes[path] != nil }
 	path := s.path + "/*path"
 	if engine, ok := router.(*gin.Engine); ok {
 		for _, route := range engine.Routes() {
@@ -200,12 +201,12 @@ type identityTokenBody struct {
 // address is the homeserver's.
 func (s *identityService) requestToken(c *gin.Context) {
 	body, err := s.readBody(c)
-	if err != nil {
-		s.refuse(c, err)
-		return
+	var request verify.Request
+	if err == nil {
+		request, err = wire.RequestToken(body, store.PurposeIdentity, true)
 	}
-	request, err := wire.RequestToken(body, store.PurposeIdentity, true)
 	if err != nil {
+		s.service.ObserveRefusal(c.Request.Context(), err, "", store.PurposeIdentity)
 		s.refuse(c, err)
 		return
 	}

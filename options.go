@@ -16,6 +16,7 @@ import (
 	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -154,6 +155,10 @@ type Options struct {
 	// code, no client_secret and no whole number. Defaults to slog.Default().
 	Logger *slog.Logger
 
+	// Observer receives an event for each request, SMS, validation, block and the like, for
+	// metrics and audits: see package observe. It delays no request. Defaults to none.
+	Observer observe.Observer
+
 	// Now returns the current time. The clocks of nodes that share a store may differ by
 	// about two seconds. Defaults to time.Now.
 	Now func() time.Time
@@ -191,6 +196,9 @@ func (o Options) complete(st store.Store) (Options, error) {
 	}
 	if isNil(o.Delegate) {
 		o.Delegate = nil
+	}
+	if isNil(o.Observer) {
+		o.Observer = nil
 	}
 	if isNil(o.Random) {
 		o.Random = rand.Reader
@@ -239,6 +247,7 @@ func (o Options) config(st store.Store, sender sms.Sender, catalog *texts.Catalo
 		SweepInterval:   sweepInterval,
 		ServerKeys:      o.ServerKeys,
 		Logger:          o.Logger,
+		Observer:        o.Observer,
 		Now:             o.Now,
 		Random:          o.Random,
 	}

@@ -5,9 +5,11 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
+	"example.com/threepid/observe"
 	"example.com/threepid/store"
 )
 
@@ -87,8 +89,40 @@ func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 			err = fmt.Errorf("threepid: cannot mount %s %s: %v", route.Method, route.Path, v)
 		}
 	}()
-	router.Handle(route.Method, route.Path, h.headers, route.HandlerFunc)
+	router.Handle(route.Method, route.Path, h.observe, h.headers, route.HandlerFunc)
 	return nil
+}
+
+// errCodeKey is where answer leaves a response's errcode for observe.
+const errCodeKey = "threepid.errcode"
+
+// observe gives a request its ID, and reports it when it was responded to.
+func (h *handler) observe(c *gin.Context) {
+	ctx := observe.NewID(c.Request.Context())
+	c.Request = c.Request.WithContext(ctx)
+	if h.opts.Observer == nil {
+		return
+	}
+	began := time.Now() //nolint:forbidigo // how long the request really takes
+	c.Next()
+	h.service.Observe(ctx, func(m observe.Meta) observe.Event {
+		return observe.Request{
+			Meta: m, Endpoint: h.endpoint(c), Method: c.Request.Method, Status: c.Writer.Status(),
+			ErrCode: c.GetString(errCodeKey), Duration: time.Since(began),
+		}
+	})
+}
+
+// endpoint returns the path of a request below the base path. Unknown paths are one endpoint,
+// so that their number is bounded.
+func (h *handler) endpoint(c *gin.Context) string {
+	path := strings.TrimPrefix(c.Request.URL.Path, h.path)
+	if param := c.Param("path"); param != "" && h.known != nil {
+		if path = param; !h.known(path) {
+			return "unknown"
+		}
+	}
+	return path
 }
 
 // clashing returns the route that conflicts with method and path in Gin: the same one, or a

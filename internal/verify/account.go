@@ -100,7 +100,8 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	if err := s.consume(ctx, userID, h); err != nil {
 		return s.takeBack(ctx, userID, h, err)
 	}
-	s.Logger.Info("threepid: number added to an account", "sid", h.sess.SID, "number", phone.Mask(h.sess.MSISDN))
+	s.observeNumber(ctx, "added", h.sess.MSISDN)
+	s.log(ctx).Info("threepid: number added to an account", "sid", h.sess.SID, "number", phone.Mask(h.sess.MSISDN))
 	return nil
 }
 
@@ -197,14 +198,14 @@ func (s *Service) reserve(ctx context.Context, userID string, a Addition) (h hol
 		return err
 	}
 	names := holdNames(named)
-	rows, err := s.Store.View(ctx, names)
+	rows, err := s.units.View(ctx, names)
 	if err == nil {
 		err = look(&rows)
 	}
 	if err != nil && !errors.Is(err, store.ErrNames) || err == nil && c != unclaimed {
 		return h, c, err
 	}
-	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+	err = s.units.Update(ctx, names, func(rows *store.Rows) error {
 		if err := look(rows); err != nil || c != unclaimed {
 			return err // overtaken by another request
 		}
@@ -219,7 +220,7 @@ func (s *Service) reserve(ctx context.Context, userID string, a Addition) (h hol
 // ErrNotValidated when the number was released since the validation was taken.
 func (s *Service) consume(ctx context.Context, userID string, h hold) error {
 	names := store.Names{Records: holdNames(h.sess).Records}
-	return s.Store.Update(ctx, names, func(rows *store.Rows) error {
+	return s.units.Update(ctx, names, func(rows *store.Rows) error {
 		if rows.Records[0].State != h.sess.Epoch {
 			return ErrNotValidated
 		}
@@ -290,7 +291,8 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	case err != nil:
 		return fmt.Errorf("threepid: remove the number from the account: %w", err)
 	}
-	s.Logger.Info("threepid: number removed from an account", "number", phone.Mask(r.Address))
+	s.observeNumber(ctx, "removed", r.Address)
+	s.log(ctx).Info("threepid: number removed from an account", "number", phone.Mask(r.Address))
 	return nil
 }
 
@@ -327,7 +329,8 @@ func (s *Service) Release(ctx context.Context, number string) error {
 		case err != nil:
 			return fmt.Errorf("threepid: release a number: %w", err)
 		}
-		s.Logger.Info("threepid: number released from its account", "number", phone.Mask(n.MSISDN))
+		s.observeNumber(ctx, "released", n.MSISDN)
+		s.log(ctx).Info("threepid: number released from its account", "number", phone.Mask(n.MSISDN))
 		return nil
 	}
 	return errors.New("threepid: release a number: its account keeps changing")

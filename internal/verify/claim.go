@@ -57,7 +57,7 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	var c claim
 	for range claimTries {
 		names := withEpoch(byKey(d.key), d.number.MSISDN, s.limiter.Keys(d.who, limit.SMSKinds()...)...)
-		err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+		err = s.units.Update(ctx, names, func(rows *store.Rows) error {
 			c, err = s.claimIn(rows, d, fresh, c)
 			return err
 		})
@@ -66,7 +66,7 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 		}
 	}
 	if err == nil {
-		err = s.refused(c.refused, d.who)
+		err = s.refused(ctx, c.refused, d.who)
 	}
 	if err == nil && c.state == claimable {
 		c.blocks = s.limiter.Watch.Report(c.ledger)
@@ -155,7 +155,7 @@ func (s *Service) renew(ctx context.Context, c *claim) error {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	var renewed store.Session
-	err := s.Store.Update(ctx, store.Names{Session: byKey(c.sess.Key)}, func(rows *store.Rows) error {
+	err := s.units.Update(ctx, store.Names{Session: byKey(c.sess.Key)}, func(rows *store.Rows) error {
 		sess := &rows.Session
 		if !s.live(*sess) || sess.ClaimID != c.sess.ClaimID || sess.Outcome != store.OutcomePending {
 			return errOvertaken

@@ -142,7 +142,7 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
 	names := store.Names{Session: bySID(tried.SID), Records: s.limiter.Keys(who, limit.CodeKinds()...)}
-	err := s.Store.Update(ctx, names, func(rows *store.Rows) error {
+	err := s.units.Update(ctx, names, func(rows *store.Rows) error {
 		g, err := s.ledger(rows.Records, who, limit.CodeKinds()...)
 		if err != nil {
 			return err

@@ -46,7 +46,7 @@ func (s *Service) voidProofs(ctx context.Context, msisdn string) error {
 	if _, err := io.ReadFull(s.Random, random); err != nil {
 		return fmt.Errorf("threepid: read randomness: %w", err)
 	}
-	return s.Store.Update(ctx, withEpoch(store.SessionRef{}, msisdn), func(rows *store.Rows) error {
+	return s.units.Update(ctx, withEpoch(store.SessionRef{}, msisdn), func(rows *store.Rows) error {
 		epoch := &rows.Records[0]
 		epoch.State = hex.EncodeToString(random)
 		epoch.ExpiresAt = max(epoch.ExpiresAt, s.now()+(s.lifetimes.session+expiredRetention).Milliseconds())

@@ -46,6 +46,10 @@ type Error struct {
 
 	// TriesLeft is how many more wrong tokens the session allows, if TokenIncorrect.
 	TriesLeft int
+
+	// Reason is more specific than Code, for the operator: see observe.Refusal. The client
+	// does not learn it. It may be empty.
+	Reason string
 }
 
 func (e *Error) Error() string { return e.Message }

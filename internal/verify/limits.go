@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"errors"
 	"math"
+	"strings"
 	"time"
 
 	"example.com/threepid/internal/limit"
@@ -44,7 +45,7 @@ func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	rows, err := s.Store.View(ctx, names)
+	rows, err := s.units.View(ctx, names)
 	if err != nil {
 		return err
 	}
@@ -52,7 +53,7 @@ func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind
 	if err != nil {
 		return err
 	}
-	return s.refused(do(g), who)
+	return s.refused(ctx, do(g), who)
 }
 
 // takeFromBudgets takes what an SMS costs from the budgets of its country and the host.
@@ -63,7 +64,7 @@ func (s *Service) takeFromBudgets(ctx context.Context, d delivery) (limit.Grant,
 	if err != nil {
 		return nil, err
 	}
-	return grant, s.refused(met, d.who)
+	return grant, s.refused(ctx, met, d.who)
 }
 
 // renewGrant replaces a claim's SMS from the budgets if their lease is over.
@@ -76,17 +77,22 @@ func (s *Service) renewGrant(ctx context.Context, c *claim, d delivery) (err err
 }
 
 // refused returns the error for a refusal, nil if there was none.
-func (s *Service) refused(met limit.Refusal, who limit.Subject) error {
+func (s *Service) refused(ctx context.Context, met limit.Refusal, who limit.Subject) error {
 	if met.Wait == 0 {
 		return nil
 	}
-	s.Logger.Info("threepid: a limit is reached", "scope", met.Scope, "number", phone.Mask(who.MSISDN),
+	s.log(ctx).Info("threepid: a limit is reached", "scope", met.Scope, "number", phone.Mask(who.MSISDN),
 		"country", who.Country, "wait", (time.Duration(met.Wait) * time.Millisecond).Round(time.Second))
-	return errLimited(time.Duration(met.Wait) * time.Millisecond)
+	refusal := errLimited(time.Duration(met.Wait) * time.Millisecond)
+	refusal.Reason = met.Scope
+	if !strings.HasPrefix(met.Scope, "guard: ") {
+		refusal.Reason = "limit: " + met.Scope
+	}
+	return refusal
 }
 
 // errLimited says nothing that depends on whose number it is, nor which limit was reached.
-func errLimited(wait time.Duration) error {
+func errLimited(wait time.Duration) *Error {
 	e := Errorf(Limited, "Too many requests. Try again in %s.", roundForHumans(wait))
 	e.RetryAfter = wait
 	return e
@@ -109,11 +115,12 @@ func roundForHumans(d time.Duration) string {
 	}
 }
 
-// reportBlocks tells the operator what the guard has blocked.
-func (s *Service) reportBlocks(blocks []limits.Block) {
+// reportBlocks logs and reports what the guard has blocked.
+func (s *Service) reportBlocks(ctx context.Context, blocks []limits.Block) {
 	for _, b := range blocks {
 		s.Logger.Warn(blockWords(b), "country", b.Country, "range", b.Range, "network", b.Network,
 			"reason", b.Reason, "count", b.Count, "until", b.Until, "dry_run", b.DryRun)
+		s.observeBlock(ctx, b)
 		if s.Guard.OnBlock != nil {
 			s.Guard.OnBlock(b)
 		}

@@ -19,5 +19,5 @@ func (s *Service) limitLookUps(ctx context.Context, d delivery) error {
 	if err != nil || st.attempt == sent {
 		return err
 	}
-	return s.refused(met, who)
+	return s.refused(ctx, met, who)
 }

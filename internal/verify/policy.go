@@ -80,7 +80,9 @@ func (s *Service) approve(ctx context.Context, d delivery, st state) (trusted bo
 		Purpose: d.Purpose, MSISDN: d.number.MSISDN, Country: d.number.Home(), Client: d.Client, Header: d.Header, Blocks: st.blocks,
 	})
 	if errors.Is(err, limits.ErrDenied) {
-		return false, errDenied()
+		denied := errDenied()
+		denied.Reason = "host"
+		return false, denied
 	}
 	if err != nil {
 		return false, fmt.Errorf("threepid: ask the host: %w", err)
@@ -93,7 +95,7 @@ func approved(sess store.Session, d delivery) bool {
 	return sess.ClaimID != "" && sess.ClaimAttempt == d.Attempt && sess.Purpose == d.Purpose
 }
 
-func errDenied() error {
+func errDenied() *Error {
 	return Errorf(Denied, "This server does not send text messages to this number")
 }
 

@@ -41,7 +41,8 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	ctx, cancel := s.untilClosed(ctx)
 	defer cancel()
 
-	receipt, err := s.request(ctx, r)
+	receipt, number, err := s.request(ctx, r)
+	s.ObserveRefusal(ctx, err, number.Home(), r.Purpose)
 	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), ErrClosed) {
 		err = ErrClosed
 	}
@@ -50,23 +51,23 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 
 // request goes through the checks in the order of the protocol: the fields, the
 // fixed policy, the limit on look-ups, the association, and what deliver does.
-func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
+func (s *Service) request(ctx context.Context, r Request) (receipt Receipt, number phone.Number, err error) {
 	if err := r.check(s.NextLinkHosts); err != nil {
-		return Receipt{}, err
+		return Receipt{}, number, err
 	}
 	if err := s.checkIDServer(r); err != nil {
-		return Receipt{}, err
+		return Receipt{}, number, err
 	}
-	number, err := s.numbers.Parse(r.PhoneNumber, r.Country)
+	number, err = s.numbers.Parse(r.PhoneNumber, r.Country)
 	_, test := s.testNumber(number.MSISDN)
 	if err == nil && s.Policy.RequireValidNumbers && !test && !number.Valid() {
 		err = phone.ErrNotANumber(r.Country)
 	}
 	if errors.Is(err, phone.ErrUnknownCountry) {
-		return Receipt{}, Errorf(InvalidParam, "%s", err)
+		return Receipt{}, number, Errorf(InvalidParam, "%s", err)
 	}
 	if err != nil {
-		return Receipt{}, Errorf(InvalidNumber, "%s", err)
+		return Receipt{}, number, Errorf(InvalidNumber, "%s", err)
 	}
 	d := delivery{
 		Request: r, number: number,
@@ -83,10 +84,10 @@ func (s *Service) request(ctx context.Context, r Request) (Receipt, error) {
 	if err == nil {
 		d.decoy, err = s.checkOwner(ctx, r.Purpose, number.MSISDN)
 	}
-	if err != nil {
-		return Receipt{}, err
+	if err == nil {
+		receipt, err = s.deliver(ctx, d)
 	}
-	return s.deliver(ctx, d)
+	return receipt, number, err
 }
 
 // checkOwner refuses a number that has an account or, for a password reset, one that has
@@ -201,7 +202,7 @@ type approval struct{ given, trusted bool }
 // otherwise what another node's claim makes of it.
 func (s *Service) trySend(ctx context.Context, d delivery, st state, host *approval) (state, Receipt, error) {
 	if !st.refused.Guard {
-		if err := s.refused(st.refused, d.who); err != nil {
+		if err := s.refused(ctx, st.refused, d.who); err != nil {
 			return st, Receipt{}, err
 		}
 	}
@@ -213,7 +214,7 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 		*host = approval{given: true, trusted: trusted}
 	}
 	if d.trusted = host.trusted; !d.trusted {
-		if err := s.refused(st.refused, d.who); err != nil {
+		if err := s.refused(ctx, st.refused, d.who); err != nil {
 			return st, Receipt{}, err
 		}
 	}
@@ -233,7 +234,7 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 		c.grant = grant
 	}
 	receipt, err := s.send(ctx, c, d)
-	s.reportBlocks(c.blocks) // the host's code, after all of the engine's
+	s.reportBlocks(ctx, c.blocks) // the host's code, after all of the engine's
 	if errors.Is(err, errOvertaken) {
 		return state{sess: c.sess, attempt: inFlight}, Receipt{}, nil
 	}
@@ -244,7 +245,9 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 // another purpose brings no validation for this one.
 func seenReceipt(sess store.Session, d delivery) (Receipt, error) {
 	if seenPurpose(sess) != d.Purpose {
-		return Receipt{}, Errorf(InvalidParam, "This client_secret was used for another purpose; generate a new one.")
+		e := Errorf(InvalidParam, "This client_secret was used for another purpose; generate a new one.")
+		e.Reason = "another purpose"
+		return Receipt{}, e
 	}
 	return Receipt{SID: sess.SID, Number: d.number}, nil
 }
@@ -267,7 +270,7 @@ func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (s
 	if withLimits {
 		names.Records = s.limiter.Keys(d.who, limit.SMSKinds()...)
 	}
-	rows, err := s.Store.View(ctx, names)
+	rows, err := s.units.View(ctx, names)
 	if err != nil {
 		return state{}, err
 	}

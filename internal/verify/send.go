@@ -61,13 +61,16 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		}
 	}
 	m.Validity = (time.Duration(c.sess.TokenExpiresAt-s.now()) * time.Millisecond).Round(time.Second)
-	err := s.dispatch(ctx, &c, d, m, deadline)
+	report := sendReport{message: m}
+	began := time.Now() //nolint:forbidigo // how long the provider really takes
+	err := s.dispatch(sms.WithReport(ctx, report.report), &c, d, m, deadline)
 	outcome := outcomeOf(err)
+	s.observeSMS(ctx, d, m, outcome, time.Since(began), report.get())
 	cause := ""
 	if err != nil {
 		cause = redact(err.Error(), code, m)
 	}
-	s.logOutcome(c, d, outcome, errors.Is(err, sms.ErrMisconfigured), cause)
+	s.logOutcome(ctx, c, d, outcome, report.get(), errors.Is(err, sms.ErrMisconfigured), cause)
 	return Receipt{SID: c.sess.SID, Number: d.number}, s.conclude(ctx, c, d, outcome, err)
 }
 
@@ -106,8 +109,16 @@ func (s *Service) conclude(ctx context.Context, c claim, d delivery, outcome sto
 	return fmt.Errorf("threepid: an SMS was accepted and cannot be recorded: %w", err)
 }
 
-func (s *Service) logOutcome(c claim, d delivery, outcome store.Outcome, misconfigured bool, cause string) {
-	log := s.Logger.With("sid", c.sess.SID, "to", phone.Mask(c.sess.MSISDN), "attempt", d.Attempt)
+func (s *Service) logOutcome(
+	ctx context.Context, c claim, d delivery, outcome store.Outcome, r sms.Result, misconfigured bool, cause string,
+) {
+	log := s.log(ctx).With("sid", c.sess.SID, "to", phone.Mask(c.sess.MSISDN), "attempt", d.Attempt)
+	if r.Provider != "" {
+		log = log.With("provider", r.Provider)
+	}
+	if r.MessageID != "" {
+		log = log.With("message_id", r.MessageID)
+	}
 	switch {
 	case misconfigured: // no SMS is sent until the operator acts
 		log.Error("threepid: SMS not sent: the provider refuses the account or its settings, and will until that is fixed",
@@ -279,7 +290,7 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 		var g *limit.Ledger
 		var returned bool
 		if g, returned, err = s.recordOutcomeOnce(ctx, c, d, o); err == nil {
-			s.reportBlocks(s.limiter.Watch.Report(g))
+			s.reportBlocks(ctx, s.limiter.Watch.Report(g))
 			if returned {
 				s.budgets.Return(c.grant)
 			}
@@ -300,7 +311,7 @@ func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o 
 	if c.charged && failed {
 		names.Records = s.limiter.Keys(d.who, limit.SMSKinds()...)
 	}
-	err = s.Store.Update(ctx, names, func(rows *store.Rows) (err error) {
+	err = s.units.Update(ctx, names, func(rows *store.Rows) (err error) {
 		g, returned = nil, false
 		current := rows.Session
 		if current.SID == "" {

@@ -18,6 +18,7 @@ import (
 	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/timing"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -55,6 +56,9 @@ type Config struct {
 
 	Now    func() time.Time
 	Random io.Reader
+
+	// Observer receives the events of package observe; nil: there is none.
+	Observer observe.Observer
 
 	// Text returns an SMS and its language, a BCP 47 tag. Equal arguments give equal
 	// texts, since a retry may repeat an SMS that was sent.
@@ -98,6 +102,8 @@ type Service struct {
 	slots   timing.Slots
 	limiter *limit.Limiter
 	budgets *limit.Budgets
+	events  *events
+	units   store.Store // Store, whose units are observed
 
 	mu      sync.Mutex
 	active  sync.WaitGroup  // requests under way, and the janitor
@@ -112,7 +118,12 @@ func New(c Config) *Service {
 	counters, _ := c.Store.(store.Counters)
 	node, now := nodeName(), func() int64 { return c.Now().UnixMilli() }
 	watch := limit.NewWatch(c.Guard, counters, node, now)
+	events, units := newEvents(c), c.Store
+	if events.wanted() {
+		units = observedStore{c.Store, events}
+	}
 	return &Service{
+		events: events, units: units,
 		budgets: limit.NewBudgets(c.Limits, c.Store, node, budgetLeases*(c.SendTimeout+leaseMargin), now),
 		limiter: &limit.Limiter{Limits: c.Limits, Guard: c.Guard, Watch: watch, CountFailedChecks: c.Delegate != nil},
 		Config:  c,
@@ -162,6 +173,7 @@ func (s *Service) Close() {
 	s.mu.Unlock()
 	s.active.Wait()
 	_ = s.flush(true)
+	s.events.close()
 }
 
 // untilClosed is a context for work that need not be finished when Close is called.
@@ -215,6 +227,12 @@ func (s *Service) sweepUntilClosed() {
 
 // sweep deletes what has expired by now, chunk by chunk, unless Close comes.
 func (s *Service) sweep() {
+	deleted, start := 0, time.Now() //nolint:forbidigo // how long the store really takes
+	defer func() {
+		if s.events.wanted() {
+			s.events.emit(observe.Sweep{Meta: s.events.meta(context.Background()), Deleted: deleted, Duration: time.Since(start)})
+		}
+	}()
 	before := s.Now().Add(-expiredRetention)
 	if counters, ok := s.Store.(store.Counters); ok {
 		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
@@ -235,7 +253,7 @@ func (s *Service) sweep() {
 			s.Logger.Error("threepid: cannot delete expired sessions; trying again later", "error", err)
 			return
 		}
-		if n < sweepChunk {
+		if deleted += n; n < sweepChunk {
 			return
 		}
 		select {

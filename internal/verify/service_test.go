@@ -171,7 +171,7 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 				Purpose: purpose, ClientSecret: "s", Country: "CC", PhoneNumber: "000000", Attempt: 1,
 			})
 			var refusal *verify.Error
-			if !errors.As(err, &refusal) || refusal.Code != verify.InvalidParam {
+			if !errors.As(err, &refusal) || refusal.Code != verify.InvalidNumber {
 				t.Errorf("got %v", err)
 			}
 			if n := len(texts.Calls()); n != 0 {

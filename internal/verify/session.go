@@ -209,7 +209,9 @@ func validity(s store.Session, epoch string, l lifetimes, now int64) error {
 // errUnknownSession is the error for an unknown sid and for a wrong client_secret, so
 // that a client cannot distinguish the two.
 func errUnknownSession() error {
-	return Errorf(InvalidParam, "No session has that sid and client_secret")
+	e := Errorf(InvalidParam, "No session has that sid and client_secret")
+	e.Reason = "unknown session"
+	return e
 }
 
 // errTokenIncorrect says how many tries are left of a token.

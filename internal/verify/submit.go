@@ -41,8 +41,9 @@ func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, 
 	nextLink, err = s.submit(ctx, sub)
 	if errors.Is(err, ErrNoSession) {
 		slot.Wait()
-		return "", errUnknownSession()
+		err = errUnknownSession()
 	}
+	s.ObserveRefusal(ctx, err, "", "")
 	return nextLink, err
 }
 
@@ -71,7 +72,11 @@ func (s *Service) prove(ctx context.Context, sess store.Session, sub Submission)
 	if sess, err = s.countTry(ctx, sess, sub, who); err != nil {
 		return "", err
 	}
-	if err := s.check(ctx, sess, sub, who); err != nil {
+	err = s.check(ctx, sess, sub, who)
+	if refusal, wrong := errors.AsType[*Error](err); err == nil || wrong && refusal.Code == TokenIncorrect {
+		s.observeCode(ctx, sess, who.Country, err == nil)
+	}
+	if err != nil {
 		return "", err
 	}
 	if sess, err = s.confirm(ctx, sess, sub, who); err != nil {
@@ -91,7 +96,7 @@ func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Sessi
 	sess, err = s.find(ctx, sub.SID, sub.ClientSecret)
 	if err == nil && s.provedBy(sess, sub) {
 		var rows store.Rows
-		rows, err = s.Store.View(ctx, withEpoch(bySID(sess.SID), sess.MSISDN))
+		rows, err = s.units.View(ctx, withEpoch(bySID(sess.SID), sess.MSISDN))
 		again = err == nil && rows.Records[0].State == sess.Epoch
 	}
 	if err == nil {
@@ -149,7 +154,7 @@ func (s *Service) countTry(ctx context.Context, preview store.Session, sub Submi
 	var verdict error
 	var met limit.Refusal
 	names := withEpoch(bySID(sub.SID), preview.MSISDN, s.limiter.Keys(who, limit.CodeKinds()...)...)
-	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+	err = s.units.Update(ctx, names, func(rows *store.Rows) error {
 		verdict, met, sess = nil, limit.Refusal{}, rows.Session
 		g, err := s.ledger(rows.Records[1:], who, limit.CodeKinds()...)
 		if err == nil {
@@ -170,7 +175,7 @@ func (s *Service) countTry(ctx context.Context, preview store.Session, sub Submi
 		return g.Put()
 	})
 	if errors.Is(err, errRefused) {
-		return sess, cmp.Or(verdict, s.refused(met, who)) // which logs: not inside the unit
+		return sess, cmp.Or(verdict, s.refused(ctx, met, who)) // which logs: not inside the unit
 	}
 	return sess, err
 }
@@ -186,7 +191,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 	var before, after store.Session
 	var verdict error
 	var g, other *limit.Ledger
-	err := s.Store.Update(ctx, s.confirmingNames(tried, who), func(rows *store.Rows) error {
+	err := s.units.Update(ctx, s.confirmingNames(tried, who), func(rows *store.Rows) error {
 		verdict, g = nil, nil
 		before = rows.Session
 		if err := expectOwned(before, sub.ClientSecret); err != nil {
@@ -223,10 +228,11 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 	})
 	if err == nil && verdict == nil {
 		s.budgets.Validated(who, before.Texts)
-		s.reportBlocks(s.limiter.Watch.Report(g))
+		s.reportBlocks(ctx, s.limiter.Watch.Report(g))
 	}
 	if err == nil && verdict == nil && before.ValidatedAt == 0 {
-		s.Logger.Info("threepid: number validated", "sid", after.SID, "number", phone.Mask(after.MSISDN))
+		s.observeValidation(ctx, before, who.Country)
+		s.log(ctx).Info("threepid: number validated", "sid", after.SID, "number", phone.Mask(after.MSISDN))
 	}
 	return after, errors.Join(err, verdict)
 }
@@ -274,7 +280,7 @@ func (s *Service) confirming(records []store.Record, sess store.Session, who lim
 func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	return s.validated(ctx, sid, clientSecret, func(ctx context.Context, names store.Names, look func(*store.Rows) error) error {
 		return store.Follow(names, func(names store.Names) error {
-			rows, err := s.Store.View(ctx, names)
+			rows, err := s.units.View(ctx, names)
 			if err != nil {
 				return err
 			}
@@ -286,7 +292,7 @@ func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Vali
 // Redeem is Validated that succeeds once: of many calls at once, on one node or
 // on several, one gets the validation and the others ErrNoSession.
 func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
-	return s.RedeemIn(ctx, s.Store.Update, sid, clientSecret)
+	return s.RedeemIn(ctx, s.units.Update, sid, clientSecret)
 }
 
 // Unit runs a unit of work, as [store.Store]'s Update does.
@@ -341,7 +347,7 @@ func (s *Service) find(ctx context.Context, sid, clientSecret string) (store.Ses
 	if !isOpaque(sid) || !isOpaque(clientSecret) {
 		return store.Session{}, ErrNoSession
 	}
-	rows, err := s.Store.View(ctx, store.Names{Session: bySID(sid)})
+	rows, err := s.units.View(ctx, store.Names{Session: bySID(sid)})
 	if err != nil {
 		return store.Session{}, err
 	}

@@ -6,6 +6,7 @@ import (
 	"example.com/threepid/internal/limit"
 	"example.com/threepid/internal/phone"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/store"
 )
 
@@ -39,7 +40,7 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 	defer cancel()
 	who := s.subject(n, "")
 	names := store.Names{Records: s.limiter.Keys(who, limit.Number, limit.Range)}
-	err = s.Store.Update(ctx, names, func(rows *store.Rows) error {
+	err = s.units.Update(ctx, names, func(rows *store.Rows) error {
 		g, err := s.ledger(rows.Records, who, limit.Number, limit.Range)
 		if err != nil {
 			return err
@@ -49,6 +50,9 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 	})
 	if err != nil {
 		return nil, err
+	}
+	if s.events.wanted() {
+		s.events.emit(observe.Unblock{Meta: s.events.meta(ctx), Number: phone.Mask(n.MSISDN)})
 	}
 	return s.blocks(ctx, n)
 }
@@ -60,7 +64,7 @@ func (s *Service) blocks(ctx context.Context, n phone.Number) (blocks []limits.B
 	}
 	who := s.subject(n, "")
 	budgets := s.budgets.Keys(who)
-	rows, err := s.Store.View(ctx, store.Names{Records: append(budgets, s.limiter.Keys(who, limit.SMSKinds()...)...)})
+	rows, err := s.units.View(ctx, store.Names{Records: append(budgets, s.limiter.Keys(who, limit.SMSKinds()...)...)})
 	if err != nil {
 		return nil, err
 	}

@@ -168,6 +168,7 @@ func (f *Failover) log(provider string, m sms.Message, err error) {
 }
 
 func (f *Failover) ask(ctx context.Context, m sms.Message, p guarded, left int, guard bool) error {
+	defer sms.Report(ctx, sms.Result{Provider: p.Name})
 	timeout := f.options.Timeout
 	if deadline, ok := ctx.Deadline(); timeout == 0 && ok {
 		timeout = time.Until(deadline) / time.Duration(left)

@@ -31,6 +31,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err := ctx.Err(); err != nil {
 		return err
 	}
+	sms.Report(ctx, sms.Result{Provider: "console"})
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if _, err := fmt.Fprintf(s.w, "SMS to %s: %s\n", plain(m.To), plain(m.Text)); err != nil {

@@ -177,6 +177,7 @@ func (s *Sender) validateTemplates() error {
 
 // Send sends the message through the gateway.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "gateway"})
 	req, err := s.request(ctx, m)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, sms.ErrMisconfigured)

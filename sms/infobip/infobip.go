@@ -88,6 +88,7 @@ const maxValidity = 48 * 3600 // seconds
 
 // Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "infobip", MessageID: m.ID})
 	body := request{[1]outgoing{{
 		Sender:       cmp.Or(m.From, s.options.From),
 		Destinations: [1]destination{{To: strings.TrimPrefix(m.To, "+"), MessageID: m.ID}},

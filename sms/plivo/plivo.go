@@ -62,6 +62,7 @@ func New(o Options) (*Sender, error) {
 
 // Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "plivo"})
 	fields := map[string]any{"dst": m.To, "text": m.Text, "type": "sms"}
 	if expiry := httpsend.Validity(m, time.Second, minExpiry, maxExpiry); expiry > 0 {
 		fields["message_expiry"] = expiry
@@ -77,11 +78,13 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err != nil {
 		return err
 	}
-	return outcome(answer)
+	id, err := outcome(answer)
+	sms.Report(ctx, sms.Result{MessageID: id})
+	return err
 }
 
 // outcome uses the error code, the text about the number, and the status, in this order.
-func outcome(answer httpsend.Response) error {
+func outcome(answer httpsend.Response) (messageID string, err error) {
 	var body struct {
 		Code    json.Number `json:"error_code"`
 		Error   string      `json:"error"`
@@ -89,6 +92,9 @@ func outcome(answer httpsend.Response) error {
 		Invalid []string    `json:"invalid_number"`
 	}
 	_ = json.Unmarshal(answer.Body, &body) // if it is not JSON, the status decides
+	if len(body.UUIDs) > 0 {
+		messageID = body.UUIDs[0]
+	}
 	status := httpsend.ClassifyStatus(answer.Status)
 	if code, err := strconv.Atoi(body.Code.String()); err == nil {
 		class, known := classOf(code)
@@ -98,18 +104,18 @@ func outcome(answer httpsend.Response) error {
 		if !known && code != 0 && class == httpsend.Accepted {
 			class = httpsend.Uncertain
 		}
-		return class.Error("plivo: HTTP %d, error %d: see https://www.plivo.com/docs/messaging/troubleshooting/error-codes",
+		return messageID, class.Error("plivo: HTTP %d, error %d: see https://www.plivo.com/docs/messaging/troubleshooting/error-codes",
 			answer.Status, code)
 	}
 	words := strings.ToLower(body.Error)
 	aboutNumber := strings.Contains(words, "dst") || strings.Contains(words, "destination number")
 	switch {
 	case len(body.Invalid) > 0 && len(body.UUIDs) == 0:
-		return httpsend.Rejected.Error("plivo: HTTP %d, invalid_number", answer.Status)
+		return "", httpsend.Rejected.Error("plivo: HTTP %d, invalid_number", answer.Status)
 	case answer.Status == http.StatusBadRequest && aboutNumber:
-		return httpsend.Rejected.Error("plivo: HTTP 400, the destination number")
+		return "", httpsend.Rejected.Error("plivo: HTTP 400, the destination number")
 	case strings.Contains(words, "insufficient credit"):
-		return httpsend.Misconfigured.Error("plivo: HTTP %d, insufficient credit", answer.Status)
+		return "", httpsend.Misconfigured.Error("plivo: HTTP %d, insufficient credit", answer.Status)
 	}
-	return status.Error("plivo: HTTP %d", answer.Status)
+	return messageID, status.Error("plivo: HTTP %d", answer.Status)
 }

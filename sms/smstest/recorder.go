@@ -32,6 +32,7 @@ func New() *Recorder { return new(Recorder) }
 // outcome. If ctx ends before or while the call is held, Send returns the error of ctx; an
 // outcome that Fail queued for the call is used nevertheless.
 func (r *Recorder) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "smstest"})
 	r.mu.Lock()
 	r.calls = append(r.calls, m)
 	outcome := r.always

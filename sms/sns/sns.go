@@ -93,6 +93,7 @@ func New(o Options) (*Sender, error) {
 
 // Send publishes the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "sns"})
 	call := &exchange{client: s.client}
 	out, err := s.api.Publish(ctx, &sns.PublishInput{
 		PhoneNumber: &m.To, Message: &m.Text, MessageAttributes: s.attributesOf(m),
@@ -105,6 +106,7 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	case !call.made:
 		return fmt.Errorf("sns: the request cannot be created; check the credentials: %w", sms.ErrMisconfigured)
 	case err == nil && aws.ToString(out.MessageId) != "":
+		sms.Report(ctx, sms.Result{MessageID: aws.ToString(out.MessageId)})
 		return nil
 	default:
 		return outcome(call.status, err)

@@ -78,6 +78,7 @@ func New(o Options) (*Sender, error) {
 
 // Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "twilio"})
 	form := url.Values{"To": {m.To}, "Body": {m.Text}}
 	if validity := httpsend.Validity(m, time.Second, 1, maxValidity); validity > 0 {
 		form.Set("ValidityPeriod", strconv.FormatInt(validity, 10))
@@ -94,12 +95,14 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err != nil {
 		return err
 	}
-	return outcome(answer)
+	id, err := outcome(answer)
+	sms.Report(ctx, sms.Result{MessageID: id})
+	return err
 }
 
 // outcome reads both kinds of response: an error has a code; a message that was created has
 // an error_code, which is null unless it failed at once.
-func outcome(answer httpsend.Response) error {
+func outcome(answer httpsend.Response) (messageID string, err error) {
 	var body struct {
 		SID       string `json:"sid"`
 		Code      int    `json:"code"`
@@ -125,7 +128,7 @@ func outcome(answer httpsend.Response) error {
 		class = httpsend.Uncertain // a success, but without a message
 	}
 	if code == 0 {
-		return class.Error("twilio: HTTP %d", answer.Status)
+		return body.SID, class.Error("twilio: HTTP %d", answer.Status)
 	}
-	return class.Error("twilio: HTTP %d, error %d: see https://www.twilio.com/docs/api/errors/%d", answer.Status, code, code)
+	return body.SID, class.Error("twilio: HTTP %d, error %d: see https://www.twilio.com/docs/api/errors/%d", answer.Status, code, code)
 }

@@ -60,6 +60,7 @@ func New(o Options) (*Sender, error) {
 
 // Send sends the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "vonage"})
 	form := url.Values{
 		"api_key": {s.options.APIKey}, "api_secret": {s.options.APISecret},
 		"from": {cmp.Or(m.From, s.options.From)}, "to": {strings.TrimPrefix(m.To, "+")}, "text": {m.Text},
@@ -75,14 +76,17 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	if err != nil {
 		return err
 	}
-	return outcome(answer)
+	id, err := outcome(answer)
+	sms.Report(ctx, sms.Result{MessageID: id})
+	return err
 }
 
 // outcome reads the status of each part of the message. The HTTP status is always 200.
-func outcome(answer httpsend.Response) error {
+func outcome(answer httpsend.Response) (messageID string, err error) {
 	var body struct {
 		Messages []struct {
 			Status string `json:"status"`
+			ID     string `json:"message-id"`
 		} `json:"messages"`
 	}
 	if err := json.Unmarshal(answer.Body, &body); err != nil || len(body.Messages) == 0 {
@@ -90,7 +94,7 @@ func outcome(answer httpsend.Response) error {
 		if class == httpsend.Accepted {
 			class = httpsend.Uncertain
 		}
-		return class.Error("vonage: HTTP %d without a status", answer.Status)
+		return "", class.Error("vonage: HTTP %d without a status", answer.Status)
 	}
 	var accepted int
 	var failed error
@@ -109,7 +113,7 @@ func outcome(answer httpsend.Response) error {
 		}
 	}
 	if failed != nil && accepted > 0 {
-		return httpsend.Uncertain.Error("vonage: %d of %d parts were accepted", accepted, len(body.Messages))
+		return body.Messages[0].ID, httpsend.Uncertain.Error("vonage: %d of %d parts were accepted", accepted, len(body.Messages))
 	}
-	return failed
+	return body.Messages[0].ID, failed
 }

@@ -118,6 +118,7 @@ type payload struct {
 // Send sends the message. Its errors contain the host and the status, and nothing else of
 // the URL or the message.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
+	sms.Report(ctx, sms.Result{Provider: "webhook", MessageID: m.ID})
 	// Cancelled, at the latest, when the response's body takes too long.
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()

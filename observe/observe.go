@@ -1,0 +1,199 @@
+// Package observe defines the events that a plugin reports to Options.Observer: what an
+// operator counts, plots and is paged for. It imports nothing but the standard library;
+// package observe/prometheus, a module of its own, makes metrics of them.
+//
+// No event contains a code, a client_secret or a whole number. Events of one request have the
+// same ID, which the log records of the request have as "request". [ID] returns it from the
+// context that a Sender or Policy.Approve gets.
+package observe
+
+import (
+	"context"
+	"crypto/rand"
+	"time"
+)
+
+// Observer receives events. The plugin calls it from one goroutine, in the order in which the
+// events happened on this node. A slow Observer delays no request: up to 4,096 events wait for
+// it, and further ones are dropped and counted in a [Dropped]. A panic is logged, and the
+// next event is reported as usual.
+type Observer interface {
+	Observe(Event)
+}
+
+// Func is an Observer that calls a function.
+type Func func(Event)
+
+// Observe calls f.
+func (f Func) Observe(e Event) { f(e) }
+
+// All returns an Observer that passes each event to all of the observers, in order.
+func All(observers ...Observer) Observer {
+	return Func(func(e Event) {
+		for _, o := range observers {
+			o.Observe(e)
+		}
+	})
+}
+
+// Event is one of the types of this package. New types may be added, so ignore those that you
+// do not know.
+type Event interface{ event() }
+
+// Meta is when an event happened, and in which request.
+type Meta struct {
+	ID string    // the same for all events of one request; empty outside of requests
+	At time.Time // by the clock of the plugin
+}
+
+func (Meta) event() {}
+
+// Outcome is how an SMS ended.
+type Outcome string
+
+// The outcomes.
+const (
+	Accepted Outcome = "accepted" // by the provider
+	Rejected Outcome = "rejected" // no SMS reaches this number
+	Failed   Outcome = "failed"   // nothing was sent
+	Unknown  Outcome = "unknown"  // it may have been sent
+)
+
+// Request is a request to an endpoint that was responded to.
+type Request struct {
+	Meta
+
+	Endpoint string // the path below the base path, such as "/account/3pid/msisdn/requestToken"
+	Method   string
+	Status   int    // of HTTP
+	ErrCode  string // such as "M_LIMIT_EXCEEDED"; empty without an error
+	Duration time.Duration
+}
+
+// Refusal is a request that was refused before an SMS was sent or a code was compared.
+type Refusal struct {
+	Meta
+
+	// Reason is "bad input", "policy", "host" (Policy.Approve), "in use", "not found", "server not
+	// trusted", "another purpose", "code expired", "unknown session", "limit: " with the limit's
+	// scope, or "guard: " with "range", "country" or "network".
+	Reason  string
+	Country string // of the number: two letters, "001", or empty if it is not known
+	Purpose string // add, register, password or identity; empty for submitToken
+}
+
+// SMS is an SMS that was passed to the sender or the delegate.
+type SMS struct {
+	Meta
+
+	Provider  string // as the sender reports it: see sms.Report
+	Country   string
+	Purpose   string
+	Number    string // masked, such as +44770090****
+	MessageID string // of the provider, if the sender reports it
+	Outcome   Outcome
+	Latency   time.Duration
+	Segments  int // how many SMS it is billed as; 0 for a delegate's
+}
+
+// Receipt is a delivery receipt.
+type Receipt struct {
+	Meta
+
+	Provider  string
+	MessageID string
+	Country   string // if it is known
+	Status    string // delivered, failed, delayed or unknown
+}
+
+// Code is a code that was compared.
+type Code struct {
+	Meta
+
+	Right   bool
+	Country string
+	Purpose string
+}
+
+// Validation is a number that was validated for the first time in its session.
+type Validation struct {
+	Meta
+
+	Country        string
+	Purpose        string
+	TimeToValidate time.Duration // since the latest SMS
+}
+
+// Block is a range, country or network that the guard has blocked.
+type Block struct {
+	Meta
+
+	Kind    string // range, country or network
+	Subject string // such as +447700900****, GB or 203.0.113.0/24
+	Reason  string
+	Count   int // how many times it has been blocked
+	Until   time.Time
+	DryRun  bool // nothing was blocked
+}
+
+// Unblock is a number, and its range, that an operator has unblocked.
+type Unblock struct {
+	Meta
+
+	Number string // masked
+}
+
+// Number is a change of an account's numbers.
+type Number struct {
+	Meta
+
+	Change  string // added, removed or released
+	Country string
+}
+
+// Unit is a unit of work of the store.
+type Unit struct {
+	Meta
+
+	Op       string // view or update
+	Duration time.Duration
+	Failed   bool // the store failed
+}
+
+// Sweep is a run of the janitor.
+type Sweep struct {
+	Meta
+
+	Deleted  int // rows
+	Duration time.Duration
+}
+
+// Dropped counts the events that were dropped because the Observer was too slow.
+type Dropped struct {
+	Meta
+
+	Count int
+}
+
+type idKey struct{}
+
+// WithID returns a context whose events have this ID, for a host that has an ID for each
+// request already.
+func WithID(ctx context.Context, id string) context.Context {
+	return context.WithValue(ctx, idKey{}, id)
+}
+
+// NewID returns ctx with a new random ID, unless it has one.
+func NewID(ctx context.Context) context.Context {
+	if ID(ctx) != "" {
+		return ctx
+	}
+	const length = 12
+	return WithID(ctx, rand.Text()[:length])
+}
+
+// ID returns the ID of the request that ctx belongs to, or an empty string.
+func ID(ctx context.Context) string {
+	id, _ := ctx.Value(idKey{}).(string)
+	return id
+}
