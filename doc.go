@@ -32,5 +32,8 @@
 // provider, compose to combine several, gateway and webhook for all other services, and
 // console and smstest for development. Package delegate is for services that send and check the
 // codes themselves. Package limits has the rate limits, the guard against SMS pumping, and
-// the policy.
+// the policy. Package observe has the events for metrics and audits.
+//
+// A homeserver such as Synapse delegates to the identity service that [Plugin.MountIdentity]
+// mounts.
 package threepid

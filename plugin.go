@@ -179,6 +179,10 @@ func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret st
 	return Validation(v), err
 }
 
+// Ready returns nil if the plugin can serve: it is not closed, and the store responds. The
+// error is ErrClosed; any other means that the store failed. It is for a health check.
+func (p *Plugin) Ready(ctx context.Context) error { return p.service.Ready(ctx) }
+
 // Close refuses further requests with 503, including those that wait for another request or
 // have not called the provider yet. It returns when the others have ended, so no SMS is
 // interrupted. That takes at most a little longer than Options.SendTimeout, and up to 15 seconds

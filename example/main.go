@@ -44,6 +44,8 @@ type config struct {
 	accounts       string
 	brand          string
 	serverKeys     tokenList
+	opsListen      string
+	opsTokens      tokenList
 }
 
 func main() {
@@ -115,6 +117,8 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&cfg.accounts, "accounts", "", "where numbers are on accounts: synapse: and the `database` of a Synapse, which is only read (default: this server)")
 	flags.StringVar(&cfg.brand, "brand", "", "`name` in the SMS: 123456 is your NAME code")
 	flags.Var(&cfg.serverKeys, "server-key", "`key` of at least 32 characters without which the database reveals no code; @file reads it from a file; may be repeated, the first makes new codes")
+	flags.StringVar(&cfg.opsListen, "ops-listen", "", "private `address` for operators: /metrics, /healthz and /readyz, such as 127.0.0.1:8009 (default: none)")
+	flags.Var(&cfg.opsTokens, "ops-token", "`token` without which -ops-listen serves no metrics; @file reads it from a file")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			err = errors.New("see the flags above")
@@ -132,6 +136,9 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	}
 	if len(cfg.identityTokens) > 0 && cfg.identityListen == "" {
 		return config{}, errors.New("-identity-token needs -identity-listen")
+	}
+	if len(cfg.opsTokens) > 0 && cfg.opsListen == "" {
+		return config{}, errors.New("-ops-token needs -ops-listen")
 	}
 	cfg.countries = split(countries)
 	for _, pair := range split(testNumbers) {

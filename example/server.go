@@ -14,6 +14,7 @@ import (
 	"example.com/threepid"
 	"example.com/threepid/example/web"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe/prometheus"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
 )
@@ -46,6 +47,10 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	} else {
 		opts.Authenticate = site.Authenticate
 	}
+	metrics := prometheus.New()
+	if cfg.opsListen != "" {
+		opts.Observer = metrics
+	}
 	plugin, err := threepid.Register(router, st, sender, opts)
 	if err != nil {
 		return err
@@ -73,6 +78,14 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		}
 		endpoints = append(endpoints, identity)
 		_, _ = fmt.Fprintf(stdout, "The identity service for homeservers: http://%s\n", openable(identity.listener.Addr()))
+	}
+	if cfg.opsListen != "" {
+		ops, err := listenOps(cfg, plugin, metrics, logger)
+		if err != nil {
+			return err
+		}
+		endpoints = append(endpoints, ops)
+		_, _ = fmt.Fprintf(stdout, "Metrics and health for operators: http://%s\n", openable(ops.listener.Addr()))
 	}
 	greet(stdout, openable(listener.Addr()), cfg)
 	return serveUntil(ctx, logger, endpoints...)

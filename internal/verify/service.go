@@ -161,6 +161,18 @@ func (s *Service) Start() {
 	}
 }
 
+// Ready returns nil if the service is not closed and the store responds.
+func (s *Service) Ready(ctx context.Context) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.active.Done()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	_, err := s.units.View(ctx, store.Names{Records: []store.Key{store.RecordKey("ready")}})
+	return err
+}
+
 // Close refuses further requests and returns when those under way have ended. A
 // request that has not called the provider yet ends with ErrClosed; one that has goes
 // on until the SMS was sent, or timed out, and recorded. It is safe to call twice.

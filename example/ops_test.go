@@ -1,0 +1,151 @@
+package main_test
+
+import (
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"regexp"
+	"strings"
+	"testing"
+	"time"
+)
+
+// startOps runs the example with a listener for operators, and returns that one's URL.
+func startOps(t *testing.T, args ...string) (s *server, ops string) {
+	t.Helper()
+	s = start(t, append([]string{"-ops-listen", "127.0.0.1:0"}, args...)...)
+	return s, s.stdout.find(t, `health for operators: (http://[a-z0-9.:]+)`)
+}
+
+func get(t *testing.T, url, host, authorization string) (status int, body string) {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if host != "" {
+		req.Host = host
+	}
+	if authorization != "" {
+		req.Header.Set("Authorization", authorization)
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	content, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return res.StatusCode, string(content)
+}
+
+// TestMetrics has a validation be counted, and no secret be in what is scraped.
+func TestMetrics(t *testing.T) {
+	t.Parallel()
+	s, ops := startOps(t, "-limits", "default")
+	const base = "/_api/client/v3/account/3pid/msisdn/"
+	_, fields := s.post(s.url+base+"requestToken", body)
+	code := s.stdout.find(t, `(\d{6}) is your`)
+	if status, fields := s.post(s.url+base+"submitToken", `{"client_secret":"my-secret","sid":"`+fields["sid"].(string)+`","token":"`+code+`"}`); status != http.StatusOK {
+		t.Fatalf("submitToken: %d %v", status, fields)
+	}
+	s.post(s.url+base+"requestToken", `{`)
+	want := []string{
+		`threepid_sms_total{country="GB",outcome="accepted",provider="console"} 1`,
+		`threepid_validations_total{country="GB",purpose="add"} 1`,
+		`threepid_time_to_validate_seconds_count 1`,
+		`threepid_refusals_total{reason="bad input"} 1`,
+		`threepid_requests_total{endpoint="/account/3pid/msisdn/requestToken",status="200"} 1`,
+		`threepid_blocks{kind="country"} 0`,
+		`go_goroutines`, `process_resident_memory_bytes`,
+	}
+	var metrics string
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		var status int
+		status, metrics = get(t, ops+"/metrics", "", "")
+		missing := ""
+		for _, line := range want {
+			if !strings.Contains(metrics, line) {
+				missing = line
+			}
+		}
+		if status == http.StatusOK && missing == "" {
+			break
+		}
+		if time.Now().After(end) {
+			t.Fatalf("no %s in\n%s", missing, metrics)
+		}
+	}
+	for _, secret := range []string{"my-secret", "7700900001", fields["sid"].(string)} {
+		if strings.Contains(metrics, secret) {
+			t.Errorf("the metrics have %q", secret)
+		}
+	}
+	if regexp.MustCompile(`\b` + code + `\b`).MatchString(metrics) {
+		t.Error("the metrics have the code")
+	}
+	if status, _ := get(t, s.url+"/metrics", "", ""); status != http.StatusNotFound {
+		t.Errorf("the public listener serves /metrics: %d", status)
+	}
+}
+
+// TestOpsAccess has a row for each request that the listener refuses or serves.
+func TestOpsAccess(t *testing.T) {
+	t.Parallel()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte("from-a-file\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	_, ops := startOps(t, "-ops-token", "first", "-ops-token", "@"+file)
+	for name, row := range map[string]struct {
+		path, host, authorization string
+		status                    int
+	}{
+		"metrics without a token":    {"/metrics", "", "", http.StatusUnauthorized},
+		"with another":               {"/metrics", "", "Bearer wrong", http.StatusUnauthorized},
+		"with another scheme":        {"/metrics", "", "first", http.StatusUnauthorized},
+		"with the token":             {"/metrics", "", "Bearer first", http.StatusOK},
+		"with the file's":            {"/metrics", "", "Bearer from-a-file", http.StatusOK},
+		"health":                     {"/healthz", "", "", http.StatusOK},
+		"readiness":                  {"/readyz", "", "", http.StatusOK},
+		"by the name localhost":      {"/healthz", "localhost:8009", "", http.StatusOK},
+		"by another loopback":        {"/healthz", "127.0.0.2", "", http.StatusOK},
+		"over IPv6":                  {"/healthz", "[::1]:8009", "", http.StatusOK},
+		"a name that was rebound":    {"/metrics", "evil.example", "Bearer first", http.StatusMisdirectedRequest},
+		"one that looks like ours":   {"/metrics", "127.0.0.1.evil.example", "Bearer first", http.StatusMisdirectedRequest},
+		"another machine's address":  {"/healthz", "203.0.113.7", "", http.StatusMisdirectedRequest},
+		"a path that does not exist": {"/nothing", "", "Bearer first", http.StatusNotFound},
+	} {
+		if status, body := get(t, ops+row.path, row.host, row.authorization); status != row.status {
+			t.Errorf("%s: %d %s, want %d", name, status, body, row.status)
+		}
+	}
+}
+
+// TestNotReady takes the database away.
+func TestNotReady(t *testing.T) {
+	t.Parallel()
+	for name, open := range servers(10) {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			p, db := behindProxy(t, open(t))
+			s, ops := startOps(t, "-db", db)
+			if status, body := get(t, ops+"/readyz", "", ""); status != http.StatusOK {
+				t.Fatalf("readyz: %d %s", status, body)
+			}
+			p.cut()
+			if status, body := get(t, ops+"/readyz", "", ""); status != http.StatusServiceUnavailable || !strings.Contains(body, "database") {
+				t.Errorf("readyz without a database: %d %s", status, body)
+			}
+			if status, _ := get(t, ops+"/healthz", "", ""); status != http.StatusOK {
+				t.Errorf("healthz without a database: %d", status)
+			}
+			if !strings.Contains(s.stderr.String(), "not ready") {
+				t.Error("the cause was not logged")
+			}
+		})
+	}
+}

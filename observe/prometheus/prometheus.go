@@ -1,0 +1,227 @@
+// Package prometheus makes Prometheus metrics of a plugin's events. It is a module of its own,
+// so that other hosts do not depend on the Prometheus client.
+//
+//	metrics := prometheus.New()
+//	registry.MustRegister(metrics)
+//	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: metrics})
+//
+// docs/METRICS.md lists the metrics. The number of series is bounded: see [Metrics].
+package prometheus
+
+import (
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+
+	"example.com/threepid/observe"
+)
+
+const (
+	// maxValues is how many values of a label that a host determines are kept, such as
+	// providers. Others count as "other".
+	maxValues = 50
+
+	other = "other"
+)
+
+// Metrics is an [observe.Observer] and a [prometheus.Collector].
+//
+// Labels have few values: an endpoint is one of the paths that the plugin mounts, a status one of
+// HTTP, a country one of about 250, and a purpose one of four. Providers and reasons
+// beyond fifty count as "other".
+type Metrics struct {
+	requests        *prometheus.CounterVec
+	requestSeconds  *prometheus.HistogramVec
+	refusals        *prometheus.CounterVec
+	sms             *prometheus.CounterVec
+	smsSegments     *prometheus.CounterVec
+	smsSeconds      *prometheus.HistogramVec
+	receipts        *prometheus.CounterVec
+	codes           *prometheus.CounterVec
+	validations     *prometheus.CounterVec
+	validateSeconds prometheus.Histogram
+	blocked         *prometheus.CounterVec
+	blocks          *prometheus.Desc
+	numbers         *prometheus.CounterVec
+	unitSeconds     *prometheus.HistogramVec
+	unitFailures    *prometheus.CounterVec
+	swept           prometheus.Counter
+	dropped         prometheus.Counter
+
+	now func() time.Time
+
+	mu      sync.Mutex
+	values  map[string]map[string]bool      // by label, those that are kept
+	current map[string]map[string]time.Time // by kind and subject, until when it is blocked
+}
+
+var (
+	_ observe.Observer     = (*Metrics)(nil)
+	_ prometheus.Collector = (*Metrics)(nil)
+)
+
+// New returns Metrics to register with a registry and to set as Options.Observer.
+func New() *Metrics {
+	counter := func(name, help string, labels ...string) *prometheus.CounterVec {
+		return prometheus.NewCounterVec(prometheus.CounterOpts{Name: name, Help: help}, labels)
+	}
+	histogram := func(name, help string, buckets []float64, labels ...string) *prometheus.HistogramVec {
+		return prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: name, Help: help, Buckets: buckets}, labels)
+	}
+	quick := []float64{.0005, .001, .0025, .005, .01, .025, .05, .1, .25, .5, 1, 2.5, 5, 10}
+	return &Metrics{
+		requests:       counter("threepid_requests_total", "Requests to the endpoints.", "endpoint", "status"),
+		requestSeconds: histogram("threepid_request_duration_seconds", "Time until the response to a request.", quick, "endpoint"),
+		refusals:       counter("threepid_refusals_total", "Requests that were refused, by reason.", "reason"),
+		sms:            counter("threepid_sms_total", "SMS that were passed to a provider, by outcome.", "provider", "country", "outcome"),
+		smsSegments:    counter("threepid_sms_segments_total", "Segments of the accepted SMS, which is what providers bill.", "provider", "country"),
+		smsSeconds:     histogram("threepid_sms_duration_seconds", "Time until a provider responded.", quick, "provider"),
+		receipts:       counter("threepid_receipts_total", "Delivery receipts, by status.", "provider", "status"),
+		codes:          counter("threepid_codes_total", "Codes that were compared, by result: right or wrong.", "result"),
+		validations:    counter("threepid_validations_total", "Numbers that were validated.", "country", "purpose"),
+		validateSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
+			Name: "threepid_time_to_validate_seconds", Help: "Time from the SMS to the validation.",
+			Buckets: []float64{5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600},
+		}),
+		blocked:      counter("threepid_blocks_total", "Blocks by the guard: a range, a country or a network.", "kind"),
+		blocks:       prometheus.NewDesc("threepid_blocks", "Ranges, countries and networks that the guard blocks now, as far as this node has blocked them.", []string{"kind"}, nil),
+		numbers:      counter("threepid_numbers_total", "Numbers that were added to accounts, removed or released.", "change"),
+		unitSeconds:  histogram("threepid_store_unit_duration_seconds", "Duration of a unit of work of the store.", quick, "op"),
+		unitFailures: counter("threepid_store_failures_total", "Units of work that the store failed.", "op"),
+		swept:        prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_swept_rows_total", Help: "Expired rows that were deleted."}),
+		dropped:      prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_events_dropped_total", Help: "Events that were dropped because the observer was too slow."}),
+
+		now:     time.Now, //nolint:forbidigo // of the scrape
+		values:  map[string]map[string]bool{},
+		current: map[string]map[string]time.Time{"range": {}, "country": {}, "network": {}},
+	}
+}
+
+func (m *Metrics) collectors() []prometheus.Collector {
+	return []prometheus.Collector{
+		m.requests, m.requestSeconds, m.refusals, m.sms, m.smsSegments, m.smsSeconds, m.receipts, m.codes, m.validations,
+		m.validateSeconds, m.blocked, m.numbers, m.unitSeconds, m.unitFailures, m.swept, m.dropped,
+	}
+}
+
+// Describe implements prometheus.Collector.
+func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
+	for _, c := range m.collectors() {
+		c.Describe(ch)
+	}
+	ch <- m.blocks
+}
+
+// Collect implements prometheus.Collector.
+func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
+	for _, c := range m.collectors() {
+		c.Collect(ch)
+	}
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for kind, subjects := range m.current {
+		for subject, until := range subjects {
+			if !m.now().Before(until) {
+				delete(subjects, subject)
+			}
+		}
+		ch <- prometheus.MustNewConstMetric(m.blocks, prometheus.GaugeValue, float64(len(subjects)), kind)
+	}
+}
+
+// Observe implements observe.Observer.
+func (m *Metrics) Observe(event observe.Event) {
+	switch e := event.(type) {
+	case observe.Request:
+		endpoint := m.bounded("endpoint", e.Endpoint)
+		m.requests.WithLabelValues(endpoint, strconv.Itoa(e.Status)).Inc()
+		m.requestSeconds.WithLabelValues(endpoint).Observe(e.Duration.Seconds())
+	case observe.Refusal:
+		m.refusals.WithLabelValues(m.bounded("reason", e.Reason)).Inc()
+	case observe.SMS:
+		provider, country := m.bounded("provider", e.Provider), countryOf(e.Country)
+		m.sms.WithLabelValues(provider, country, string(e.Outcome)).Inc()
+		m.smsSeconds.WithLabelValues(provider).Observe(e.Latency.Seconds())
+		if e.Outcome == observe.Accepted {
+			m.smsSegments.WithLabelValues(provider, country).Add(float64(e.Segments))
+		}
+	case observe.Receipt:
+		m.receipts.WithLabelValues(m.bounded("provider", e.Provider), m.bounded("status", e.Status)).Inc()
+	case observe.Code:
+		result := "wrong"
+		if e.Right {
+			result = "right"
+		}
+		m.codes.WithLabelValues(result).Inc()
+	case observe.Validation:
+		m.validations.WithLabelValues(countryOf(e.Country), m.bounded("purpose", e.Purpose)).Inc()
+		m.validateSeconds.Observe(e.TimeToValidate.Seconds())
+	case observe.Number:
+		m.numbers.WithLabelValues(e.Change).Inc()
+	default:
+		m.observeOperation(event)
+	}
+}
+
+// observeOperation counts what the node does apart from requests.
+func (m *Metrics) observeOperation(event observe.Event) {
+	switch e := event.(type) {
+	case observe.Block:
+		if e.DryRun {
+			return
+		}
+		m.blocked.WithLabelValues(m.bounded("kind", e.Kind)).Inc()
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		if subjects, ok := m.current[e.Kind]; ok {
+			subjects[e.Subject] = e.Until
+		}
+	case observe.Unblock:
+		m.unblock(e.Number)
+	case observe.Unit:
+		m.unitSeconds.WithLabelValues(e.Op).Observe(e.Duration.Seconds())
+		if e.Failed {
+			m.unitFailures.WithLabelValues(e.Op).Inc()
+		}
+	case observe.Sweep:
+		m.swept.Add(float64(e.Deleted))
+	case observe.Dropped:
+		m.dropped.Add(float64(e.Count))
+	}
+}
+
+// unblock removes the range of a masked number, which Unblock clears.
+func (m *Metrics) unblock(number string) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	delete(m.current["range"], number)
+}
+
+// bounded returns the value of a label, or "other" if there are too many.
+func (m *Metrics) bounded(label, value string) string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	kept := m.values[label]
+	if kept == nil {
+		kept = map[string]bool{}
+		m.values[label] = kept
+	}
+	if !kept[value] {
+		if len(kept) >= maxValues {
+			return other
+		}
+		kept[value] = true
+	}
+	return value
+}
+
+// countryOf returns a country as a label: two letters, "001", or "other".
+func countryOf(country string) string {
+	if country == "001" || len(country) == 2 && strings.Trim(country, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
+		return country
+	}
+	return other
+}
