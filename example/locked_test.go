@@ -91,7 +91,7 @@ func TestLockedForLong(t *testing.T) {
 		t.Errorf("the same again, while the file is locked: %v", again)
 	}
 	release()
-	s.waitForLog("on record at last")
+	s.waitForLog("is recorded now")
 	s.expectServed(people)
 	s.stop()
 	s.gateway.expectDiscreet(t, s.stderr.String())

@@ -68,7 +68,7 @@ type granted struct {
 	until int64
 }
 
-// NewBudgets makes Budgets. node must be unique. A lease lasts for span, which must be
+// NewBudgets returns Budgets. node must be unique. A lease lasts for span, which must be
 // longer than sending an SMS takes.
 func NewBudgets(l limits.Limits, st store.Store, node string, span time.Duration, now func() int64) *Budgets {
 	return &Budgets{limits: l, store: st, node: node, span: span, now: now, shares: make(map[store.Key]*share)}

@@ -9,12 +9,12 @@ import (
 // lookUpsHalf is how many clients each half of LookUps holds: some megabytes in all.
 const lookUpsHalf = 32768
 
-// LookUps are the levels of the limits on looking accounts up, by client. They are
-// in memory and for this node alone, since a flood must not cost a write. Clients
-// that have not come for long are forgotten. The zero value is empty.
+// LookUps holds the levels of the limits on account look-ups, by client. They are in this
+// node's memory, because a flood must not cost writes. Clients without recent requests are
+// forgotten. The zero value is empty.
 type LookUps struct {
 	mu         sync.Mutex
-	young, old map[string][]int64 // when the young are enough, they replace the old
+	young, old map[string][]int64 // when young is full, it replaces old
 }
 
 // Take takes one look-up of a client, or returns how long it must wait.

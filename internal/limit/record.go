@@ -23,8 +23,8 @@ const (
 	expiryStep = 10 * time.Minute
 )
 
-// record is what is remembered of one subject. Levels are in the order of their limits;
-// names are short because there are many rows.
+// record is the state of one subject. Levels are in the order of their limits. Names are
+// short because there are many rows.
 type record struct {
 	SMS    []int64 `json:"t,omitempty"` // levels of the limits on SMS
 	Codes  []int64 `json:"w,omitempty"` // levels of the limits on wrong codes
@@ -106,8 +106,7 @@ type Ledger struct {
 	events  []event        // for the Watch, once the unit is stored
 }
 
-// Keys returns the keys of those records of the kinds that anything is kept in for the
-// subject.
+// Keys returns the keys of the records of these kinds that the subject needs.
 func (l *Limiter) Keys(who Subject, kinds ...Kind) []store.Key {
 	var keys []store.Key
 	for _, of := range kinds {
@@ -118,7 +117,7 @@ func (l *Limiter) Keys(who Subject, kinds ...Kind) []store.Key {
 	return keys
 }
 
-// keeps reports whether anything is kept in the subject's record of a kind.
+// keeps reports whether the subject needs a record of a kind.
 func (l *Limiter) keeps(of Kind, who Subject) bool {
 	if who.MSISDN == "" {
 		return false
@@ -197,13 +196,13 @@ func (g *Ledger) find(of Kind) *entry {
 	return nil
 }
 
-// Empty reports whether nothing is kept for the subject.
+// Empty reports whether the ledger has no records.
 func (g *Ledger) Empty() bool { return len(g.entries) == 0 }
 
 // Now returns the time at which the ledger was loaded.
 func (g *Ledger) Now() int64 { return g.now }
 
-// Clear forgets everything that the records say.
+// Clear resets all records.
 func (g *Ledger) Clear() {
 	for _, e := range g.entries {
 		e.record, e.changed = record{}, true

@@ -7,24 +7,24 @@ import (
 	"example.com/threepid/limits"
 )
 
-// What SMS do to records; codes.go has what codes do.
+// How SMS change records. For codes, see codes.go.
 
-// SMSKinds are the kinds of records that an SMS counts in. Budgets have further ones.
+// SMSKinds are the kinds of records to which an SMS is charged, except budgets.
 func SMSKinds() []Kind { return []Kind{Number, Client, Range} }
 
-// All clients share the limits on a number, so a few clients that never give up use
-// them up. The reserve is what they cannot use up: a client that has taken nothing
-// from it lately gets one SMS when a slow limit on the number refuses it, and the first
-// code that is typed for an accepted SMS is compared. Both are limited for the
-// number, so that any number of clients gets a bounded number of SMS and guesses.
+// All clients share the limits on a number, so a few persistent clients can use them up. The
+// reserve protects the others: a client that has taken nothing from it lately gets one SMS
+// when a slow limit on the number refuses it, and the first code that is submitted for an
+// accepted SMS is compared. Both are limited by number, so that SMS and guesses are bounded
+// for any number of clients.
 const (
 	// reserveMemory is how long a client that took from a number's reserve gets
 	// nothing more from it.
 	reserveMemory = 7 * 24 * time.Hour
 
-	// reservePasses is the least Every of a limit that the reserve passes. A client that
-	// a faster one refuses need not wait long; and with it, a number receives no more
-	// SMS at one instant than without the reserve.
+	// reservePasses is the shortest Every of a limit that the reserve passes. A client that
+	// a faster limit refuses does not wait long. Because the faster limits apply, a number
+	// receives no more SMS at one instant than without the reserve.
 	reservePasses = time.Hour
 )
 
@@ -74,8 +74,8 @@ func own(scope string, e *entry, list []limits.Limit, levels *[]int64) meter {
 	return meter{scope, e, list, *levels, func(next []int64) { *levels = next }}
 }
 
-// smsMeters are the limits that an SMS counts for. One from the reserve passes the slow
-// ones of the number.
+// smsMeters returns the limits to which an SMS is charged. One from the reserve passes the
+// slow limits of the number.
 func (g *Ledger) smsMeters(reserve bool) []meter {
 	var all []meter
 	lim := &g.Limits
@@ -139,7 +139,7 @@ func (g *Ledger) TakeSMS(trusted bool) Refusal {
 	return Refusal{}
 }
 
-// checkSMS returns the longest refusal by anything that an SMS takes nothing from.
+// checkSMS returns the longest refusal by a rule to which an SMS is not charged.
 func (g *Ledger) checkSMS(reserve, trusted bool) Refusal {
 	var met Refusal
 	if client := g.find(Client); client != nil {
@@ -153,7 +153,7 @@ func (g *Ledger) checkSMS(reserve, trusted bool) Refusal {
 	if blocked.Wait == 0 {
 		return met
 	}
-	// A client that waits for the longest of all waits is not refused again.
+	// A client that waits for the longest of these is not refused again.
 	for _, m := range g.smsMeters(reserve) {
 		_, wait := takeAll(m.limits, m.levels, g.now)
 		met.meet(m.scope, wait)
@@ -208,8 +208,8 @@ func (g *Ledger) returnReserve(at int64) bool {
 	return true
 }
 
-// TakeRetry takes a further try of an SMS that may have been sent: it is paid for, but
-// a provider that does not recognise it sends it again.
+// TakeRetry charges another try of an SMS that may have been sent. The SMS itself is charged
+// already, but a provider that does not recognise the retry sends it again.
 func (g *Ledger) TakeRetry() Refusal {
 	var meters []meter
 	for _, e := range g.entries {
@@ -243,8 +243,8 @@ func (g *Ledger) ReturnSMS(counted bool, at int64) {
 	}
 }
 
-// Confirm gives the SMS of a session back, because its number has validated: all of them to
-// what clients share, and those of its own to the client that asked last.
+// Confirm takes back the charges of a session's SMS, because its number has validated: all
+// of them from the records that clients share, and those of the latest client from its own.
 func (g *Ledger) Confirm(all, byClient int) {
 	shared := all
 	if all > 0 && g.returnReserve(0) {
@@ -307,7 +307,7 @@ func (g *Ledger) countWaiting() {
 	client.changed = true
 }
 
-// endWaiting has the number count no more against its client.
+// endWaiting stops counting the number against its client.
 func (g *Ledger) endWaiting(validated bool) {
 	client, number := g.find(Client), g.find(Number)
 	if client == nil || number == nil || g.waitingUntil() <= g.now {

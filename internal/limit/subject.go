@@ -13,28 +13,27 @@ import (
 // others of its range.
 const rangeDigits = 4
 
-// Subject is what an SMS or a code counts for. The zero value is for those that
-// count for nothing.
+// Subject is what an SMS or a code is charged to. Nothing is charged to the zero value.
 type Subject struct {
 	MSISDN  string
 	Country string // of the number
-	Client  string // see ClientName; empty: nobody in particular
+	Client  string // see ClientName; empty: no client
 	Prefix  string // the client's network, for the log
 	Guarded bool   // the guard judges it
 }
 
-// What precedes the digest of a client's network in its name.
+// The marks that precede the digest of a client's network in its name.
 const (
 	ipv4Mark = "."
 	ipv6Mark = ":"
 )
 
-// ClientName returns the name of a client in rows: a digest, because no row needs the
-// address. One IPv6 address stands for its /64.
+// ClientName returns the name of a client in rows. It is a digest, because no row needs the
+// address. All addresses of an IPv6 /64 have one name.
 //
-// A digest of the client's network follows after a mark, and prefix is that
-// network: a /24, or of IPv6 addresses a /48, which is 65,536 clients and given to
-// single customers. A client that is not an address has none.
+// After a mark, the name has a digest of the client's network, which prefix is: a /24, or a
+// /48 of IPv6, because providers assign a whole /48 to one customer. A client that is not an
+// address has no network.
 func ClientName(client string) (name, prefix string) {
 	if client == "" {
 		return "", ""
@@ -67,10 +66,10 @@ func (s Subject) network() string {
 	return ""
 }
 
-// Range returns the beginning that all numbers of the range have in common.
+// Range returns the digits with which all numbers of the range begin.
 func (s Subject) Range() string { return s.MSISDN[:max(0, len(s.MSISDN)-rangeDigits)] }
 
-// suffix returns what distinguishes the number from the others of its range.
+// suffix returns the last digits of the number, which the range does not include.
 func (s Subject) suffix() int64 {
 	n := int64(0)
 	for _, digit := range s.MSISDN[len(s.Range()):] {
@@ -79,14 +78,14 @@ func (s Subject) suffix() int64 {
 	return n
 }
 
-// shortName is long enough that nobody finds a client with the name of another.
+// shortName is long enough that nobody can find two clients with one name.
 const shortName = 12
 
-// clientKey is the client as tables inside records know it.
+// clientKey is the client's key in the tables of a record.
 func (s Subject) clientKey() string { return s.Client[:min(len(s.Client), shortName)] }
 
-// customerKey is the client as the reserve and the guard know it: of IPv6 clients the
-// network, since one customer may have all of it.
+// customerKey is the client's key for the reserve and the guard. All clients of an IPv6
+// network have one, because one customer may have all of it.
 func (s Subject) customerKey() string {
 	if _, network, ok := strings.Cut(s.Client, ipv6Mark); ok {
 		return network[:shortName]
@@ -94,8 +93,8 @@ func (s Subject) customerKey() string {
 	return s.clientKey()
 }
 
-// askerKey is the client as the guard counts those that asked. Requests without a client,
-// such as those of a homeserver, are of different people: each number counts as one.
+// askerKey is the client's key where the guard counts clients. Requests without a client, such
+// as those of a homeserver, come from different people, so each number counts as one.
 func (s Subject) askerKey() string {
 	if s.Client == "" {
 		return digest("asker", s.MSISDN)[:shortName]
@@ -103,7 +102,7 @@ func (s Subject) askerKey() string {
 	return s.customerKey()
 }
 
-// rangeKey is the range as tables inside records know it.
+// rangeKey is the range's key in the tables of a record.
 func (s Subject) rangeKey() string { return digest("range", s.Range())[:shortName] }
 
 // Kind is the kind of subject that a record is about.

@@ -2,9 +2,9 @@ package limit
 
 import "time"
 
-// What is usual at this host: a low share of validations looks like pumping, but may be
-// the provider's fault, or normal here. Hours in which enough numbers validated are
-// the measure. An attacker cannot make one.
+// What is usual at this host. A low share of validations looks like pumping, but may be the
+// provider's fault, or normal for the host. The measure are the hours in which enough numbers
+// validated, which an attacker cannot produce.
 
 const (
 	hoursKept = 25 // of each subject

@@ -9,10 +9,10 @@ import (
 	"example.com/threepid/store"
 )
 
-// Watch judges countries and networks of clients. Requests tell it events; it counts
-// them in memory and judges at once, on its own counts and what it last read of other
-// nodes' counts. Flush exchanges counts and verdicts with the other nodes. Nothing on
-// the path of a request waits for that.
+// Watch judges countries and networks of clients. Requests report events to it. It counts them
+// in memory and judges at once, from its own counts and the counts of other nodes that it
+// read last. Flush exchanges counts and verdicts with the other nodes; no request waits for
+// that.
 type Watch struct {
 	rules
 
@@ -50,7 +50,7 @@ type watched struct {
 // hostKey is the subject of all SMS of the host.
 const hostKey = "host"
 
-// NewWatch makes a Watch. node must be unique; counters may be nil.
+// NewWatch returns a Watch. node must be unique; counters may be nil.
 func NewWatch(g limits.Guard, counters store.Counters, node string, now func() int64) *Watch {
 	return &Watch{rules: rules{g}, store: counters, node: node, now: now, subjects: make(map[string]*watched)}
 }
@@ -103,8 +103,8 @@ func (w *Watch) record(e event, now int64) []limits.Block {
 	return blocks
 }
 
-// counts reports whether what a network that was blocked asks for counts for its
-// country: for no more than what one client asks for, so that one network does not
+// counts reports whether a request from a network that was blocked before counts for its
+// country. Of such a network no more counts than of one client, so that one network does not
 // block a country, but several are noticed.
 func (w *Watch) counts(network *watched, e event, now int64) bool {
 	if !e.sent {
@@ -165,7 +165,7 @@ func (w *Watch) block(s *watched, reason string) limits.Block {
 	return b
 }
 
-// key names the subject of an area in counters; it is empty if the client has none.
+// key returns the name of an area's subject in counters, or an empty string if the client has none.
 func (who Subject) key(of area) string {
 	switch of {
 	case areaCountry:
@@ -182,7 +182,7 @@ func (who Subject) key(of area) string {
 	return ""
 }
 
-// subject returns what is known of an area's subject as of now, or nil if there is none.
+// subject returns the current state of an area's subject, or nil if there is none.
 func (w *Watch) subject(of area, who Subject, now int64) *watched {
 	key := who.key(of)
 	if key == "" {

@@ -13,8 +13,8 @@ import (
 )
 
 const (
-	// MediumMSISDN is how the Matrix specification calls phone numbers among
-	// third-party identifiers.
+	// MediumMSISDN is the Matrix specification's name for the kind of third-party
+	// identifier that a phone number is.
 	MediumMSISDN = "msisdn"
 
 	// MaxUserIDLength is in bytes; stores keep no more.
@@ -24,26 +24,26 @@ const (
 	releaseTries    = 3
 )
 
-// Addition asks that the number of a validated session be put on an account.
+// Addition adds the number of a validated session to an account.
 type Addition struct {
 	SID          string
 	ClientSecret string
 }
 
-// Removal asks that a number be taken from an account.
+// Removal removes a number from an account.
 type Removal struct {
 	Medium  string
 	Address string // as in the account's list: E.164 without the plus sign
 }
 
-// Add puts the number of a validated session on the user's account.
+// Add adds the number of a validated session to the user's account.
 //
-// First the validation is taken for this user, as Redeem takes it and against
-// Redeem and everybody else at once; then the number is associated, of which the
-// store's unique index decides. So no validation serves two accounts, and no
-// number is on two. If the process dies in between, the hold records who took the
-// validation: the same user's retry goes on from there. When the number is on the account
-// the hold is spent: to add a number that was deleted or released, it must be proved again.
+// It first reserves the validation for the user, in competition with Redeem and with every
+// other Add, and then associates the number, where the store's unique index decides. So no
+// validation serves two accounts, and no number is on two. If the process dies in between,
+// the hold records who reserved the validation, and a retry of the same user continues. Once
+// the number is on the account the hold is consumed: to add a number again that was deleted
+// or released, the user must prove it again.
 func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	h, claim, err := s.reserve(ctx, userID, a)
 	switch {
 	case errors.Is(err, ErrNoSession):
-		slot.Wait() // whether the sid or the client_secret was wrong is not told
+		slot.Wait() // so that time does not reveal whether the sid or the client_secret was wrong
 		return errNotProved()
 	case errors.Is(err, ErrNotValidated), errors.Is(err, ErrExpired):
 		return errNotProved()
@@ -71,8 +71,8 @@ func (s *Service) Add(ctx context.Context, userID string, a Addition) error {
 	return s.associate(ctx, userID, h)
 }
 
-// expectAccounts refuses an Accounts that only looks up, before anything is taken or
-// voided for a change that it cannot make.
+// expectAccounts returns an error if Accounts only looks numbers up, before a validation is
+// reserved or voided for a change that cannot be made.
 func (s *Service) expectAccounts() error {
 	if _, looksUp := s.Accounts.(store.OwnerFunc); looksUp {
 		return fmt.Errorf("threepid: change an account's numbers: %w", store.ErrUnsupported)
@@ -80,9 +80,9 @@ func (s *Service) expectAccounts() error {
 	return nil
 }
 
-// associate puts the number of a hold on the user's account, and spends the hold. It
-// finishes even if the caller hangs up: otherwise a caller who hangs up at the right
-// moment keeps a hold, and can put the number back after its release.
+// associate adds the number of a hold to the user's account, and consumes the hold. It
+// finishes even if the client disconnects: a client that disconnects at the right moment
+// could otherwise keep a hold, and add the number again after its release.
 func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
@@ -105,14 +105,14 @@ func (s *Service) associate(ctx context.Context, userID string, h hold) error {
 	return nil
 }
 
-// takeBack takes a number from the account again when it was released after the
-// validation was taken: the release may have found it on no account yet. consumeErr
-// is why the hold was not consumed.
+// takeBack removes the number from the account again if it was released after the validation
+// was reserved, because the release may have found it on no account yet. consumeErr is why
+// the hold was not consumed.
 func (s *Service) takeBack(ctx context.Context, userID string, h hold, consumeErr error) error {
 	if !errors.Is(consumeErr, ErrNotValidated) {
 		return consumeErr
 	}
-	ctx, cancel := detached(ctx, storeTimeout) // what came before may have taken all of its time
+	ctx, cancel := detached(ctx, storeTimeout) // the steps before may have used up its time
 	defer cancel()
 	err := s.Accounts.Dissociate(ctx, userID, h.sess.MSISDN)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
@@ -121,16 +121,16 @@ func (s *Service) takeBack(ctx context.Context, userID string, h hold, consumeEr
 	return errNotProved()
 }
 
-// holdState is what a user has of a validation.
+// holdState is how far a user has used a validation.
 type holdState int
 
 const (
-	unclaimed holdState = iota // nobody has taken it
-	held                       // this user has, and may associate the number
-	consumed                   // this user has, and the number was associated; or the host took it
+	unclaimed holdState = iota // nobody has reserved it
+	held                       // this user has reserved it, and may associate the number
+	consumed                   // this user has associated the number, or the host has redeemed it
 )
 
-// hold is a session and who took its validation for an account.
+// hold is a session and the user who reserved its validation for an account.
 type hold struct {
 	sess  store.Session
 	state string // of its record
@@ -154,7 +154,7 @@ func holdIn(rows *store.Rows, a Addition) (hold, error) {
 	return hold{sess: rows.Session, epoch: rows.Records[0].State, state: rows.Records[1].State}, nil
 }
 
-// claim returns how far the user has got with the validation, or why it does not count.
+// claim returns how far the user has used the validation, or why it does not count.
 func (h hold) claim(userID string, l lifetimes, now int64) (holdState, error) {
 	switch state := h.state; {
 	case expired(h.sess, now), lapsed(h.sess, l, now):
@@ -166,26 +166,26 @@ func (h hold) claim(userID string, l lifetimes, now int64) (holdState, error) {
 	case state == holder(consumed, userID), state == "" && h.sess.RedeemedAt != 0:
 		return consumed, nil
 	case state != "":
-		return 0, errInUse() // another account is being given it, or was
+		return 0, errInUse() // another user has reserved it, or has added the number
 	}
 	if err := validity(h.sess, h.epoch, l, now); err != nil {
 		return 0, err
 	}
 	if h.sess.Purpose != store.PurposeAdd {
-		return 0, ErrNotValidated // the text said that the code was for something else
+		return 0, ErrNotValidated // the SMS said that the code was for another purpose
 	}
 	return unclaimed, nil
 }
 
-// holder is the state of a hold. A digest has one length whatever the user's ID,
-// and is UTF-8.
+// holder returns the state of a hold. It has a digest of the user's ID, because a digest has
+// a fixed length and is UTF-8.
 func holder(c holdState, userID string) string {
 	digest := sha256.Sum256([]byte(userID))
 	return fmt.Sprintf("%d %x", c, digest)
 }
 
-// reserve takes the validation for the user. A refusal, or a validation that the user
-// has taken before, needs no write lock.
+// reserve reserves the validation for the user. A refusal, or a validation that the user
+// has reserved before, takes no write lock.
 func (s *Service) reserve(ctx context.Context, userID string, a Addition) (h hold, c holdState, err error) {
 	named, err := s.find(ctx, a.SID, a.ClientSecret)
 	if err != nil {
@@ -217,7 +217,7 @@ func (s *Service) reserve(ctx context.Context, userID string, a Addition) (h hol
 }
 
 // consume records that the number of a hold is on the account. It returns
-// ErrNotValidated when the number was released since the validation was taken.
+// ErrNotValidated if the number was released since the validation was reserved.
 func (s *Service) consume(ctx context.Context, userID string, h hold) error {
 	names := store.Names{Records: holdNames(h.sess).Records}
 	return s.units.Update(ctx, names, func(rows *store.Rows) error {
@@ -229,7 +229,8 @@ func (s *Service) consume(ctx context.Context, userID string, h hold) error {
 	})
 }
 
-// expectOwner returns an error unless the number is still where a consumed validation put it.
+// expectOwner returns an error unless the number is still on the account to which a consumed
+// validation added it.
 func (s *Service) expectOwner(ctx context.Context, userID, msisdn string) error {
 	owner, err := s.Accounts.Owner(ctx, msisdn)
 	switch {
@@ -257,8 +258,8 @@ func (s *Service) Numbers(ctx context.Context, userID string) ([]store.Associati
 	return list, nil
 }
 
-// Remove takes a number from the user's account. That it is not there, or on
-// another account, is no error: afterwards it is not on this one.
+// Remove removes a number from the user's account. It is not an error if the account does not
+// have it.
 func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -296,9 +297,9 @@ func (s *Service) Remove(ctx context.Context, userID string, r Removal) error {
 	return nil
 }
 
-// unlink voids the number's proofs and takes it from the account, or returns
-// store.ErrNotFound. In this order, a proof that is used at the same time is
-// either refused or taken back.
+// unlink voids the number's proofs and removes it from the account, or returns
+// store.ErrNotFound. In this order, an Add that uses a proof at the same time is either
+// refused or undone.
 func (s *Service) unlink(ctx context.Context, userID, msisdn string) error {
 	if err := s.voidProofs(ctx, msisdn); err != nil {
 		return err
@@ -307,7 +308,7 @@ func (s *Service) unlink(ctx context.Context, userID, msisdn string) error {
 }
 
 // Release voids the proofs of a number, in E.164 with or without the plus sign, and
-// takes it from whichever account has it, or returns ErrNoAccount.
+// removes it from the account that has it, or returns ErrNoAccount.
 func (s *Service) Release(ctx context.Context, number string) error {
 	if err := s.enter(); err != nil {
 		return err
@@ -336,9 +337,8 @@ func (s *Service) Release(ctx context.Context, number string) error {
 	return errors.New("threepid: release a number: its account keeps changing")
 }
 
-// releaseOnce voids the number's proofs before it looks for an account: an Add that
-// still relies on an old proof has either put the number on one by then, or takes
-// it back.
+// releaseOnce voids the number's proofs before it looks for an account: an Add that relies
+// on an old proof has either added the number by then, or undoes it.
 func (s *Service) releaseOnce(ctx context.Context, msisdn string) error {
 	if err := s.voidProofs(ctx, msisdn); err != nil {
 		return err
@@ -354,13 +354,13 @@ func (s *Service) releaseOnce(ctx context.Context, msisdn string) error {
 }
 
 // isMSISDN reports whether s has the form of a stored number. It need not be a possible
-// number: what is stored must be removable.
+// number, because every stored number must be removable.
 func isMSISDN(s string) bool {
 	return s != "" && len(s) <= maxMSISDNLength && s[0] != '0' && strings.Trim(s, "0123456789") == ""
 }
 
 func errInUse() error {
-	// A client in the field matches this very text.
+	// Element Android compares this text.
 	return Errorf(InUse, "MSISDN is already in use")
 }
 

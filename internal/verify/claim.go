@@ -11,21 +11,21 @@ import (
 )
 
 const (
-	// claimTries is how often a claim is tried when the store fails.
+	// claimTries is how many times a claim is tried if the store fails.
 	claimTries = 2
 
-	// maxRenewals is how often a lease is renewed that does not last for a call.
+	// maxRenewals is how many times a lease that is too short for a call is renewed.
 	maxRenewals = 3
 )
 
-// errStoreTooSlow means that each renewal of the lease took longer than the lease
-// has to spare.
+// errStoreTooSlow means that each renewal of the lease took so long that the lease was too
+// short again.
 var errStoreTooSlow = errors.New("threepid: the store takes so long to claim an attempt that another node may send it too")
 
 // claim is the right to send an attempt, or the state that prevents it.
 type claim struct {
 	sess  store.Session
-	state attemptState // free: the right is ours
+	state attemptState // claimable: this node has the claim
 	at    int64        // when it was claimed
 
 	grant   limit.Grant    // one SMS of each budget
@@ -38,10 +38,10 @@ type claim struct {
 	blocks  []limits.Block // what the guard blocked because of it
 }
 
-// claim takes the right to send, in a new session if there is none.
+// claim claims the attempt, in a new session if there is none.
 //
-// If the store fails it tries once more, since the claim may have been committed and
-// only the response lost. Such a claim would block the session until its lease ends.
+// If the store fails it tries once more, because the claim may have been committed and only
+// the response lost. Such a claim would block the session until its lease ends.
 func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	if err := ctx.Err(); err != nil {
 		return claim{}, err
@@ -74,7 +74,7 @@ func (s *Service) claim(ctx context.Context, d delivery) (claim, error) {
 	return c, err
 }
 
-// takeSMS takes from the limits what an attempt costs.
+// takeSMS charges an attempt to the limits.
 func takeSMS(g *limit.Ledger, sess store.Session, d delivery) limit.Refusal {
 	if alreadyCharged(sess, d.Attempt) {
 		return g.TakeRetry()
@@ -90,13 +90,13 @@ func (s *Service) claimIn(rows *store.Rows, d delivery, fresh secrets, before cl
 	if c.ledger, err = s.ledger(rows.Records[1:], d.who, limit.SMSKinds()...); err != nil {
 		return before, err
 	}
-	c.at = c.ledger.Now() // the guard counts it at this time, and takes it back by this time
+	c.at = c.ledger.Now() // the time by which the guard counts it, and takes it back
 	sess := rows.Session
 	switch {
 	case !s.live(sess):
 		sess = newSession(d.key, d.number.MSISDN, d.Country, fresh, c.at)
 	case sess.ClaimID == fresh.claimID:
-		return before, nil // it is stored already
+		return before, nil // it was committed
 	}
 	if c.state = attemptStateOf(sess, d.Attempt, s.now()); c.state != claimable {
 		c.sess = sess
@@ -122,22 +122,20 @@ func (s *Service) claimIn(rows *store.Rows, d delivery, fresh secrets, before cl
 	return c, c.ledger.Put()
 }
 
-// errOvertaken ends a send whose claim another node has taken over, because its
-// lease was over.
+// errOvertaken ends a send whose claim another node took over when its lease ended.
 var errOvertaken = errors.New("threepid: another node has claimed the attempt")
 
-// holdLease returns until when the provider may be called for a claim that is ours.
-// It looks at the lease immediately before the call, since anything may have taken
-// long in the meantime: waiting for a lock, the COMMIT, this process. If the lease
-// does not last for a whole call it is renewed first, unless another node has
-// claimed by then.
+// holdLease returns the deadline of the provider call. It checks the lease immediately
+// before the call, because the lock, the COMMIT or a pause of the process may have taken
+// long. If the lease is too short for a whole call it is renewed, unless another node has
+// claimed the attempt by then.
 //
-// The process's own clock is read first: a pause after that shortens the call.
+// The process's clock is read first, so that a pause after that shortens the call.
 func (s *Service) holdLease(ctx context.Context, c *claim) (deadline time.Time, err error) {
 	for try := 0; ; try++ {
 		begin := time.Now() //nolint:forbidigo // a context's deadline is on this clock
 		left := time.Duration(c.sess.LeaseUntil-s.now()) * time.Millisecond
-		// More than a whole lease is left if the clock was set back.
+		// More than a whole lease left means that the clock was set back.
 		if left >= s.SendTimeout+sendGrace && left <= s.lifetimes.lease {
 			return begin.Add(s.SendTimeout), nil
 		}
@@ -150,7 +148,7 @@ func (s *Service) holdLease(ctx context.Context, c *claim) (deadline time.Time, 
 	}
 }
 
-// renew gives a claim that is still ours a new lease.
+// renew renews the lease of a claim that this node still has.
 func (s *Service) renew(ctx context.Context, c *claim) error {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()

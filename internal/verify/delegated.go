@@ -19,15 +19,14 @@ import (
 	"example.com/threepid/store"
 )
 
-// A service may text and check tokens in our place. Its answers are no more
-// than that: what is counted, and when, is decided here.
+// A delegate sends and checks tokens. What is counted, and when, is decided here.
 
 const (
 	maxDelegatedToken = 64  // bytes; no service has longer ones
 	maxDelegateID     = 255 // bytes: see store.Session
 
-	// limitedFor is how long a client is to wait when a service that refuses for
-	// now does not say how long.
+	// limitedFor is how long a client must wait if a delegate limits the number and does not
+	// say for how long.
 	limitedFor = time.Minute
 )
 
@@ -37,9 +36,8 @@ func (s *Service) delegated(msisdn string) bool {
 	return s.Delegate != nil && !test
 }
 
-// checkIDServer refuses an identity server that is not the one that validates.
-// Where the token is ours, or no identity server's, what the client names is not
-// used and does not matter.
+// checkIDServer refuses an id_server that is not the delegate. If the delegate is not an
+// identity server, or there is none, id_server is ignored.
 func (s *Service) checkIDServer(r Request) error {
 	service, ok := s.Delegate.(delegate.IdentityServer)
 	if ok && r.IDServer != "" && !service.MatchesServer(r.IDServer) {
@@ -48,7 +46,7 @@ func (s *Service) checkIDServer(r Request) error {
 	return nil
 }
 
-// start has the service send a code, by the deadline.
+// start asks the delegate to send a code, by the deadline.
 func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message, deadline time.Time) error {
 	v := delegate.StartRequest{
 		ID: m.ID, Secret: s.delegateSecret(c.sess, d.ClientSecret),
@@ -70,7 +68,7 @@ func (s *Service) start(ctx context.Context, c *claim, d delivery, m sms.Message
 	return nil
 }
 
-// limitOf is what a client hears when the service does not text for now, or nil.
+// limitOf returns the error for a client whose number the delegate limits, or nil.
 func limitOf(err error) error {
 	limit, ok := errors.AsType[*delegate.LimitError](err)
 	if !ok {
@@ -83,8 +81,7 @@ func limitOf(err error) error {
 	return errLimited(wait)
 }
 
-// check compares a token that is counted as a wrong one already. No error means
-// that it is right.
+// check compares a token whose try is already counted. A nil error means that it is right.
 func (s *Service) check(ctx context.Context, sess store.Session, sub Submission, who limit.Subject) error {
 	typed := normalizeToken(sub.Token)
 	switch {
@@ -114,9 +111,9 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	return Errorf(CheckFailed, "The code could not be checked. Try again in a moment.")
 }
 
-// alreadyAccepted is nil when another request has brought the same token and it was
-// right: a service may know nothing of a verification after that. Else the token can no
-// longer be right.
+// alreadyAccepted returns nil if another request has submitted the same token and it was
+// right, because a delegate may forget a verification after that. Otherwise the token can
+// no longer be right.
 func (s *Service) alreadyAccepted(ctx context.Context, sub Submission) error {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -136,8 +133,8 @@ func (s *Service) logCheck(sess store.Session, err error, typed string) {
 		"error", redact(err.Error(), typed, sms.Message{To: "+" + sess.MSISDN}))
 }
 
-// returnTry takes back what countTry did, for a token that nobody compared: a
-// service that is down must not use up a person's tries.
+// returnTry undoes countTry for a token that was not compared, so that a delegate which is
+// down does not use up a person's tries.
 func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.Subject) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
@@ -149,7 +146,7 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.
 		}
 		sess := &rows.Session
 		if subtle.ConstantTimeCompare(sess.Nonce, tried.Nonce) == 0 || sess.WrongTries == 0 {
-			return nil // a token that is no longer, or was right in the meantime
+			return nil // the token was replaced, or was right
 		}
 		sess.WrongTries--
 		g.ReturnCode()
@@ -161,20 +158,20 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.
 	}
 }
 
-// delegateSecret stands for the client towards the service: it changes with the
-// nonce, as our own token would, and does not tell the client_secret.
+// delegateSecret is the secret of the session for the delegate. It changes with the nonce,
+// as a token would, and does not reveal the client_secret.
 func (s *Service) delegateSecret(sess store.Session, clientSecret string) string {
 	return s.keyed(sess, "delegate", string(sess.Purpose), clientSecret)
 }
 
-// proofOf is a digest of a token that was right, so that the same token said
-// again is known without asking the service, which may have forgotten it. Without
-// the client_secret, which is in no row, no token can be tried against it.
+// proofOf returns a digest of a right token, by which the same token is recognised again
+// without asking the delegate, which may have forgotten it. No token can be tried against
+// the digest without the client_secret, which is in no row.
 func (s *Service) proofOf(sess store.Session, clientSecret, typed string) string {
 	return s.keyed(sess, "proof", string(sess.Purpose), clientSecret, normalizeToken(typed))
 }
 
-// keyed is HMAC-SHA256 over parts and the sid, keyed as the token.
+// keyed returns the HMAC-SHA256 of parts and the sid, with the key of the token.
 func (s *Service) keyed(sess store.Session, parts ...string) string {
 	key, _ := s.keys.of(sess)
 	mac := hmac.New(sha256.New, key)

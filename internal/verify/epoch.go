@@ -14,33 +14,32 @@ import (
 // epoch than the number's is void: the person who received its SMS may no longer
 // hold the number. Epochs are compared, never times.
 //
-// The epoch is a record of its own, so that it is there with limits off and
-// Unblock leaves it alone. A number that was not released lately has none; its
-// epoch is empty, as is that of sessions stored before there were epochs. An expired
-// epoch record still counts until it is deleted.
+// The epoch is a record of its own, so that it exists with limits off, and Unblock does not
+// change it. A number that was not released lately has no record; its epoch is empty, as in
+// sessions of releases without epochs. An expired epoch record counts until it is deleted.
 //
-// Every unit of work that hands out a validation names the epoch record, so that it
-// conflicts with a release that commits at the same time.
+// Every unit of work that returns a validation names the epoch record, so that it conflicts
+// with a release that commits at the same time.
 
 const epochSize = 16 // random bytes
 
 func epochKey(msisdn string) store.Key { return store.RecordKey("epoch", msisdn) }
 
-// withEpoch names the epoch of a number, which comes first, and further records.
+// withEpoch names the epoch of a number, as the first record, and further records.
 func withEpoch(ref store.SessionRef, msisdn string, records ...store.Key) store.Names {
 	return store.Names{Session: ref, Records: append([]store.Key{epochKey(msisdn)}, records...)}
 }
 
-// keepEpoch has the epoch outlive a session that carries it: were it deleted
-// first, the session would be void. An absent epoch needs no keeping.
+// keepEpoch extends the life of the epoch beyond that of a session that carries it. If the
+// epoch were deleted first, the session would be void.
 func keepEpoch(epoch *store.Record, s store.Session) {
 	if epoch.State != "" && epoch.ExpiresAt < s.ExpiresAt {
 		epoch.ExpiresAt = s.ExpiresAt + expiredRetention.Milliseconds()
 	}
 }
 
-// voidProofs gives the number a new epoch. It outlives every session of an older
-// one: those are prolonged no more.
+// voidProofs gives the number a new epoch. It outlives every session with an older one,
+// because those are not prolonged any more.
 func (s *Service) voidProofs(ctx context.Context, msisdn string) error {
 	random := make([]byte, epochSize)
 	if _, err := io.ReadFull(s.Random, random); err != nil {

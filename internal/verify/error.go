@@ -6,42 +6,41 @@ import (
 	"time"
 )
 
-// Code says what is wrong with a request. The HTTP layer gives each one status
-// and one errcode.
+// Code is the reason for a refusal. The HTTP layer maps each to one status and errcode.
 type Code int
 
 // The codes, in the order in which a request meets them.
 const (
 	TooLarge            Code = iota + 1 // the body is over the limit
-	NotJSON                             // the body is no JSON text, or more than one
-	BadJSON                             // JSON, but not an object as wanted here
+	NotJSON                             // the body is not JSON, or has trailing data
+	BadJSON                             // JSON, but not the expected object
 	MissingParam                        // a required field is absent, null or empty
 	InvalidParam                        // a field breaks its rule
-	InvalidNumber                       // the phone number is not one, or not one of the country
-	Denied                              // the host's policy is against this number
+	InvalidNumber                       // the phone number is invalid, or cannot be dialled from the country
+	Denied                              // the policy refuses this number
 	InUse                               // the number is associated with an account
 	NotAssociated                       // the number is associated with no account
 	Limited                             // a limit is reached; see RetryAfter
 	DestinationRejected                 // the provider will never reach this number
-	SendFailed                          // no SMS left; another try may work
-	TokenIncorrect                      // the token is not the one texted
+	SendFailed                          // nothing was sent; another try may work
+	TokenIncorrect                      // the token is wrong
 	SessionExpired                      // too late, or too many wrong tokens
-	ServerNotTrusted                    // the client names an identity server that is not ours
-	CheckFailed                         // the service that checks tokens did not tell
+	ServerNotTrusted                    // the client names another identity server
+	CheckFailed                         // the delegate did not answer
 	MissingToken                        // nobody is logged in
 	UnknownToken                        // the user is no longer logged in
-	AuthFailed                          // no validation allows to add the number
+	AuthFailed                          // there is no validation with which to add the number
 	AuthFailedLegacy                    // AuthFailed, on the deprecated endpoint
 )
 
-// Error is what a request is refused with. Message is a sentence for a person
-// and goes to the client as it is: it holds nothing that the client did not
-// know. Every other error type means that something failed on our side.
+// Error is the refusal of a request. Message is a sentence for a person and is sent to the
+// client, so it contains nothing that the client did not know. An error of any other type
+// means that something failed on the server.
 type Error struct {
 	Code    Code
 	Message string
 
-	// RetryAfter is when the same request may do better, if Limited.
+	// RetryAfter is how long to wait, if Limited.
 	RetryAfter time.Duration
 
 	// TriesLeft is how many more wrong tokens the session allows, if TokenIncorrect.
@@ -54,15 +53,15 @@ type Error struct {
 
 func (e *Error) Error() string { return e.Message }
 
-// Errorf makes an Error.
+// Errorf returns an Error.
 func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
 // Errors of Validated, Redeem and Release, matched with errors.Is.
 var (
-	// ErrNoSession means that there is no session with that sid and
-	// client_secret, or that it was redeemed. Which of these is not told.
+	// ErrNoSession means that there is no session with that sid and client_secret, or that
+	// it was redeemed.
 	ErrNoSession = errors.New("threepid: no such validation session")
 
 	// ErrNotValidated means that the token has not been submitted yet.
@@ -78,7 +77,7 @@ var (
 	ErrClosed = errors.New("threepid: closed")
 )
 
-// plural returns n with the name of the things: "1 try", "2 tries".
+// plural returns a number with its noun: "1 try", "2 tries".
 func plural(n int, one, many string) string {
 	if n == 1 {
 		return "1 " + one

@@ -20,7 +20,7 @@ const (
 // JSON allows.
 const maxAttempt int64 = 1<<53 - 1
 
-// Request asks that a token be texted.
+// Request asks for a token to be sent.
 type Request struct {
 	Purpose      store.Purpose
 	ClientSecret string
@@ -31,13 +31,13 @@ type Request struct {
 	HasNextLink  bool
 	IDServer     string // the identity server that the client names; may be empty
 
-	Client string              // who asks: an IP address, or what the host says; empty counts against nobody
+	Client string              // the key used for rate limiting; empty: limits by client do not apply
 	Header map[string][]string // for the host's own hook
 
-	AcceptLanguage string // RFC 9110; whatever was sent
+	AcceptLanguage string // RFC 9110; not validated
 }
 
-// Submission brings a token back.
+// Submission submits a token.
 type Submission struct {
 	SID          string
 	ClientSecret string
@@ -46,7 +46,7 @@ type Submission struct {
 	Client string // as in a Request
 }
 
-// check applies the rules of the fields that are no phone number.
+// check applies the rules of all fields except the phone number.
 func (r Request) check(nextLinkHosts []string) error {
 	if !isOpaque(r.ClientSecret) {
 		return Errorf(InvalidParam,
@@ -61,7 +61,7 @@ func (r Request) check(nextLinkHosts []string) error {
 	return nil
 }
 
-// isOpaque is the grammar of client_secret and sid.
+// isOpaque reports whether s has the grammar of client_secret and sid.
 func isOpaque(s string) bool {
 	if s == "" || len(s) > maxOpaqueLength {
 		return false
@@ -77,8 +77,8 @@ func isOpaque(s string) bool {
 	return true
 }
 
-// checkNextLink takes only links that every browser reads as Go's parser does:
-// a redirect that goes elsewhere than was checked is an open door.
+// checkNextLink accepts only links that every browser parses as Go does. A redirect could
+// otherwise lead to a host that was not checked.
 func checkNextLink(link string, hosts []string) error {
 	if len(link) > maxNextLinkLength {
 		return Errorf(InvalidParam, "next_link must have at most %d bytes", maxNextLinkLength)

@@ -7,19 +7,18 @@ import (
 )
 
 const (
-	// maxWaiting is how many requests for one session may wait on this node for
-	// the one that is being handled, and maxWaitingInAll how many for any session.
+	// maxWaiting is how many requests may wait on this node for another request of the same
+	// session, and maxWaitingInAll how many for all sessions.
 	maxWaiting      = 256
 	maxWaitingInAll = 4096
 )
 
-// flights are the sessions for which a request of this node is being handled, by
-// session key. The others for the same session wait for it in memory, and take its
-// outcome if they are identical to it. The store decides between nodes; flights
-// only keep the requests of one node from asking the store, the host's hook and the
-// provider for the same thing.
+// flights holds, by session key, the requests of this node that are being handled. Other
+// requests for the same session wait in memory, and share the outcome if they are identical.
+// The store decides between nodes. flights only prevent the requests of one node from asking
+// the store, the host's hook and the provider for the same thing.
 //
-// They also hold the claims whose SMS was accepted while the store failed to record it.
+// It also holds the claims whose SMS was accepted while the store failed to record it.
 type flights struct {
 	mu         sync.Mutex
 	byKey      map[store.Key]*flight
@@ -43,8 +42,8 @@ type flight struct {
 
 func (f *flight) identical(d delivery) bool { return f.attempt == d.Attempt && f.purpose == d.Purpose }
 
-// join returns the flight of the delivery's session. If there is none it starts one,
-// which the caller leads and must finish.
+// join returns the flight of the delivery's session. If there is none it starts one, which
+// the caller leads and must finish.
 func (f *flights) join(d delivery) (fl *flight, leads bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -59,7 +58,7 @@ func (f *flights) join(d delivery) (fl *flight, leads bool) {
 	return fl, true
 }
 
-// finish ends a flight and wakes all who wait for it.
+// finish ends a flight and wakes the requests that wait for it.
 func (f *flights) finish(key store.Key, fl *flight) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -106,7 +105,7 @@ func (f *flights) findUnrecorded(key store.Key) (c claim, ok bool) {
 	return c, ok
 }
 
-// forget drops a claim that is recorded, and reports whether it was still kept.
+// forget removes a claim that is recorded, and reports whether it was there.
 func (f *flights) forget(c claim) bool {
 	f.mu.Lock()
 	defer f.mu.Unlock()

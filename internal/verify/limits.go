@@ -16,13 +16,13 @@ import (
 
 // How the flows use the rate limits and the guard: package limit has the rules.
 
-// flushInterval is how often nodes exchange what the guard counts and decides.
+// flushInterval is how often nodes exchange the guard's counts and verdicts.
 const (
 	flushInterval = time.Second
 	flushTimeout  = 2 * time.Second
 )
 
-// subject returns what an SMS to the number, or a code for it, counts for.
+// subject returns the subject to which an SMS to the number, or a code for it, is charged.
 func (s *Service) subject(n phone.Number, client string) limit.Subject {
 	name, prefix := limit.ClientName(client)
 	return limit.Subject{
@@ -31,13 +31,13 @@ func (s *Service) subject(n phone.Number, client string) limit.Subject {
 	}
 }
 
-// ledger reads a subject's records, which have the keys of the same kinds.
+// ledger reads a subject's records of these kinds.
 func (s *Service) ledger(records []store.Record, who limit.Subject, kinds ...limit.Kind) (*limit.Ledger, error) {
 	return s.limiter.Load(who, records, s.now(), kinds...)
 }
 
-// ask does to the records what do does, keeps nothing of it, and returns what
-// the client is refused with: a flood of refused requests takes no write lock.
+// ask applies do to the records without storing the result, and returns the refusal, so that
+// a flood of refused requests takes no write lock.
 func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind, do func(*limit.Ledger) limit.Refusal) error {
 	names := store.Names{Records: s.limiter.Keys(who, kinds...)}
 	if len(names.Records) == 0 {
@@ -56,7 +56,7 @@ func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind
 	return s.refused(ctx, do(g), who)
 }
 
-// takeFromBudgets takes what an SMS costs from the budgets of its country and the host.
+// takeFromBudgets charges an SMS to the budgets of its country and of the host.
 func (s *Service) takeFromBudgets(ctx context.Context, d delivery) (limit.Grant, error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -67,16 +67,16 @@ func (s *Service) takeFromBudgets(ctx context.Context, d delivery) (limit.Grant,
 	return grant, s.refused(ctx, met, d.who)
 }
 
-// renewGrant replaces a claim's SMS from the budgets if their lease is over.
+// renewGrant charges a claim's SMS to the budgets again if their lease has ended.
 func (s *Service) renewGrant(ctx context.Context, c *claim, d delivery) (err error) {
 	if s.budgets.Valid(c.grant) {
 		return nil
 	}
-	c.grant, err = s.takeFromBudgets(ctx, d) // what the old one cost stays charged
+	c.grant, err = s.takeFromBudgets(ctx, d) // the old charge stays
 	return err
 }
 
-// refused returns the error for a refusal, nil if there was none.
+// refused logs a refusal and returns its error, or nil if there was none.
 func (s *Service) refused(ctx context.Context, met limit.Refusal, who limit.Subject) error {
 	if met.Wait == 0 {
 		return nil
@@ -91,14 +91,14 @@ func (s *Service) refused(ctx context.Context, met limit.Refusal, who limit.Subj
 	return refusal
 }
 
-// errLimited says nothing that depends on whose number it is, nor which limit was reached.
+// errLimited reveals neither which limit was reached nor anything about the number.
 func errLimited(wait time.Duration) *Error {
 	e := Errorf(Limited, "Too many requests. Try again in %s.", roundForHumans(wait))
 	e.RetryAfter = wait
 	return e
 }
 
-// roundForHumans rounds up to what a person says.
+// roundForHumans rounds a duration up to a unit that people use.
 func roundForHumans(d time.Duration) string {
 	up := func(unit time.Duration) int { return int(math.Ceil(float64(d) / float64(unit))) }
 	switch {
@@ -127,7 +127,7 @@ func (s *Service) reportBlocks(ctx context.Context, blocks []limits.Block) {
 	}
 }
 
-// blockWords say for the log what was blocked, and how that ends.
+// blockWords returns a log message about a block: what is blocked, and how to end it.
 func blockWords(b limits.Block) string {
 	what, remedy := "a country", "Guard.Allow exempts one"
 	switch {
@@ -161,14 +161,14 @@ func (s *Service) flushUntilClosed() {
 	}
 }
 
-// flush exchanges what the guard knows, and gives back what budgets do not need; when
-// closing is set, all that this node holds of them.
+// flush exchanges the guard's counts, and gives back unused parts of budgets: all of them if
+// closing is set.
 func (s *Service) flush(closing bool) error {
 	ctx, cancel := context.WithTimeout(context.Background(), flushTimeout)
 	defer cancel()
 	return errors.Join(s.limiter.Watch.Flush(ctx), s.budgets.Flush(ctx, closing))
 }
 
-// nodeName names this node's counts. It is random, so that a node that starts again does
-// not replace what it counted before.
+// nodeName returns a random name for this node's counts, so that a node that restarts does not
+// replace what it counted before.
 func nodeName() string { return rand.Text() }

@@ -2,10 +2,10 @@ package verify
 
 import "context"
 
-// limitLookUps refuses a client that has accounts looked up too often: otherwise one
-// whose SMS are used up could still find out who has an account, by the different
-// refusals. It also bounds the sessions that a client makes for a test number, which
-// cost no SMS. A retry of an attempt that was seen is never refused.
+// limitLookUps refuses a client that has requested too many look-ups of accounts. Otherwise a
+// client whose SMS are used up could still learn which numbers have an account, because the
+// refusals differ. It also bounds a client's sessions for a test number, which cost no SMS. A
+// retry of an attempt that was sent is never refused.
 func (s *Service) limitLookUps(ctx context.Context, d delivery) error {
 	who := s.subject(d.number, d.Client) // d.who is empty for a test number
 	if who.Client == "" || len(s.Limits.LookUps) == 0 {

@@ -14,8 +14,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// noCountry is the region of numbers that belong to no country, such as those
-// of satellites and of international networks.
+// noCountry is the region of numbers that belong to no country, such as those of
+// satellites.
 const noCountry = "001"
 
 // permits reports whether the policy allows an SMS to the number, before the hook is
@@ -60,13 +60,12 @@ func (s *Service) checkPolicy(n phone.Number) error {
 	return nil
 }
 
-// approve asks the host's hook about an attempt that would be sent. It is asked
-// once for each: a claim is only made after the hook approved, so a session that
-// was claimed for this attempt and purpose carries the approval, whatever became of
-// that claim.
+// approve asks the host's hook about an attempt that would be sent, once for each attempt. A
+// claim is made only after the hook has approved, so a session that was claimed for this
+// attempt and purpose carries the approval, whatever the outcome of the claim.
 //
-// A trusted request passes what the guard blocks. So does a further try of an attempt
-// that was claimed: the guard has let it pass before.
+// A trusted request passes the guard. So does a further try of an attempt that was claimed,
+// because the guard let it pass before.
 func (s *Service) approve(ctx context.Context, d delivery, st state) (trusted bool, err error) {
 	if d.test || approved(st.sess, d) {
 		return true, nil

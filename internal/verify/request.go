@@ -23,11 +23,11 @@ type delivery struct {
 	number phone.Number
 	key    store.Key
 	who    limit.Subject
-	decoy  bool // the number is not to be validated, and the SMS will say so
-	test   bool // a test number: no SMS is sent, and none is counted
+	decoy  bool // the number must not be validated, and the SMS says so
+	test   bool // a test number: no SMS is sent or charged
 
-	budgeted bool // it was taken from a budget
-	trusted  bool // it passes what the guard blocks, because the host's hook said so
+	budgeted bool // the SMS was charged to a budget
+	trusted  bool // the host's hook lets it pass the guard
 }
 
 // Request sends a code, unless this attempt was sent already. It returns when the
@@ -49,8 +49,9 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	return receipt, err
 }
 
-// request goes through the checks in the order of the protocol: the fields, the
-// fixed policy, the limit on look-ups, the association, and what deliver does.
+// request runs the checks in the order of the protocol: the fields, the fixed policy, the
+// limit on look-ups, the association, and those of deliver. It also returns the number, as
+// far as it was parsed.
 func (s *Service) request(ctx context.Context, r Request) (receipt Receipt, number phone.Number, err error) {
 	if err := r.check(s.NextLinkHosts); err != nil {
 		return Receipt{}, number, err
@@ -119,8 +120,7 @@ func (s *Service) checkOwner(ctx context.Context, p store.Purpose, msisdn string
 	}
 }
 
-// deliver gets the attempt seen: by finding that it is, by sending it, or by
-// waiting for the request that does.
+// deliver finds that the attempt was sent, sends it, or waits for the request that sends it.
 func (s *Service) deliver(ctx context.Context, d delivery) (Receipt, error) {
 	p := s.newPatience()
 	for {
@@ -128,7 +128,7 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Receipt, error) {
 		if leads {
 			return s.lead(ctx, d, fl, p)
 		}
-		if !fl.identical(d) { // it may have been seen before
+		if !fl.identical(d) { // it may have been sent before
 			st, err := s.loadState(ctx, d, false)
 			if err != nil {
 				return Receipt{}, err
@@ -146,8 +146,8 @@ func (s *Service) deliver(ctx context.Context, d delivery) (Receipt, error) {
 	}
 }
 
-// lead handles a request that others may wait for, and tells them the outcome.
-// They do not share that this caller has gone, nor a panic.
+// lead handles a request that others may wait for, and shares the outcome with them, except
+// that its own client disconnected, or a panic.
 func (s *Service) lead(ctx context.Context, d delivery, fl *flight, p patience) (Receipt, error) {
 	defer s.flights.finish(d.key, fl)
 	receipt, err := s.sendOnce(ctx, d, p)
@@ -156,7 +156,7 @@ func (s *Service) lead(ctx context.Context, d delivery, fl *flight, p patience) 
 	return receipt, err
 }
 
-// sendOnce claims the attempt and sends it, or waits for the node that has.
+// sendOnce claims the attempt and sends it, or waits for the node that has claimed it.
 func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt, error) {
 	awaited, poll := "", minPoll
 	var host approval
@@ -169,7 +169,7 @@ func (s *Service) sendOnce(ctx context.Context, d delivery, p patience) (Receipt
 			return Receipt{}, err
 		}
 		if st.attempt == claimable && awaited != "" && st.sess.ClaimID == awaited && ended(st.sess, d.Attempt) {
-			return Receipt{}, outcomeError(st.sess.Outcome) // another node's send of this very attempt
+			return Receipt{}, outcomeError(st.sess.Outcome) // another node has sent this attempt
 		}
 		if st.attempt == claimable {
 			var receipt Receipt
@@ -193,8 +193,8 @@ func ended(sess store.Session, attempt int64) bool {
 	return sess.ClaimAttempt == attempt && sess.Outcome != store.OutcomePending
 }
 
-// approval is what the host's hook has said of a request. It is asked once, also if
-// another node's claim comes first: what proves a CAPTCHA solved can be used once.
+// approval is the result of the host's hook for a request. The hook is asked once, even if
+// another node claims first, because the token of a CAPTCHA can be used once.
 type approval struct{ given, trusted bool }
 
 // trySend claims and sends, after the checks that cost no write. The attempt of the
@@ -241,8 +241,8 @@ func (s *Service) trySend(ctx context.Context, d delivery, st state, host *appro
 	return state{attempt: claimable}, receipt, err
 }
 
-// seenReceipt is the response to an attempt that needs no SMS. What was seen for
-// another purpose brings no validation for this one.
+// seenReceipt returns the response to an attempt that was sent before. An attempt that was
+// sent for another purpose validates nothing for this one.
 func seenReceipt(sess store.Session, d delivery) (Receipt, error) {
 	if seenPurpose(sess) != d.Purpose {
 		e := Errorf(InvalidParam, "This client_secret was used for another purpose; generate a new one.")
@@ -260,8 +260,8 @@ type state struct {
 	blocks  []limits.Block // by the guard
 }
 
-// loadState reads the state of an attempt, and if withLimits is set, the limits
-// too: a flood of requests that they refuse takes no write lock.
+// loadState reads the state of an attempt and, if withLimits is set, whether the limits refuse
+// it, so that a flood of refused requests takes no write lock.
 func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (st state, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()

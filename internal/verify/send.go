@@ -15,23 +15,23 @@ import (
 )
 
 const (
-	// The outcome of a claim is written again recordTries times when the store
-	// fails, first after recordPause, which doubles. All of it takes recordTimeout
-	// at most: as long as the lease lasts beyond the send.
+	// If the store fails, the outcome of a claim is written up to recordTries times, with a
+	// pause of recordPause that doubles, for recordTimeout at most: as long as the lease
+	// lasts beyond the send.
 	recordTries   = 6
 	recordPause   = 25 * time.Millisecond
 	recordTimeout = leaseMargin
 
-	// retryRecordPause is how long until the next such round, when all those have failed.
+	// retryRecordPause is the pause before the next such round, if all those have failed.
 	retryRecordPause = time.Second
 
-	// sendGrace is how long a sender whose time is over may take to say how far it came.
+	// sendGrace is how long a sender may take to return its error after the deadline.
 	sendGrace = 50 * time.Millisecond
 )
 
-// send sends the code of a session whose claim is ours, and records the outcome. It
-// goes on when the caller hangs up. The error is errOvertaken if nothing was sent
-// because the claim is no longer ours.
+// send sends the code of a session whose claim this node has, and records the outcome. It
+// continues if the client disconnects. The error is errOvertaken if nothing was sent because
+// another node has taken over the claim.
 func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error) {
 	code := s.code(c.sess, d.ClientSecret)
 	m := sms.Message{
@@ -74,7 +74,7 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	return Receipt{SID: c.sess.SID, Number: d.number}, s.conclude(ctx, c, d, outcome, err)
 }
 
-// abandon gives a claim back that is not going to be sent, and returns why.
+// abandon gives back a claim that will not be sent, and returns why.
 func (s *Service) abandon(ctx context.Context, c claim, d delivery, why error) error {
 	if errors.Is(why, errOvertaken) {
 		return why
@@ -86,9 +86,8 @@ func (s *Service) abandon(ctx context.Context, c claim, d delivery, why error) e
 	return why
 }
 
-// conclude records the outcome, and returns what the caller is told. An accepted SMS
-// that is not recorded is no success: another node would send it again after the
-// lease, although the caller was told that the attempt is seen.
+// conclude records the outcome, and returns the error for the client. An accepted SMS that is
+// not recorded is not a success, because another node would send it again after the lease.
 func (s *Service) conclude(ctx context.Context, c claim, d delivery, outcome store.Outcome, sendErr error) error {
 	told := outcomeError(outcome)
 	if limit := limitOf(sendErr); limit != nil {
@@ -101,7 +100,7 @@ func (s *Service) conclude(ctx context.Context, c claim, d delivery, outcome sto
 	s.Logger.Error("threepid: cannot record how an SMS ended: the database fails",
 		"sid", c.sess.SID, "attempt", d.Attempt, "outcome", outcome, "error", err)
 	if outcome != store.OutcomeAccepted {
-		return told // the claim runs out by itself
+		return told // the claim expires by itself
 	}
 	s.flights.keepUnrecorded(c)
 	s.active.Add(1)
@@ -142,7 +141,7 @@ func failureWords(o store.Outcome) string {
 	return "threepid: SMS not sent; another try may work"
 }
 
-// dispatch has the code sent, by the deadline.
+// dispatch passes the message to the sender or the delegate, with a deadline.
 func (s *Service) dispatch(ctx context.Context, c *claim, d delivery, m sms.Message, deadline time.Time) error {
 	switch {
 	case d.test:
@@ -196,8 +195,8 @@ func (d delivery) destination() string {
 	return d.Country
 }
 
-// retryRecordOutcome goes on trying to record an accepted SMS. When the plugin is
-// closed it tries for the last time.
+// retryRecordOutcome keeps trying to record an accepted SMS. When the plugin is closed it
+// tries once more.
 func (s *Service) retryRecordOutcome(ctx context.Context, c claim) {
 	defer s.active.Done()
 	for {
@@ -219,8 +218,8 @@ func (s *Service) retryRecordOutcome(ctx context.Context, c claim) {
 	}
 }
 
-// recordLate records the accepted SMS of a session that is not recorded, if there is
-// one. Until that is done nothing else can be said of the session.
+// recordLate records the accepted SMS of a session that is not recorded yet, if there is
+// one. Until then no other request for the session can continue.
 func (s *Service) recordLate(ctx context.Context, key store.Key) error {
 	c, ok := s.flights.findUnrecorded(key)
 	if !ok {
@@ -230,18 +229,18 @@ func (s *Service) recordLate(ctx context.Context, key store.Key) error {
 		return fmt.Errorf("threepid: an SMS was accepted and cannot be recorded: %w", err)
 	}
 	if s.flights.forget(c) {
-		s.Logger.Info("threepid: an accepted SMS is on record at last", "sid", c.sess.SID, "attempt", c.sess.ClaimAttempt)
+		s.Logger.Info("threepid: an accepted SMS is recorded now", "sid", c.sess.SID, "attempt", c.sess.ClaimAttempt)
 	}
 	return nil
 }
 
-// callWithTimeout is callUntil with the whole send timeout.
+// callWithTimeout is callUntil with the send timeout.
 func (s *Service) callWithTimeout(ctx context.Context, do func(context.Context) error) error {
 	return s.callUntil(ctx, time.Now().Add(s.SendTimeout), do) //nolint:forbidigo // a context's deadline is on this clock
 }
 
-// callUntil has the host's sender or service do something and returns soon after the
-// deadline, whatever that does: hang, ignore its context, or panic.
+// callUntil calls the host's sender or delegate, and returns soon after the deadline even if
+// that hangs, ignores its context or panics.
 func (s *Service) callUntil(ctx context.Context, deadline time.Time, do func(context.Context) error) error {
 	ctx, cancel := context.WithDeadline(context.WithoutCancel(ctx), deadline)
 	defer cancel()
@@ -252,7 +251,7 @@ func (s *Service) callUntil(ctx context.Context, deadline time.Time, do func(con
 	go func() {
 		defer func() {
 			if v := recover(); v != nil {
-				// Nobody knows how far it had come.
+				// The SMS may have been sent before the panic.
 				done <- fmt.Errorf("the sender panicked: %v: %w", v, sms.ErrUncertain)
 			}
 		}()
@@ -271,8 +270,8 @@ func (s *Service) callUntil(ctx context.Context, deadline time.Time, do func(con
 	}
 }
 
-// recordOutcome records how our claim ended. An attempt that failed is given back, and
-// with it what it took from the limits, unless its SMS may have been sent.
+// recordOutcome records how a claim of this node ended. A failed attempt is given back, and
+// its charge to the limits too, unless its SMS may have been sent.
 func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o store.Outcome) error {
 	ctx, cancel := detached(ctx, recordTimeout)
 	defer cancel()
@@ -304,7 +303,7 @@ func (s *Service) recordOutcome(ctx context.Context, c claim, d delivery, o stor
 // SMS was given back to the limits.
 func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o store.Outcome) (g *limit.Ledger, returned bool, err error) {
 	if o == store.OutcomeFailed && c.again {
-		o = store.OutcomeUnknown // the earlier try may still have been sent, and stays paid
+		o = store.OutcomeUnknown // the earlier try may have been sent, so it stays charged
 	}
 	failed := o == store.OutcomeFailed || o == store.OutcomeRejected
 	names := store.Names{Session: bySID(c.sess.SID)}
@@ -364,8 +363,8 @@ func outcomeError(o store.Outcome) error {
 	return fmt.Errorf("threepid: unknown outcome %q", o)
 }
 
-// redact takes out of a sender's error what belongs in no log. The code need not be
-// in the text, if that is a decoy's.
+// redact removes from a sender's error what must not be logged, including the code, which a
+// decoy's text does not contain.
 func redact(text, code string, m sms.Message) string {
 	return sms.Redact(strings.ReplaceAll(text, code, "******"), m)
 }

@@ -1,7 +1,7 @@
-// Package verify is the domain: what a request means. It knows no HTTP and no
-// SQL. Rules are pure functions of a session and the time (session.go, token.go,
-// fields.go); the flows that tie them to a store and a sender are
-// methods of Service (request.go, submit.go).
+// Package verify is the domain: sessions, attempts, codes and accounts. It imports neither
+// HTTP nor SQL. The rules are pure functions of a session and the time (session.go, token.go,
+// fields.go). The flows that use them with a store and a sender are methods of Service:
+// request.go and send.go for an SMS, submit.go for a code, account.go for an account's numbers.
 package verify
 
 import (
@@ -24,30 +24,30 @@ import (
 )
 
 const (
-	// storeTimeout bounds one unit of work, also one that goes on although its
-	// caller may have hung up.
+	// storeTimeout bounds one unit of work, also one that continues after its client has
+	// disconnected.
 	storeTimeout = 10 * time.Second
 
-	// leaseMargin is what a lease lasts beyond the time a send may take: the
-	// time to record how the send ended, and some difference between clocks.
+	// leaseMargin is how much longer a lease lasts than a send may take: for recording the
+	// outcome, and for clocks that differ.
 	leaseMargin = 5 * time.Second
 
-	// budgetLeases is how many times as long as an attempt a lease of a budget lasts.
+	// A budget's lease lasts budgetLeases times as long as a claim's.
 	budgetLeases = 3
 
-	// expiredRetention is how long a session stays after it expired, so that a client
-	// that comes late is told that it expired, and not that it is unknown.
+	// expiredRetention is how long an expired session is kept, so that a late client gets
+	// "expired" and not "unknown".
 	expiredRetention = 24 * time.Hour
 
-	// Expired rows are deleted in chunks that are small enough not to hold up a
-	// writer. After each chunk the janitor pauses for as long as the chunk took, so
-	// that it has the writer half of the time at most, however much there is to delete.
+	// Expired rows are deleted in chunks that are small enough not to delay writers. After
+	// each chunk the janitor pauses for as long as the chunk took, so that it writes at most
+	// half of the time.
 	sweepChunk    = 100
 	minSweepPause = time.Millisecond
 )
 
-// Config is what a Service works with. Every field up to
-// NextLinkHosts is required; the zero values of the others mean none.
+// Config configures a Service. Every field up to SweepInterval is required, except Observer;
+// the zero values of the others mean none.
 type Config struct {
 	Store    store.Store
 	Accounts store.Accounts
@@ -79,16 +79,14 @@ type Config struct {
 	// needs one, the same response as any other. The SMS says what is wrong.
 	Conceal bool
 
-	// ServerKeys are part of every new token's key; none means that the nonce is
-	// all of it.
+	// ServerKeys are part of every new token's key, in addition to the nonce.
 	ServerKeys [][]byte
 
-	// Delegate texts and checks tokens in place of Sender and us; nil: it does not.
+	// Delegate sends and checks the tokens in place of Sender, if it is not nil.
 	Delegate delegate.Service
 }
 
-// Service carries the flows out. Its methods may be called from many
-// goroutines.
+// Service runs the flows. Its methods are safe for concurrent use.
 type Service struct {
 	Config
 	flights   flights
@@ -106,12 +104,12 @@ type Service struct {
 	units   store.Store // Store, whose units are observed
 
 	mu      sync.Mutex
-	active  sync.WaitGroup  // requests under way, and the janitor
+	active  sync.WaitGroup  // requests in progress, and the janitor
 	closing context.Context // done once Close was called, with the cause ErrClosed
 	close   context.CancelCauseFunc
 }
 
-// New makes a Service. Nothing runs until Start.
+// New returns a Service. Nothing runs until Start.
 func New(c Config) *Service {
 	closing, cancel := context.WithCancelCause(context.Background())
 	c.Guard = c.Guard.WithDefaults()
@@ -142,8 +140,8 @@ func New(c Config) *Service {
 	}
 }
 
-// Start loads what the guard has decided, and starts what runs until Close: the
-// janitor, which deletes expired rows, and the exchange of the guard's counts.
+// Start loads the guard's verdicts, and starts what runs until Close: the janitor, which
+// deletes expired rows, and the exchange of the guard's counts.
 func (s *Service) Start() {
 	ctx, cancel := bounded(context.Background())
 	defer cancel()
@@ -173,12 +171,12 @@ func (s *Service) Ready(ctx context.Context) error {
 	return err
 }
 
-// Close refuses further requests and returns when those under way have ended. A
-// request that has not called the provider yet ends with ErrClosed; one that has goes
-// on until the SMS was sent, or timed out, and recorded. It is safe to call twice.
+// Close refuses further requests and returns when those in progress have ended. A request
+// that has not called the provider yet ends with ErrClosed. One that has continues until the
+// SMS was sent, or timed out, and is recorded. It may be called twice.
 //
-// That takes SendTimeout and a moment at most. A store that does not respond adds up to
-// 15 seconds: storeTimeout for a claim, or recordTimeout twice for an outcome.
+// It takes little longer than SendTimeout at most. A store that does not respond adds up to 15
+// seconds: storeTimeout for a claim, or recordTimeout twice for an outcome.
 func (s *Service) Close() {
 	s.mu.Lock()
 	s.close(ErrClosed)
@@ -188,7 +186,7 @@ func (s *Service) Close() {
 	s.events.close()
 }
 
-// untilClosed is a context for work that need not be finished when Close is called.
+// untilClosed returns a context for work that may be abandoned when Close is called.
 func (s *Service) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
@@ -198,7 +196,7 @@ func (s *Service) untilClosed(ctx context.Context) (context.Context, context.Can
 	}
 }
 
-// enter counts a request as under way; who entered must call s.active.Done.
+// enter counts a request as in progress. The caller must call s.active.Done.
 func (s *Service) enter() error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -212,14 +210,14 @@ func (s *Service) enter() error {
 // now is the injected clock in Unix milliseconds.
 func (s *Service) now() int64 { return s.Now().UnixMilli() }
 
-// detached is a context for work that must be finished although the caller may
-// hang up: a claim or a text half done helps nobody.
+// detached returns a context for work that must be finished even if the client disconnects,
+// such as a claim.
 func detached(ctx context.Context, timeout time.Duration) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(context.WithoutCancel(ctx), timeout)
 }
 
-// bounded is a context for work that may end with its caller. A store that does
-// not answer at all must not keep callers for ever, and with them Close.
+// bounded returns a context for work that ends when the client disconnects. A store that
+// does not respond must not delay requests, and Close, for ever.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, storeTimeout)
 }
@@ -237,7 +235,7 @@ func (s *Service) sweepUntilClosed() {
 	}
 }
 
-// sweep deletes what has expired by now, chunk by chunk, unless Close comes.
+// sweep deletes expired rows, chunk by chunk, until there are none or Close is called.
 func (s *Service) sweep() {
 	deleted, start := 0, time.Now() //nolint:forbidigo // how long the store really takes
 	defer func() {
@@ -276,11 +274,11 @@ func (s *Service) sweep() {
 	}
 }
 
-// live reports whether a session is there and has not expired.
+// live reports whether a session exists and has not expired.
 func (s *Service) live(sess store.Session) bool { return sess.SID != "" && !expired(sess, s.now()) }
 
-// expectNames returns a [store.NamesError] if rows are not those of names: because
-// names follow from a field that has changed since it was read.
+// expectNames returns a [store.NamesError] if rows are not those of names, because names
+// depend on a field that has changed since it was read.
 func expectNames(rows *store.Rows, names store.Names) error {
 	named := func(r store.Record, key store.Key) bool { return r.Key == key }
 	if !slices.EqualFunc(rows.Records, names.Records, named) {

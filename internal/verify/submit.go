@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Validation is a number that its holder has proved to hold.
+// Validation is proof that a client holds a number.
 type Validation struct {
 	SID    string
 	MSISDN string // E.164 without the plus sign
@@ -25,12 +25,12 @@ type Validation struct {
 	ValidatedAt time.Time // UTC
 }
 
-// Submit takes a token. When it is right the session counts as validated, and
-// the next_link of the session is returned, which may be empty.
+// Submit submits a token. If it is right, the session is validated, and Submit returns the
+// session's next_link, which may be empty.
 //
-// A token is counted as a wrong one before it is compared, in a unit of work of
-// its own, and durably: however many guesses are made at once, on however many
-// nodes, only as many are compared as were counted.
+// Before a token is compared, a unit of work counts it durably as a wrong one. So, however
+// many guesses arrive at once on any number of nodes, only as many are compared as were
+// counted.
 func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, err error) {
 	if err := s.enter(); err != nil {
 		return "", err
@@ -47,14 +47,14 @@ func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, 
 	return nextLink, err
 }
 
-// submit is Submit, but answers ErrNoSession when there is none.
+// submit is Submit, except that it returns ErrNoSession if there is no session.
 func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, err error) {
 	sess, again, err := s.preview(ctx, sub)
 	if err == nil {
 		nextLink, err = s.prove(ctx, sess, sub)
 	}
 	if _, refused := errors.AsType[*Error](err); refused && again {
-		return sess.NextLink, nil // it proves nothing new, but it was right and still is
+		return sess.NextLink, nil // it proves nothing new, but it is right
 	}
 	return nextLink, err
 }
@@ -85,11 +85,10 @@ func (s *Service) prove(ctx context.Context, sess store.Session, sub Submission)
 	return sess.NextLink, nil
 }
 
-// preview refuses what needs no write: a session that is not there or no longer
-// open, so that guesses at sids never take the write lock. again reports, also with
-// a refusal, that the session is validated and the token is right: to accept it once
-// more tells the client nothing new, and a person may open the link again after the
-// host has taken the validation.
+// preview refuses what needs no write: a session that does not exist or is closed, so that
+// guesses at sids take no write lock. again reports, also with a refusal, that the session is
+// validated and the token is right. Accepting it again reveals nothing new to the client, and a
+// person may open the link again after the host has redeemed the validation.
 func (s *Service) preview(ctx context.Context, sub Submission) (sess store.Session, again bool, err error) {
 	ctx, cancel := bounded(ctx)
 	defer cancel()
@@ -132,8 +131,8 @@ func (s *Service) tokenMatches(sess store.Session, sub Submission) bool {
 	return same && code != "" && !sess.Decoy
 }
 
-// submitter is the key for rate limiting of a token. Guesses at a test number's are
-// limited too: its token never changes. The guard does not see its validations.
+// submitter returns the subject to which a token is charged. Tokens of a test number are
+// limited too, because its token never changes; the guard ignores its validations.
 func (s *Service) submitter(sess store.Session, sub Submission) (limit.Subject, error) {
 	number, err := s.numbers.Parse("+"+sess.MSISDN, "")
 	if err != nil {
@@ -180,11 +179,11 @@ func (s *Service) countTry(ctx context.Context, preview store.Session, sub Submi
 	return sess, err
 }
 
-// errRefused ends a unit of work that is to keep nothing.
+// errRefused ends a unit of work that stores nothing.
 var errRefused = errors.New("threepid: refused")
 
-// confirm records that the right token of a session was submitted. What it took
-// from the limits is given back.
+// confirm records that the right token of a session was submitted, and takes back its charge
+// to the limits.
 func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submission, who limit.Subject) (store.Session, error) {
 	ctx, cancel := detached(ctx, storeTimeout)
 	defer cancel()
@@ -202,7 +201,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 			verdict = errSessionExpired() // overtaken by another request
 			return nil
 		}
-		// Another client may have asked for an SMS in the meantime.
+		// Another client may have requested an SMS since.
 		err := expectNames(rows, s.confirmingNames(before, who))
 		if err == nil {
 			g, other, err = s.confirming(rows.Records[1:], before, who)
@@ -237,7 +236,7 @@ func (s *Service) confirm(ctx context.Context, tried store.Session, sub Submissi
 	return after, errors.Join(err, verdict)
 }
 
-// confirmingNames are the rows that a right token changes.
+// confirmingNames returns the names of the rows that a right token changes.
 func (s *Service) confirmingNames(sess store.Session, who limit.Subject) store.Names {
 	names := withEpoch(bySID(sess.SID), sess.MSISDN, s.limiter.Keys(asker(sess, who), limit.SMSKinds()...)...)
 	if who.Client != sess.Client {
@@ -246,8 +245,8 @@ func (s *Service) confirmingNames(sess store.Session, who limit.Subject) store.N
 	return names
 }
 
-// asker is who, as the client that the session's SMS were sent for. The name of that
-// client's network is not known.
+// asker returns who with the client that requested the session's SMS. The name of that client's
+// network is not known.
 func asker(sess store.Session, who limit.Subject) limit.Subject {
 	if who.Client != sess.Client {
 		who.Client, who.Prefix = sess.Client, ""
@@ -275,8 +274,8 @@ func (s *Service) confirming(records []store.Record, sess store.Session, who lim
 	return g, other, nil
 }
 
-// Validated looks a validated session up. The error is ErrNoSession,
-// ErrNotValidated or ErrExpired, or says that the store failed.
+// Validated looks up a validated session. The error is ErrNoSession, ErrNotValidated or
+// ErrExpired; any other means that the store failed.
 func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	return s.validated(ctx, sid, clientSecret, func(ctx context.Context, names store.Names, look func(*store.Rows) error) error {
 		return store.Follow(names, func(names store.Names) error {
@@ -289,8 +288,8 @@ func (s *Service) Validated(ctx context.Context, sid, clientSecret string) (Vali
 	})
 }
 
-// Redeem is Validated that succeeds once: of many calls at once, on one node or
-// on several, one gets the validation and the others ErrNoSession.
+// Redeem is Validated that succeeds once: of many concurrent calls, on any number of nodes,
+// one gets the validation and the others ErrNoSession.
 func (s *Service) Redeem(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	return s.RedeemIn(ctx, s.units.Update, sid, clientSecret)
 }
@@ -311,8 +310,7 @@ func (s *Service) RedeemIn(ctx context.Context, update Unit, sid, clientSecret s
 	})
 }
 
-// validated has look find a validated session and its number's epoch in a unit of
-// work.
+// validated looks up a validated session and its number's epoch in a unit of work.
 func (s *Service) validated(ctx context.Context, sid, clientSecret string, unit Unit) (Validation, error) {
 	if err := s.enter(); err != nil {
 		return Validation{}, err
@@ -340,9 +338,9 @@ func (s *Service) validated(ctx context.Context, sid, clientSecret string, unit 
 	return v, nil
 }
 
-// find reads the session with that sid if clientSecret is its own, else
-// ErrNoSession. The number and the country of a session never change, so a unit
-// of work that names the session may name their records.
+// find returns the session with that sid if clientSecret is its own, and otherwise
+// ErrNoSession. The number and the country of a session never change, so a unit of work that
+// names the session may also name their records.
 func (s *Service) find(ctx context.Context, sid, clientSecret string) (store.Session, error) {
 	if !isOpaque(sid) || !isOpaque(clientSecret) {
 		return store.Session{}, ErrNoSession

@@ -27,12 +27,12 @@ const (
 
 // token derives the code of a session: the first decimal digits of
 // HMAC-SHA256(server key ‖ nonce, purpose ‖ client_secret ‖ sid), truncated as HOTP
-// does (RFC 4226, section 5.3). The row alone does not give it, since client_secret
-// is not stored; the client alone cannot compute it, since the nonce never leaves.
+// does (RFC 4226, section 5.3). The row alone does not determine it, because client_secret
+// is not stored. The client alone cannot compute it, because the nonce is never sent.
 // Both together can, unless there is a server key.
 //
-// The purpose is part of it so that a code which somebody gave away to "add a
-// number" is no good for resetting a password.
+// The purpose is part of it, so that a code which somebody gave away to "add a number" does
+// not reset a password.
 func token(key []byte, s store.Session, clientSecret string, digits int) string {
 	mac := hmac.New(sha256.New, key)
 	// NUL occurs in none of the parts.
@@ -56,15 +56,14 @@ func messageID(s store.Session, attempt int64) string {
 	return hex.EncodeToString(mac.Sum(nil)[:16])
 }
 
-// sameToken compares in constant time what a person typed with the token.
+// sameToken compares what a person typed with the token, in constant time.
 func sameToken(typed, want string) bool {
 	return subtle.ConstantTimeCompare([]byte(normalizeToken(typed)), []byte(want)) == 1
 }
 
-// normalizeToken undoes what keyboards, clipboards and typesetting do to a
-// code: spaces, hyphens and invisible marks go, and any script's decimal digits
-// become ASCII. What is too long for a code is not read, and becomes empty, which
-// no code is.
+// normalizeToken undoes what keyboards, clipboards and typesetting do to a code: it removes
+// spaces, hyphens and invisible marks, and turns any script's decimal digits into ASCII. What
+// is too long for a code becomes empty, which is never right.
 func normalizeToken(typed string) string {
 	if len(typed) > maxTypedToken {
 		return ""
@@ -83,9 +82,9 @@ func normalizeToken(typed string) string {
 	}, typed)
 }
 
-// asciiDigit maps a decimal digit of any script. Unicode encodes each script's
-// ten in order, and only further tens next to them, so that the number of digits
-// before it is the value.
+// asciiDigit maps a decimal digit of any script to ASCII. Unicode encodes the ten digits of
+// each script in order, next to nothing but other such tens, so the number of digits before
+// one, modulo ten, is its value.
 func asciiDigit(r rune) rune {
 	before := rune(0)
 	for unicode.Is(unicode.Nd, r-before-1) {
@@ -94,7 +93,7 @@ func asciiDigit(r rune) rune {
 	return '0' + before%10
 }
 
-// secrets is what a new claim may need; drawn before the store's lock is taken.
+// secrets are the random values that a claim may need, drawn before the store's lock.
 type secrets struct {
 	sid     string
 	nonce   []byte
@@ -115,9 +114,8 @@ func drawSecrets(random io.Reader, now time.Time) (secrets, error) {
 	}, nil
 }
 
-// newSID puts the time before the random part, so that rows which come one
-// after the other lie side by side in the index. The alphabet keeps that order
-// and has one case only, for databases that compare without it.
+// newSID puts the time before the random part, so that successive rows are adjacent in the
+// index. The alphabet keeps that order, and has one case for databases that ignore case.
 func newSID(now time.Time, random []byte) string {
 	raw := make([]byte, 8, 8+len(random))
 	binary.BigEndian.PutUint64(raw, uint64(now.UnixMilli()))

@@ -25,8 +25,8 @@ func (s *Service) Blocks(ctx context.Context, number string) ([]limits.Block, er
 	return s.blocks(ctx, n)
 }
 
-// Unblock forgets what is held against a number in E.164 and against its range, and
-// returns what still blocks it.
+// Unblock resets what is counted for a number in E.164 and for its range, and returns what
+// still blocks the number.
 func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, error) {
 	if err := s.enter(); err != nil {
 		return nil, err

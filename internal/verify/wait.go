@@ -12,18 +12,18 @@ const (
 	minPoll = 20 * time.Millisecond
 	maxPoll = 320 * time.Millisecond
 
-	// waitAgain is when a request may come again that found too many waiting.
+	// waitAgain is how long a request must wait that found too many others waiting.
 	waitAgain = 2 * time.Second
 )
 
 // patience bounds how long one request waits for others, whether in memory or on
-// another node: long enough for two sends, so that a request behind another attempt
-// of the same session still gets its turn.
+// another node: long enough for two sends, so that a request after another attempt of the
+// same session gets its turn.
 type patience <-chan time.Time
 
 func (s *Service) newPatience() patience { return time.After(2 * s.lifetimes.lease) }
 
-// await returns when the flight that another request leads has ended.
+// await waits until the flight that another request leads has ended.
 func (s *Service) await(ctx context.Context, fl *flight, p patience) error {
 	if !s.flights.startWaiting(fl) {
 		return errLimited(waitAgain)
@@ -39,7 +39,7 @@ func (s *Service) await(ctx context.Context, fl *flight, p patience) error {
 	}
 }
 
-// pause returns when it is time to read again what another node's send has come to.
+// pause waits until the state of another node's send is to be read again.
 func (s *Service) pause(ctx context.Context, poll time.Duration, p patience) error {
 	timer := time.NewTimer(poll)
 	defer timer.Stop()
