@@ -10,7 +10,6 @@ require pgregory.net/rapid v1.3.0
 
 require (
 	github.com/nyaruka/phonenumbers v1.8.1 // indirect
-	go.yaml.in/yaml/v3 v3.0.5 // indirect
 	golang.org/x/text v0.44.0 // indirect
 	google.golang.org/protobuf v1.36.12 // indirect
 )
