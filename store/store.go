@@ -1,6 +1,5 @@
-// Package store defines what threepid keeps and what it requires of a store. It
-// imports nothing but the standard library, so that a store can be written
-// without linking any other.
+// Package store defines what threepid stores, and the interfaces that a store implements. It
+// imports nothing but the standard library, so that a store of your own links no other.
 //
 // [Store] holds validation sessions and the records of rate limits; [Accounts]
 // maps numbers to accounts. They are separate because a host usually has a table
@@ -40,15 +39,14 @@ var (
 	ErrUnsupported = errors.New("store: not supported")
 )
 
-// Store keeps validation sessions and records. All methods may be called from
-// many goroutines, and by many processes over one database.
+// Store stores validation sessions and records. Its methods are safe for concurrent use, also
+// by several processes over one database.
 //
-// An error that is none of this package's sentinels means that the store failed.
-// The outcome of the unit is unknown then, except that all of it was stored or
-// nothing.
+// An error that is none of this package's sentinels means that the store failed. Then either
+// all of the unit was stored or nothing.
 //
-// Rows leave a store in DeleteExpired and in no other way: a store never applies
-// ExpiresAt by itself, because the caller's clock decides.
+// Only DeleteExpired deletes rows. A store never applies ExpiresAt by itself, because the
+// caller's clock decides.
 type Store interface {
 	// View returns the named rows as they were at one moment, after every Update
 	// that had returned when View was called. An absent row is its zero value, but

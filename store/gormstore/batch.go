@@ -22,10 +22,10 @@ const (
 	conflictTimeout = 10 * time.Second
 )
 
-// unit is one Update on its way.
+// unit is one call of Update in progress.
 //
-// change runs on the goroutine of its own caller, to which the batch hands the
-// rows: so a panic is that caller's.
+// change runs on the goroutine of its own caller, to which the batch passes the rows, so that
+// a panic reaches that caller.
 type unit struct {
 	ctx    context.Context // a unit lives as long as its call
 	names  store.Names
@@ -51,8 +51,8 @@ type applied struct {
 
 const (
 	waiting int32 = iota
-	taken         // a batch counts on it
-	left          // its caller has gone
+	taken         // a batch depends on it
+	left          // its caller has returned
 )
 
 // errGone stands for a change that did not return.
@@ -65,8 +65,8 @@ func newUnit(ctx context.Context, names store.Names, change func(*store.Rows) er
 	}
 }
 
-// wait returns the outcome of the unit. When the context ends it leaves, unless a
-// batch counts on it: that takes no longer than the database.
+// wait returns the outcome of the unit. When the context ends it returns, unless a batch
+// depends on the unit: then it waits for the database.
 func (u *unit) wait() error {
 	over := u.ctx.Done()
 	for {
@@ -95,7 +95,7 @@ func (u *unit) apply(rows store.Rows) {
 func (u *unit) run(p *page) {
 	u.where = nil
 	if errors.Is(u.result, errGone) {
-		return // nobody is there to take the rows
+		return // its caller has returned
 	}
 	rows, where := p.rows(u.names)
 	u.where = where
@@ -109,7 +109,7 @@ func (u *unit) run(p *page) {
 	}
 }
 
-// over returns an error if the unit's time is over.
+// over returns an error if the unit has run out of time.
 func (u *unit) over() error {
 	if err := u.ctx.Err(); err != nil {
 		return err
@@ -124,13 +124,13 @@ func (u *unit) hasLost() bool {
 	return slices.ContainsFunc(u.where, func(r *row) bool { return r.lost })
 }
 
-// runUpdates runs a batch of units that come for the first time.
+// runUpdates runs a batch of new units.
 func (s *Store) runUpdates(units []*unit) {
 	s.work(slices.DeleteFunc(units, func(u *unit) bool { return !u.state.CompareAndSwap(waiting, taken) }))
 }
 
-// work runs units in one batch until each has its outcome, or leaves that to later
-// batches: it never waits for a row.
+// work runs units in one batch until each has its outcome or is left to a later batch. It
+// never waits for a row.
 func (s *Store) work(units []*unit) {
 	for len(units) > 0 {
 		shared, tries := len(units) > 1, 0
@@ -173,14 +173,13 @@ func (s *Store) alone(units []*unit) {
 	}
 }
 
-// again has units run after a pause, except those whose time is over. They do not
-// return to the batches of units that come for the first time, which a row that
-// stays locked would hold up a little each time.
+// again runs units again after a pause, except those that have run out of time. They do not
+// return to the batches of new units, which a row that stays locked would delay each time.
 func (s *Store) again(units []*unit, err error) {
 	_ = pause(context.Background(), units[0].tries)
 	for _, u := range units {
 		if errors.Is(err, errLost) {
-			u.tries = min(u.tries, maxTries/2) // another transaction got on
+			u.tries = min(u.tries, maxTries/2) // another transaction made progress
 		}
 		if over := u.over(); over != nil {
 			finish([]*unit{u}, errors.Join(over, err))
@@ -190,7 +189,7 @@ func (s *Store) again(units []*unit, err error) {
 	}
 }
 
-// finish tells units their outcome: err, or if that is nil each its own.
+// finish reports the outcome of units: err, or each unit's own error if err is nil.
 func finish(units []*unit, err error) {
 	for _, u := range units {
 		if err != nil {
@@ -216,8 +215,8 @@ type failure struct {
 
 func (f *failure) Unwrap() error { return f.error }
 
-// fail makes a failure of an error of the database. A driver's words for a
-// duplicate are not passed on, since MySQL's contain the value, which may be a number.
+// fail returns the failure for an error of the database. It omits a driver's text about a
+// duplicate, because MySQL's contains the value, which may be a number.
 func (s *Store) fail(doing string, err error, writing bool) error {
 	if err == nil {
 		return nil
@@ -249,7 +248,7 @@ func (s *Store) attempt(units []*unit) error {
 	err = s.store(ctx, d, s.writer.in(nil), p, false)
 	var failed *failure
 	if errors.As(err, &failed) && (failed.conflict == conflictLost || inTime && ctx.Err() != nil) {
-		failed.final = true // it commits by itself, also when nobody waits for it any more
+		failed.final = true // it commits by itself, even after its callers have returned
 	}
 	return err
 }
@@ -282,7 +281,7 @@ func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) erro
 	return nil
 }
 
-// change loads the rows of units and has each change them, in order.
+// change loads the rows of units and calls each unit's change, in order.
 func (s *Store) change(ctx context.Context, d *dialect, q querier, units []*unit) (*page, error) {
 	p := newPage()
 	for _, u := range units {

@@ -19,20 +19,19 @@ import (
 // own error about a duplicate.
 var errTaken = errors.New("another row has the same key")
 
-// conflict is what an error of the database says of its cause, if another try
-// may do better.
+// conflict is the cause of a database error after which another try may succeed.
 type conflict int
 
 const (
 	conflictNone      conflict = iota
-	conflictBusy               // a deadlock, a serialisation failure, a lock not had in time
-	conflictDuplicate          // another unit has put in what this one found absent
-	conflictLost               // the connection broke; a COMMIT may have been carried out or not
+	conflictBusy               // a deadlock, a serialisation failure, or a lock timeout
+	conflictDuplicate          // another unit has inserted a row that this one found absent
+	conflictLost               // the connection broke; a COMMIT may have succeeded
 )
 
-// conflictsOf returns the function that tells the conflicts of a database. It
-// goes by what the standard, GORM and the messages say: importing the drivers
-// for their error types would make every host link them all.
+// conflictsOf returns the function that classifies the errors of a database. It uses the
+// standard's codes, GORM's errors and messages: importing the drivers for their error types
+// would make every host link all of them.
 func conflictsOf(d gorm.Dialector) func(error) conflict {
 	translator, _ := d.(gorm.ErrorTranslator)
 	return func(err error) conflict {
@@ -98,8 +97,7 @@ func explained(err error) error {
 	return err
 }
 
-// sqlState returns the standard's code for an error, as drivers for PostgreSQL
-// give it.
+// sqlState returns the SQLSTATE of an error, which drivers for PostgreSQL provide.
 func sqlState(err error) (state string, ok bool) {
 	var standard interface{ SQLState() string }
 	if !errors.As(err, &standard) {
@@ -115,12 +113,12 @@ func says(err error, signs ...string) bool {
 }
 
 const (
-	// maxTries bounds how often a unit is run. A unit that really meets others
-	// gets through in two or three, and where deadlocks are many seldom in ten; one
-	// that never can, such as a sid that is taken, is given up after a second at most.
+	// maxTries is how many times a unit is run. A unit that conflicts with others succeeds
+	// after two or three tries, and rarely needs ten. One that cannot succeed, such as one with a
+	// duplicate sid, fails after a second at most.
 	maxTries = 20
 
-	// sharedTries is how often a batch is run before its units are run alone.
+	// sharedTries is how many times a batch is run before its units are run alone.
 	sharedTries = 3
 
 	firstPause = time.Millisecond
@@ -128,7 +126,7 @@ const (
 )
 
 // pause waits before another try, or until ctx ends, whose error it returns.
-// Half of the time is random, so that those who met do not meet again.
+// Half of the time is random, so that the same units do not conflict again.
 func pause(ctx context.Context, try int) error {
 	const doublings = 6 // to maxPause
 	longest := min(firstPause<<min(max(0, try-1), doublings), maxPause)

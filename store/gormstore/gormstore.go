@@ -48,12 +48,12 @@ const (
 	dialectMySQL      = "mysql"
 )
 
-// Options says how a [Store] uses its database. The zero value works.
+// Options configure a [Store]. The zero value works.
 type Options struct {
-	// Reader is where Views read, for a database that wants readers on
-	// connections of their own, as SQLite does. It must be the same database
-	// and see what the writer committed at once: an asynchronous replica does
-	// not do. Default: the database given to New.
+	// Reader is the database from which View reads, for databases that need separate
+	// connections for readers, such as SQLite. It must be the same database and see every
+	// commit at once, so an asynchronous replica is not suitable. Defaults to the database
+	// passed to New.
 	Reader *gorm.DB
 
 	// NoPrepare sends each statement as text. It is for a connection pooler
@@ -68,25 +68,25 @@ type Options struct {
 	NoPrepare bool
 }
 
-// Store is both a [store.Store] and a [store.Accounts]. Make one with [New],
-// and call [Store.Migrate] before the first use.
+// Store implements [store.Store], [store.Accounts] and [store.Counters]. Call [New], and
+// [Store.Migrate] before the first use.
 type Store struct {
 	db             *gorm.DB // a session of the host's, for migrations
 	classify       func(error) conflict
 	noPrepare      bool
 	writer, reader *pool
 	updates        *group[*unit]
-	retries        *group[*unit] // of those that met another transaction
+	retries        *group[*unit] // of units that conflicted with another transaction
 	views          *group[*view]
 
 	mu      sync.Mutex
 	dialect *dialect // nil before the first use
 }
 
-// New returns a Store over db, or an error when db's dialect is not one for
-// SQLite, PostgreSQL or MySQL. The database stays the host's: its settings are not
-// changed and it is not closed. Whatever logger db has, the store's statements
-// are not logged, because numbers are in them. New does not touch the database.
+// New returns a Store over db, or an error if db's dialect is not for SQLite, PostgreSQL or
+// MySQL. It does not access the database. The host keeps ownership of db: the Store changes
+// none of its settings and does not close it. The Store's statements are never logged,
+// because they contain numbers.
 func New(db *gorm.DB, o Options) (*Store, error) {
 	if o.Reader == nil {
 		o.Reader = db
@@ -140,8 +140,8 @@ func sqlDB(db *gorm.DB) (*sql.DB, error) {
 	return pool, nil
 }
 
-// Close releases the prepared statements. It waits for nobody and leaves the
-// database open, since that is the host's. The Store fails from then on.
+// Close releases the prepared statements, without waiting for units of work. It leaves the
+// host's database open. The Store fails from then on.
 func (s *Store) Close() error {
 	return errors.Join(s.writer.close(), s.reader.close())
 }
@@ -158,7 +158,7 @@ func (s *Store) Update(ctx context.Context, names store.Names, change func(*stor
 	})
 }
 
-// view is one View on its way.
+// view is one call of View in progress.
 type view struct {
 	ctx   context.Context // a view lives as long as its call
 	names store.Names

@@ -6,20 +6,18 @@ import (
 )
 
 const (
-	// maxBatch bounds how many calls share a statement, and with that how long the
-	// first of them waits for the last.
+	// maxBatch is how many calls share a statement, which bounds how long the first of them
+	// waits for the last.
 	maxBatch = 128
 
-	// stallTimeout is after what time the next batch no longer waits for one that is
-	// under way, such as one whose connection is dead. maxBatches bounds how many are
-	// under way then.
+	// stallTimeout is how long the next batch waits for one in progress, whose connection
+	// may be dead. maxBatches is how many may then be in progress.
 	stallTimeout = 500 * time.Millisecond
 	maxBatches   = 5
 )
 
-// group joins calls into batches. It waits for nobody: a call that finds no batch
-// under way is a batch of its own at once, and those that come while one is under
-// way are the next.
+// group joins calls into batches, without delay: a call that finds no batch in progress runs at
+// once, as a batch of its own, and the calls that arrive during a batch are the next one.
 type group[T any] struct {
 	run   func([]T)
 	stall time.Duration
@@ -27,14 +25,14 @@ type group[T any] struct {
 	mu      sync.Mutex
 	waiting []T
 	busy    bool
-	batches chan struct{} // one for each batch under way
+	batches chan struct{} // one for each batch in progress
 }
 
 func newGroup[T any](run func([]T)) *group[T] {
 	return &group[T]{run: run, stall: stallTimeout, batches: make(chan struct{}, maxBatches)}
 }
 
-// add has call run in the next batch.
+// add runs a call in the next batch.
 func (g *group[T]) add(call T) {
 	g.mu.Lock()
 	defer g.mu.Unlock()
