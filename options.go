@@ -234,6 +234,7 @@ func (o Options) config(st store.Store, sender sms.Sender, catalog *texts.Catalo
 		Accounts:        o.Accounts,
 		Sender:          sender,
 		Delegate:        o.Delegate,
+		Brand:           o.Messages.Brand,
 		Text:            catalog.Message,
 		Policy:          o.Policy,
 		Limits:          o.Limits,

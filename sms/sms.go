@@ -40,6 +40,13 @@ type Message struct {
 	// Text is UTF-8. It contains the code, so it must not be logged.
 	Text string
 
+	// Code, Purpose, Language and Brand are for providers that send templates of their own
+	// instead of Text, such as WhatsApp. Code is the code in Text, and must not be logged. It
+	// is empty in a message without a code, which such a Sender must send as Text or refuse.
+	// Purpose is add, register, password or identity. Language is the language chosen for
+	// the client, as a BCP 47 tag. Brand is Options.Messages.Brand.
+	Code, Purpose, Language, Brand string
+
 	// Country is the number's country, as two uppercase letters. For a number of no
 	// country it is the one that the client named, or empty.
 	Country string

@@ -22,6 +22,7 @@ func textTests() []test {
 		{"TextsInTheReadersLanguage", testTextsInTheReadersLanguage},
 		{"TextsOfTheHost", testTextsOfTheHost},
 		{"TextsEnd", testTextsEnd},
+		{"MessageForTemplates", testMessageForTemplates},
 		{"TextOfARetry", testTextOfARetry},
 		{"WildLanguagesAreHarmless", testWildLanguagesAreHarmless},
 		{"PageInTheReadersLanguage", testPageInTheReadersLanguage},
@@ -117,6 +118,21 @@ func testTextsEnd(t *testing.T, open opener) {
 	}
 	if got := n.textIn(t, "", pwdPath); strings.Contains(got, "@") || strings.Contains(got, "FA+") {
 		t.Errorf("%q", got)
+	}
+}
+
+// testMessageForTemplates has a message bring what a provider with templates of its own needs.
+// One without a code has none there either.
+func testMessageForTemplates(t *testing.T, open opener) {
+	n := start(t, open(t), concealed)
+	n.speaking("de", http.MethodPost, addPath, attempt(1))
+	m, _ := n.sms.Last()
+	if m.Code == "" || m.Code != smstest.Token(m) || m.Purpose != "add" || m.Language != "de" || m.Brand != "Example" {
+		t.Errorf("%+v", m)
+	}
+	n.speaking("de", http.MethodPost, pwdPath, request(map[string]any{"client_secret": "another"}))
+	if m, _ := n.sms.Last(); m.Code != "" || m.Purpose != "password" || m.Language != "de" || m.Text == "" {
+		t.Errorf("without a code: %+v", m)
 	}
 }
 

@@ -42,7 +42,8 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 		SentBefore: max(0, c.sess.Texts-1), // Texts includes this one
 	}
 	if s.Delegate == nil && !d.test {
-		m.Text, _ = s.Text(d.kind(), d.language(), d.shown(code))
+		m.Code, m.Purpose, m.Brand = d.shown(code), string(d.Purpose), s.Brand
+		m.Text, m.Language = s.Text(d.kind(), d.language(), m.Code)
 	}
 	var deadline time.Time
 	if !d.test {

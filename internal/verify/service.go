@@ -60,6 +60,8 @@ type Config struct {
 	// Observer receives the events of package observe; nil: there is none.
 	Observer observe.Observer
 
+	Brand string // the name in the SMS; may be empty
+
 	// Text returns an SMS and its language, a BCP 47 tag. Equal arguments give equal
 	// texts, since a retry may repeat an SMS that was sent.
 	Text func(kind texts.Kind, acceptLanguage, code string) (text, language string)
