@@ -39,12 +39,10 @@ func (l *tokenList) Set(value string) error {
 // listenIdentity opens the listener of -identity-listen, and returns a server for it with the
 // identity service alone. -identity-listen states that only homeservers reach it.
 func listenIdentity(cfg config, plugin *threepid.Plugin, logger *slog.Logger) (endpoint, error) {
-	router := gin.New()
-	router.RedirectTrailingSlash = false
-	if err := router.SetTrustedProxies(nil); err != nil {
+	router, err := newRouter(nil, logger)
+	if err != nil {
 		return endpoint{}, err
 	}
-	router.Use(accessLog(logger), gin.Recovery())
 	options := threepid.IdentityOptions{PrivateListener: true, AccessTokens: cfg.identityTokens}
 	if err := plugin.MountIdentity(router, options); err != nil {
 		return endpoint{}, err

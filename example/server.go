@@ -23,58 +23,84 @@ import (
 func serve(ctx context.Context, listener net.Listener, cfg config, st store.Store, sender sms.Sender,
 	logger *slog.Logger, stdout io.Writer,
 ) error {
-	defer func() { _ = listener.Close() }() // the server has closed it unless we failed before
+	defer func() { _ = listener.Close() }() // the server has closed it unless it never ran
 	gin.SetMode(gin.ReleaseMode)
-	router := gin.New()
-	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers: a browser would report a network error
-	if err := router.SetTrustedProxies(cfg.trustedProxies); err != nil {
+	router, err := newRouter(cfg.trustedProxies, logger)
+	if err != nil {
 		return fmt.Errorf("-trusted-proxies: %w", err)
 	}
-	router.Use(accessLog(logger), gin.Recovery())
-
 	if cfg.publicURL == "" {
 		cfg.publicURL = loopbackURL(listener.Addr())
 	}
 	site, sender, closePhone := page(cfg, listener.Addr(), sender)
-	opts := options(cfg, logger)
-	if cfg.accounts != "" {
-		accounts, closeAccounts, err := openAccounts(cfg.accounts)
-		if err != nil {
-			return err
-		}
-		defer closeAccounts()
-		opts.Accounts = accounts // which serves the numbers of its users itself
-	} else {
-		opts.Authenticate = site.Authenticate
-	}
-	metrics := prometheus.New()
+	opts, metrics := options(cfg, logger), prometheus.New()
 	if cfg.opsListen != "" {
 		opts.Observer = metrics
 	}
+	closeAccounts, err := useAccounts(&opts, cfg.accounts, site)
+	if err != nil {
+		return err
+	}
+	defer closeAccounts()
 	plugin, err := threepid.Register(router, st, sender, opts)
 	if err != nil {
 		return err
 	}
 	defer func() { _ = plugin.Close() }()
+	if err := mount(router, plugin, site, cfg); err != nil {
+		return err
+	}
+	public := endpoint{newServer(router), listener}
+	public.RegisterOnShutdown(closePhone) // otherwise its streams never end
+	private, err := listenPrivate(cfg, plugin, metrics, logger, stdout)
+	if err != nil {
+		return err
+	}
+	greet(stdout, openable(listener.Addr()), cfg)
+	return serveUntil(ctx, logger, append(private, public)...)
+}
+
+// newRouter returns a router that logs requests.
+func newRouter(trustedProxies []string, logger *slog.Logger) (*gin.Engine, error) {
+	router := gin.New()
+	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers: a browser would report a network error
+	router.Use(accessLog(logger), gin.Recovery())
+	err := router.SetTrustedProxies(trustedProxies)
+	return router, err
+}
+
+// useAccounts sets who has a number: the users of the page, or those of -accounts, whose own
+// server then serves their list of numbers.
+func useAccounts(opts *threepid.Options, name string, site *web.Site) (closeAll func(), err error) {
+	if name == "" {
+		opts.Authenticate = site.Authenticate
+		return func() {}, nil
+	}
+	opts.Accounts, closeAll, err = openAccounts(name)
+	return closeAll, err
+}
+
+// mount mounts what Register has not: further base paths, the page, and the 404 of other paths.
+func mount(router *gin.Engine, plugin *threepid.Plugin, site *web.Site, cfg config) error {
 	for _, basePath := range cfg.basePaths[1:] {
 		if err := plugin.Mount(router, basePath); err != nil {
 			return err
 		}
 	}
-	if cfg.accounts == "" {
-		if err := site.Mount(router); err != nil {
-			return err
-		}
-	}
 	router.NoRoute(plugin.NotFound)
+	if cfg.accounts != "" {
+		return nil
+	}
+	return site.Mount(router)
+}
 
-	public := endpoint{newServer(router), listener}
-	public.RegisterOnShutdown(closePhone) // otherwise its streams never end
-	endpoints := []endpoint{public}
+// listenPrivate opens the listeners of -identity-listen and -ops-listen.
+func listenPrivate(cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger, stdout io.Writer) ([]endpoint, error) {
+	var endpoints []endpoint
 	if cfg.identityListen != "" {
 		identity, err := listenIdentity(cfg, plugin, logger)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		endpoints = append(endpoints, identity)
 		_, _ = fmt.Fprintf(stdout, "The identity service for homeservers: http://%s\n", openable(identity.listener.Addr()))
@@ -82,13 +108,12 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	if cfg.opsListen != "" {
 		ops, err := listenOps(cfg, plugin, metrics, logger)
 		if err != nil {
-			return err
+			return nil, err
 		}
 		endpoints = append(endpoints, ops)
 		_, _ = fmt.Fprintf(stdout, "Metrics and health for operators: http://%s\n", openable(ops.listener.Addr()))
 	}
-	greet(stdout, openable(listener.Addr()), cfg)
-	return serveUntil(ctx, logger, endpoints...)
+	return endpoints, nil
 }
 
 // page is what a browser gets at /, with a drawn phone that shows the texts if
