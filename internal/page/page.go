@@ -1,4 +1,4 @@
-// Package page is what a person sees who opened submitToken from a link.
+// Package page renders the page that a link to submitToken opens.
 package page
 
 import (
@@ -18,13 +18,13 @@ var markup string
 //go:embed page.css
 var style string
 
-// Page is the page, ready to be filled in.
+// Page is the parsed page.
 type Page struct {
 	template *template.Template
 	policy   string
 }
 
-// New reads the page.
+// New parses the page.
 func New() (*Page, error) {
 	t, err := template.New("page").Parse(markup)
 	if err != nil {
@@ -35,12 +35,11 @@ func New() (*Page, error) {
 		base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"}, nil
 }
 
-// Policy is the Content-Security-Policy the page is served with: its own style
-// and nothing else.
+// Policy returns the page's Content-Security-Policy, which allows its own style and nothing
+// else.
 func (p *Page) Policy() string { return p.policy }
 
-// Render writes the page with a sentence on how it went, in the language of
-// words.
+// Render writes the page with a sentence about the result, in the language of words.
 func (p *Page) Render(w io.Writer, words texts.Page, done bool, message string) error {
 	title := words.FailedTitle
 	if done {

@@ -12,22 +12,21 @@ import (
 	"example.com/threepid/sms"
 )
 
-// Config is what a Catalog is made of.
+// Config configures a Catalog.
 type Config struct {
-	Language string // for a reader of none of the others
+	Language string // for clients that accept no available language
 	Brand    string // may be empty
-	Digits   int    // of a token
-	Minutes  int    // that it is good for
+	Digits   int    // the length of a code
+	Minutes  int    // how long a code is valid
 
-	// Custom are templates by language and kind; empty ones replace nothing.
+	// Custom are the host's templates by language and kind. An empty one keeps the built-in text.
 	Custom map[string]map[Kind]string
 
-	// What texts that bring a token end with, if not empty: see
-	// threepid.Options.
+	// What texts with a code end with, if not empty: see threepid.Messages.
 	WebOTPDomain, AndroidAppHash string
 }
 
-// Catalog has every text and the page in every language. It does not change.
+// Catalog has every text, and the page, in every language. It is immutable.
 type Catalog struct {
 	digits  int
 	texts   map[string]map[Kind]written
@@ -36,7 +35,7 @@ type Catalog struct {
 	paged   matcher
 }
 
-// New executes every template, and says what is wrong with those that are.
+// New executes every template, and returns an error that names each invalid one.
 func New(c Config) (*Catalog, error) {
 	builtIn, err := BuiltIn()
 	if err != nil {
@@ -77,7 +76,7 @@ func New(c Config) (*Catalog, error) {
 	return out, nil
 }
 
-// custom is Custom by tags as they are written here.
+// custom returns Custom by canonical tags.
 func (c Config) custom() (map[string]map[Kind]string, error) {
 	custom := make(map[string]map[Kind]string, len(c.Custom))
 	for given, kinds := range c.Custom {
@@ -93,7 +92,7 @@ func (c Config) custom() (map[string]map[Kind]string, error) {
 	return custom, nil
 }
 
-// canonical is a tag as it is written here: "pt-BR" for "PT-br".
+// canonical returns the canonical form of a tag: "pt-BR" for "PT-br".
 func canonical(name, tag string) (string, error) {
 	parsed, err := language.Parse(tag)
 	if err != nil || parsed.IsRoot() {
@@ -102,14 +101,14 @@ func canonical(name, tag string) (string, error) {
 	return parsed.String(), nil
 }
 
-// builder writes texts.
+// builder builds the texts.
 type builder struct {
 	Config
 	builtIn map[string]Language
 	custom  map[string]map[Kind]string
 }
 
-// language writes all texts of one language.
+// language returns all texts of one language.
 func (b builder) language(tag, first string) (map[Kind]written, error) {
 	all := map[Kind]written{}
 	var errs []error
@@ -128,8 +127,8 @@ func (b builder) language(tag, first string) (map[Kind]written, error) {
 	return all, errors.Join(errs...)
 }
 
-// source is the template for a language: the host's, the built-in one, or that
-// of the language it is a variant of.
+// source returns the template for a language: the host's, the built-in one, or that of the
+// language of which it is a variant.
 func (b builder) source(tag string, kind Kind) (name, source string, ok bool) {
 	for t := language.Make(tag); !t.IsRoot(); t = t.Parent() {
 		if source := b.custom[t.String()][kind]; source != "" {
@@ -142,7 +141,7 @@ func (b builder) source(tag string, kind Kind) (name, source string, ok bool) {
 	return "", "", false
 }
 
-// nearest is the one of some languages that a tag is, or is a variant of.
+// nearest returns the language that a tag is, or of which it is a variant.
 func nearest[V any](languages map[string]V, tag string) (string, bool) {
 	for t := language.Make(tag); !t.IsRoot(); t = t.Parent() {
 		if _, ok := languages[t.String()]; ok {
@@ -152,8 +151,8 @@ func nearest[V any](languages map[string]V, tag string) (string, bool) {
 	return "", false
 }
 
-// ended is a text with what machines read at its end. WebOTP's must be the last
-// line; the hash of an app may stand anywhere.
+// ended returns a text with the lines for browsers and Android. WebOTP's must be the last
+// line; the hash of an app may be anywhere.
 func (b builder) ended(w written, kind Kind) written {
 	if len(w) == 0 || !kind.BringsToken() {
 		return w
@@ -176,10 +175,10 @@ func (c *Catalog) Message(kind Kind, acceptLanguage, code string) (text, languag
 	return c.Text(language, kind, code), language
 }
 
-// Match is the language of the text for an Accept-Language header.
+// Match returns the language that an Accept-Language header selects.
 func (c *Catalog) Match(acceptLanguage string) string { return c.matcher.match(acceptLanguage) }
 
-// Text is a text in a language that Match gave; any other counts as the host's.
+// Text returns a text in a language that Match returned; any other is the host's language.
 func (c *Catalog) Text(tag string, kind Kind, token string) string {
 	all, ok := c.texts[tag]
 	if !ok {
@@ -188,10 +187,10 @@ func (c *Catalog) Text(tag string, kind Kind, token string) string {
 	return all[kind].with(token)
 }
 
-// Page is the page for an Accept-Language header.
+// Page returns the page for an Accept-Language header.
 func (c *Catalog) Page(acceptLanguage string) Page { return c.pages[c.paged.match(acceptLanguage)] }
 
-// Size is how much a text takes, its token being as long as they are.
+// Size is how many SMS a text needs with a code.
 type Size struct {
 	Language string
 	Kind     Kind
@@ -207,7 +206,7 @@ func (s Size) String() string {
 	return fmt.Sprintf("%s %s: %d (%s)", s.Language, s.Kind, s.Segments, alphabet)
 }
 
-// Sizes are those of all texts, by language and kind.
+// Sizes returns the sizes of all texts, by language and kind.
 func (c *Catalog) Sizes() []Size {
 	var sizes []Size
 	for _, tag := range slices.Sorted(maps.Keys(c.texts)) {

@@ -7,19 +7,18 @@ import (
 	"golang.org/x/text/language"
 )
 
-// maxHeader is how many bytes of an Accept-Language are read; browsers send
-// less than half. language.ParseAcceptLanguage has been made to panic and to take
-// very long before (CVE-2020-28852, CVE-2021-38561, CVE-2022-32149), each time by
-// what was long or malformed.
+// maxHeader is how many bytes of an Accept-Language are read. Browsers send less than half
+// of that. Long and malformed headers have made language.ParseAcceptLanguage panic or take
+// very long (CVE-2020-28852, CVE-2021-38561, CVE-2022-32149).
 const maxHeader = 256
 
-// maxWanted is how many languages of a header count, the best ones first: each
-// takes microseconds to match.
+// maxWanted is how many languages of a header are matched, the preferred ones first, because
+// each takes microseconds.
 const maxWanted = 10
 
-// matcher finds the best of some languages.
+// matcher selects the best of some languages.
 type matcher struct {
-	languages []string // the first one is for a reader of none of them
+	languages []string // the first is for clients that accept none
 	inner     language.Matcher
 }
 
@@ -41,7 +40,7 @@ func LanguageOf(country string) string {
 	return tag.String()
 }
 
-// newMatcher takes tags that are known to parse.
+// newMatcher returns a matcher for valid tags.
 func newMatcher(first string, tags []string) matcher {
 	m := matcher{languages: []string{first}}
 	for _, tag := range slices.Sorted(slices.Values(tags)) {
@@ -57,8 +56,8 @@ func newMatcher(first string, tags []string) matcher {
 	return m
 }
 
-// match is the language for a reader with that Accept-Language header: RFC 9110,
-// section 12.5.4. One that cannot be read counts as absent.
+// match returns the language for an Accept-Language header: RFC 9110, section 12.5.4. An
+// invalid header counts as absent.
 func (m matcher) match(header string) string {
 	if len(header) > maxHeader {
 		end := strings.LastIndexByte(header[:maxHeader+1], ',')
@@ -77,9 +76,9 @@ func (m matcher) match(header string) string {
 	return m.languages[0]
 }
 
-// sameBase reports whether two tags are of one language. CLDR matches Persian to
-// Arabic, for its script, when there is nothing better: such readers get the host's
-// language instead. Traditional Chinese does match simplified Chinese.
+// sameBase reports whether two tags are of one language. If there is nothing better, CLDR
+// matches Persian to Arabic because of the script; such readers get the host's language
+// instead. Traditional Chinese does match simplified Chinese.
 func sameBase(a, b language.Tag) bool {
 	one, _ := a.Base()
 	other, _ := b.Base()

@@ -9,7 +9,7 @@ import (
 	"unicode/utf8"
 )
 
-// What a template is given: fields, or where there must be no token, notice.
+// The data of a template: fields, or notice for texts without a code.
 type (
 	fields struct {
 		Token   string
@@ -19,17 +19,17 @@ type (
 	notice struct{ Brand string }
 )
 
-// placeholder stands for the token while a template is executed. It is of a
-// private use area, so that it stands nowhere else.
+// placeholder takes the place of the code while a template is executed. It is a character
+// for private use, so no text contains it.
 const placeholder = "\uE000"
 
-// written is a text but for its token, which goes between the parts. Templates
-// are executed once, at start: what is wrong with one is found then.
+// written is a text without its code, which goes between the parts. Templates are executed
+// once, at start, so that an invalid one is found then.
 type written []string
 
 func (w written) with(token string) string { return strings.Join(w, token) }
 
-// write executes a template; name is what errors call it.
+// write executes a template. Errors contain name.
 func write(name, source string, kind Kind, c Config) (written, error) {
 	t, err := template.New(name).Parse(source)
 	if err != nil {
@@ -65,7 +65,7 @@ func write(name, source string, kind Kind, c Config) (written, error) {
 	return w, checked(name, text)
 }
 
-// checked says what no text may be.
+// checked returns an error for what no text may contain.
 func checked(name, text string) error {
 	switch {
 	case text == "" || strings.TrimSpace(text) != text:
@@ -78,8 +78,8 @@ func checked(name, text string) error {
 	return nil
 }
 
-// forbidden are control characters other than the end of a line, and those that
-// turn the direction of what follows: they can show digits in another order.
+// forbidden reports whether r is a control character other than a line feed, or one that
+// changes the direction of text, which can show digits in another order.
 func forbidden(r rune) bool {
 	return unicode.IsControl(r) && r != '\n' || r >= 0x202A && r <= 0x202E || r >= 0x2066 && r <= 0x2069
 }

@@ -1,5 +1,5 @@
-// Package texts is what people read in their own language: the text messages,
-// and the page that a link opens. Each file of languages is one language.
+// Package texts has what people read in their own language: the SMS, and the page that a link
+// opens. Each file in languages is one language.
 package texts
 
 import (
@@ -14,7 +14,7 @@ import (
 //go:embed languages/*.json
 var files embed.FS
 
-// English is the language that everything is in, whatever else is not.
+// English is the language in which every text exists.
 const English = "en"
 
 // Kind is what a text says. Its name is that of a field of threepid.Templates.
@@ -37,22 +37,22 @@ func Kinds() []Kind { return []Kind{Add, Register, Password, TakenAdd, TakenRegi
 // BringsToken reports whether a message of this kind has a code in it.
 func (k Kind) BringsToken() bool { return k == Add || k == Register || k == Password }
 
-// Language is what one file holds.
+// Language is the content of one file.
 type Language struct {
 	Name      string // in English
-	Direction string // as HTML's dir has it
+	Direction string // the value of HTML's dir
 	SMS       map[Kind]Wording
 	Page      Page
 }
 
-// Wording is a template, and what it says in English, of the brand "Example".
+// Wording is a template, and its translation into English for the brand "Example".
 type Wording struct {
 	Text    string
 	English string
 }
 
-// Page is what the page says. The title is one of two, the message one of the
-// others: {tries} is how many are left, {wait} a number of Minutes or Hours.
+// Page is the text of the page: one of two titles, and one of the messages. {tries} is how
+// many tries are left, {wait} a number of Minutes or Hours.
 type Page struct {
 	Language  string `json:"-"` // BCP 47
 	Direction string `json:"-"`
@@ -63,14 +63,14 @@ type Page struct {
 	WrongCode      string
 	LastTry        string // a wrong code, and no try is left
 	Expired        string
-	InvalidLink    string // no session that is known
+	InvalidLink    string // the session is unknown
 	IncompleteLink string // a parameter is missing
 	Limited        string
 	Minutes, Hours string // abbreviated, as units are
-	Failed         string // on our side
+	Failed         string // on the server
 }
 
-// BuiltIn reads the languages there are, by their BCP 47 tag.
+// BuiltIn returns the built-in languages by BCP 47 tag.
 func BuiltIn() (map[string]Language, error) {
 	entries, err := files.ReadDir("languages")
 	if err != nil {

@@ -4,5 +4,5 @@ package timing
 
 import "time"
 
-// sleepExactly is time.Sleep, which rounds nothing elsewhere.
+// sleepExactly is time.Sleep, which does not round on other systems.
 func sleepExactly(d time.Duration) { time.Sleep(d) }

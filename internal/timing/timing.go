@@ -3,31 +3,31 @@ package timing
 
 import "time"
 
-// slotLength is longer than looking up an account or a session takes, and too short to
-// annoy anybody who waits.
+// slotLength is longer than the look-up of an account or a session takes, and short enough not
+// to be noticed.
 const slotLength = 10 * time.Millisecond
 
 const (
-	// coarse is more than time.Sleep is late by. On Linux it rounds up to whole
-	// milliseconds when the process has nothing else to do, so that a sleep that begins
-	// 20 µs later would end 20 µs later.
+	// coarse is longer than the delay of time.Sleep. On Linux, time.Sleep rounds up to whole
+	// milliseconds if the process is idle, so that a sleep which begins 20 µs later would end
+	// 20 µs later.
 	coarse = 2 * time.Millisecond
 
 	// maxExact is how many goroutines may sleep exactly at once: each takes a thread.
 	maxExact = 64
 )
 
-// Slots makes work take a whole number of time slots. Finding a row takes some
-// microseconds more or less than finding none, which a client that asks often enough can
-// measure; and a host's own Accounts may take any time.
+// Slots makes work take a whole number of time slots. Finding a row takes some microseconds
+// more or less than finding none, which a client can measure with enough requests. A host's
+// own Accounts may take any time.
 type Slots struct {
-	exact chan struct{} // has room for maxExact
+	exact chan struct{} // of capacity maxExact
 }
 
-// NewSlots makes Slots.
+// NewSlots returns Slots.
 func NewSlots() Slots { return Slots{exact: make(chan struct{}, maxExact)} }
 
-// Slot is work that has begun.
+// Slot is work in progress.
 type Slot struct {
 	begin time.Time
 	exact chan struct{}
@@ -38,7 +38,7 @@ func (s Slots) Start() Slot {
 	return Slot{begin: time.Now(), exact: s.exact} //nolint:forbidigo // only differences matter
 }
 
-// Wait returns at the end of the slot.
+// Wait waits for the end of the slot.
 func (s Slot) Wait() {
 	took := time.Since(s.begin)
 	end := s.begin.Add(took - took%slotLength + slotLength)
@@ -47,7 +47,7 @@ func (s Slot) Wait() {
 	case s.exact <- struct{}{}:
 		sleepExactly(time.Until(end))
 		<-s.exact
-	default: // so much work that microseconds no longer show
+	default: // with so much work, microseconds are not measurable
 		time.Sleep(time.Until(end))
 	}
 }

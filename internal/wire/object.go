@@ -1,6 +1,5 @@
-// Package wire reads what clients send: the bodies of requestToken, of
-// submitToken and about an account. It knows JSON and forms; what the fields mean is the business of
-// package verify, whose Error it returns.
+// Package wire parses what clients send: JSON bodies, forms and queries. Package verify defines
+// what the fields mean, and the Error that wire returns.
 package wire
 
 import (
@@ -17,8 +16,8 @@ import (
 // encoding/json's structs do not.
 type object map[string]json.RawMessage
 
-// parseObject reads a body that must be one JSON object in UTF-8. A name that
-// is duplicated is refused: two readers of such a text may see two requests.
+// parseObject parses a body that must be one JSON object in UTF-8. It refuses a duplicated
+// name, because two parsers may read such a body differently.
 func parseObject(body []byte) (object, error) {
 	if !utf8.Valid(body) || !json.Valid(body) {
 		return nil, verify.Errorf(verify.NotJSON, "The body is not one JSON text in UTF-8")
@@ -46,13 +45,13 @@ func parseObject(body []byte) (object, error) {
 	return o, nil
 }
 
-// has reports whether a field is there; null counts as absent.
+// has reports whether a field is present. null counts as absent.
 func (o object) has(name string) bool {
 	value, ok := o[name]
 	return ok && !bytes.Equal(value, []byte("null"))
 }
 
-// require names those of the fields that are absent.
+// require returns an error that names each absent field.
 func (o object) require(names ...string) error {
 	var missing []string
 	for _, name := range names {
@@ -70,7 +69,7 @@ func errMissing(names []string) error {
 	return verify.Errorf(verify.MissingParam, "Missing: %s", strings.Join(names, ", "))
 }
 
-// text is a field that must be a string; empty when it is absent.
+// text returns a field that must be a string, or an empty string if it is absent.
 func (o object) text(name string) (string, error) {
 	if !o.has(name) {
 		return "", nil
@@ -82,10 +81,10 @@ func (o object) text(name string) (string, error) {
 	return s, nil
 }
 
-// integer is a field that must be written as an integer that is not negative:
-// neither 1.0 nor 1e0 is one here. How great it may be is not for this package.
+// integer returns a field that must be written as a nonnegative integer, so neither 1.0 nor
+// 1e0. It does not limit the value.
 func (o object) integer(name string) (int64, error) {
-	// ParseInt would take a sign; JSON has seen to leading zeros and the like.
+	// ParseInt would accept a sign. JSON excludes leading zeros and the like.
 	n, err := strconv.ParseUint(string(o[name]), 10, 63)
 	if err != nil {
 		return 0, verify.Errorf(verify.InvalidParam, "%s must be an integer, 0 or more and not too great", name)

@@ -11,9 +11,8 @@ import (
 // RequestToken reads the body of a requestToken request: Matrix client-server
 // API v1.19, POST /account/3pid/msisdn/requestToken and its like.
 //
-// With legacy, id_server may come without id_access_token, as clients of r0.5
-// and older send it. The token is not used: where an identity server validates, it
-// knows the node by a token of the node's own.
+// With legacy, id_server does not require id_access_token, which clients of r0.5 and older do
+// not send. The token is never used: an identity server knows the node by the node's own token.
 func RequestToken(body []byte, purpose store.Purpose, legacy bool) (verify.Request, error) {
 	o, err := parseObject(body)
 	if err != nil {
@@ -101,9 +100,9 @@ func SessionQuery(query string) (sid, clientSecret string, err error) {
 	return values.Get("sid"), values.Get("client_secret"), nil
 }
 
-// submission takes the parameters out. An empty one counts as absent: a
-// user who presses the button too early loses no try. A duplicate is refused: two
-// readers may choose different ones.
+// submission reads the parameters. An empty one counts as absent, so that pressing the button
+// too early costs no try. A duplicate is refused, because two parsers may choose different
+// values.
 func submission(values url.Values) (verify.Submission, error) {
 	if err := once(values, submissionFields()); err != nil {
 		return verify.Submission{}, err
@@ -131,8 +130,8 @@ func once(values url.Values, names []string) error {
 
 func submissionFields() []string { return []string{"sid", "client_secret", "token"} }
 
-// Addition reads the body of POST /account/3pid/add. What else is in it, such as
-// "auth", is for the host's authentication.
+// Addition reads the body of POST /account/3pid/add. Other fields, such as "auth", are for the
+// host's authentication.
 func Addition(body []byte) (a verify.Addition, err error) {
 	err = texts(body, []string{"sid", "client_secret"}, &a.SID, &a.ClientSecret)
 	return a, err
