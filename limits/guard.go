@@ -10,69 +10,70 @@ import (
 	"example.com/threepid/internal/phone"
 )
 
-// Guard blocks ranges of numbers, countries and networks of clients whose numbers
-// rarely validate, which is what SMS pumping looks like. It counts the numbers
-// that received an SMS and those of them that validated, over a sliding window. While a
-// range or country is blocked, requests for its numbers get 429; but a blocked country
-// stays open to clients that have at most one number more waiting for its validation
-// than validated in the last day, since nearly all honest people are such a client;
-// unless these rarely validate either.
+// Guard blocks ranges of numbers, countries and networks of clients whose numbers rarely
+// validate, which is what SMS pumping looks like. Over a sliding window it counts the numbers
+// that received an SMS, and those of them that validated.
 //
-// A network, the /24 of an IPv4 or the /48 of an IPv6 client, is judged in the same way,
-// and refused whatever its clients ask for: one customer may have all of it.
+// A range is all numbers that differ only in their last four digits. While it is blocked,
+// requests for its numbers get 429. It is also blocked after eight neighbouring numbers in ten
+// minutes that did not validate. One client counts for about four numbers an hour, and
+// after a block at least three clients must have requested SMS, so that no single client can
+// keep a range blocked.
 //
-// A range is also blocked after eight numbers in ten minutes that are neighbours and
-// did not validate. What one client asks for counts as four numbers an hour
-// or so, and after a block at least three clients must have asked, so that a single
-// one cannot keep anything blocked.
+// While a country is blocked, requests for its numbers get 429, except for clients that have at
+// most one more number waiting for its validation than they validated in the last day. Nearly
+// all honest people are such a client. If these rarely validate either, the country is
+// blocked for all. A low share of validations is excused for up to three hours if the country
+// receives no more SMS than in the good hours before: then the provider does not deliver.
 //
-// A country's low share of validations is excused for up to three hours when no more SMS
-// are sent than in the good hours before: then it is the provider that does not deliver.
+// A network is the /24 of an IPv4 or the /48 of an IPv6 client, because one customer may have
+// all of it. While it is blocked, all requests of its clients get 429.
 type Guard struct {
-	// Disabled switches it off.
+	// Disabled disables the guard. Defaults to false.
 	Disabled bool
 
-	// DryRun has it report what it would block, and block nothing.
+	// DryRun reports what the guard would block, and blocks nothing. Defaults to false.
 	DryRun bool
 
-	// MinNumbers is how many numbers must have received an SMS before it judges;
-	// fewer after a block. Those of the last few minutes do not count yet,
-	// unless there are very many. Defaults to 20.
+	// MinNumbers is how many numbers must have received an SMS before the guard judges. After
+	// a block, fewer are enough. Numbers of the last few minutes do not count yet, unless
+	// there are very many. Defaults to 20.
 	MinNumbers int
 
-	// MinValidatedPercent is how many of a hundred must have validated; for a country,
-	// half of its own usual share if that is less. Defaults to 20.
+	// MinValidatedPercent is how many percent of these numbers must have validated. For a
+	// country it is half of the country's usual share, if that is less. Defaults to 20.
 	MinValidatedPercent int
 
-	// Window is how far back it looks, 5 minutes to a day. Defaults to 1 hour.
+	// Window is the length of the sliding window, 5 minutes to a day. Defaults to 1 hour.
 	Window time.Duration
 
-	// InitialBlock is how long the first block lasts, and MaxBlock the longest: each
-	// is twice as long as the one before. Default to 15 minutes and 12 hours.
+	// InitialBlock is the duration of the first block. Each further block lasts twice as long
+	// as the one before, up to MaxBlock. Default to 15 minutes and 12 hours.
 	InitialBlock, MaxBlock time.Duration
 
-	// Allow are countries, such as "GB", and beginnings of numbers, such as
-	// "+447700", that it never blocks. Defaults to none.
+	// Allow are countries, such as "GB", and prefixes of numbers, such as "+447700", that the
+	// guard never blocks. Defaults to none.
 	Allow []string
 
-	// OnBlock is called for each range, country or network that is blocked, in addition
-	// to a warning in the log. It is called on the request's goroutine and should
-	// return soon. Defaults to none.
+	// OnBlock is called for each range, country or network that the guard blocks, in addition
+	// to a warning in the log. It is called on the goroutine of a request and should return
+	// soon. Defaults to none.
 	OnBlock func(Block)
 }
 
-// Block is what the guard has blocked.
+// Block is a range, country or network that the guard blocks, or a limit that refuses a
+// number: see Plugin.Blocks.
 type Block struct {
-	Country string    // two letters; empty when a network is blocked
-	Range   string    // the beginning of its numbers, in E.164 without the plus sign; empty when the country is blocked
-	Network string    // whose clients are refused, such as 2001:db8:77::/48 or 203.0.113.0/24; empty when numbers are blocked
+	Country string    // two letters; empty for a network
+	Range   string    // the digits with which all its numbers begin, in E.164 without the plus sign; empty for a country
+	Network string    // such as 2001:db8:77::/48 or 203.0.113.0/24; empty for numbers
 	Reason  string    // for a person
-	Count   int       // how often by now
+	Count   int       // how many times it has been blocked
 	Until   time.Time // UTC
-	DryRun  bool      // nothing was blocked: Guard.DryRun is set
+	DryRun  bool      // nothing is blocked, because Guard.DryRun is set
 }
 
-// WithDefaults returns a copy with the defaults in place of what is zero.
+// WithDefaults returns a copy with defaults in place of zero values.
 func (g Guard) WithDefaults() Guard {
 	const percent, numbers = 20, 20
 	orDefault(&g.MinNumbers, numbers)
@@ -91,7 +92,7 @@ func orDefault[T comparable](field *T, value T) {
 	}
 }
 
-// Validate returns an error that names each field that makes no sense.
+// Validate returns an error that names each invalid field.
 func (g Guard) Validate() error {
 	const hundred, million = 100, 1_000_000
 	var errs []error
@@ -114,7 +115,7 @@ func (g Guard) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Watches reports whether the guard judges what is sent to a number of a country.
+// Watches reports whether the guard judges SMS to a number of a country.
 func (g Guard) Watches(msisdn, country string) bool {
 	return !g.Disabled && !slices.ContainsFunc(g.Allow, func(allowed string) bool {
 		return allowed == country || allowed[0] == '+' && strings.HasPrefix(msisdn, allowed[1:])
@@ -125,7 +126,7 @@ func (g Guard) Watches(msisdn, country string) bool {
 // numbers of no country.
 func isCountry(s string) bool { return s == "001" || phone.KnownRegion(s) }
 
-// isPrefix reports whether s is the beginning of a number in E.164.
+// isPrefix reports whether s is a prefix of numbers in E.164.
 func isPrefix(s string) bool {
 	rest, plus := strings.CutPrefix(s, "+")
 	return plus && rest != "" && strings.Trim(rest, "0123456789") == ""

@@ -1,5 +1,5 @@
-// Package limits has the rate limits and the guard of threepid as a host sets them.
-// The engine works with the same types.
+// Package limits defines the rate limits, the guard against SMS pumping and the policy, as a
+// host sets them in threepid.Options. Zero values have safe defaults.
 package limits
 
 import (
@@ -9,116 +9,122 @@ import (
 	"time"
 )
 
-// Limit allows Burst at once and then one in each Every: in any span of time, no
-// more than Burst and one for each Every that fits into the span (the generic cell
-// rate algorithm).
+// Limit allows Burst at once, and then one every Every: in any span of time, at most Burst plus
+// one for each Every that fits into the span. (This is the generic cell rate algorithm.)
 type Limit struct {
 	Burst int           // 1 or more
 	Every time.Duration // 1 second or more
 
-	// CountValidated keeps an SMS counted after its number validated. Defaults to
-	// false: a validation gives the SMS back, so that a limit counts only SMS
-	// that nobody has confirmed.
+	// CountValidated keeps an SMS charged after its number was validated. Defaults to false: a
+	// validation takes the charge back, so that a limit counts only SMS that nobody has
+	// confirmed.
 	CountValidated bool
 }
 
-// Limits bound the SMS that are sent, and the wrong codes that are compared. They are
-// kept in the store: all nodes share them, and they survive restarts. All nodes
-// should have the same. An SMS counts in every scope. When one limit of a scope
-// is reached, the response is 429.
+// Limits limit the SMS that are sent, and the wrong codes that are compared. They are in the
+// store, so all nodes share them, and they survive restarts. All nodes should have the same
+// configuration. A request that exceeds a limit gets 429.
 //
-// A scope that is nil has the default. One that is empty, not nil, has no limit. A
-// scope has eight limits at most.
+// Each field is a list of up to eight limits, all of which must allow an SMS or a code. A nil
+// list has the default. An empty list that is not nil has no limit.
 type Limits struct {
-	// Disabled switches all limits off.
+	// Disabled disables all limits. Defaults to false.
 	Disabled bool
 
-	// PerNumber limits the SMS to one number. Defaults to 6 at once, then one in 10
-	// minutes, of which 8 and then one in 6 hours, so 12 on the first day; and 24
-	// and then one an hour that count although they validated.
+	// PerNumber limits the SMS to one number. Defaults to 12 on the first day:
+	//   - 6 at once, then one every 10 minutes
+	//   - 8 at once, then one every 6 hours
+	//   - 24 at once, then one an hour, including those that validated
 	PerNumber []Limit
 
-	// Reserve limits the SMS to one number beyond those limits of PerNumber whose
-	// Every is an hour or more. A client that took none from the reserve for a week
-	// gets one when they refuse it, so that a few clients that never give up do not
-	// keep the number's owner from receiving a code.
-	// Defaults to 12, then one in 12 hours. Empty: there is no reserve.
+	// Reserve limits the SMS to one number beyond those limits of PerNumber whose Every is an
+	// hour or more. A client that has taken none from the reserve for a week gets one when
+	// they refuse it, so that a few persistent clients do not keep the number's owner from
+	// receiving a code. Empty means no reserve. Defaults to:
+	//   - 12 at once, then one every 12 hours
 	Reserve []Limit
 
-	// PerNumberAndClient limits those that one client asks for. It must be tighter
-	// than PerNumber, or one client can use up a victim's number.
-	// Defaults to 4, then one in 10 minutes, of which 6 and then one in 8 hours.
+	// PerNumberAndClient limits the SMS to one number that one client requests. It must be
+	// stricter than PerNumber, or one client can use up a victim's number. Defaults to:
+	//   - 4 at once, then one every 10 minutes
+	//   - 6 at once, then one every 8 hours
 	PerNumberAndClient []Limit
 
-	// PerClient limits all SMS that one client asks for: an IPv4 address, the /64 of
-	// an IPv6 address, or what Options.ClientKey returns. Defaults to 20, then one a
-	// minute, of which 50 and then one in 20 minutes.
+	// PerClient limits all SMS that one client requests. A client is an IPv4 address, the /64
+	// of an IPv6 address, or what Options.ClientKey returns. Defaults to:
+	//   - 20 at once, then one a minute
+	//   - 50 at once, then one every 20 minutes
 	PerClient []Limit
 
-	// PerRangeAndClient limits those that one client asks for to one range: all
-	// numbers that differ in their last four digits only. It must be tighter
-	// than PerRange. Defaults to 10, then one in 10 minutes; and 300 and then one in 20
-	// seconds that count although they validated.
+	// PerRangeAndClient limits the SMS that one client requests to one range: all numbers that
+	// differ only in their last four digits. It must be stricter than PerRange. Defaults to:
+	//   - 10 at once, then one every 10 minutes
+	//   - 300 at once, then one every 20 seconds, including those that validated
 	PerRangeAndClient []Limit
 
-	// PerRange limits the SMS to one range. Defaults to 20, then one in 5 minutes; and
-	// 600 and then one in 10 seconds that count although they validated.
+	// PerRange limits the SMS to one range. Defaults to:
+	//   - 20 at once, then one every 5 minutes
+	//   - 600 at once, then one every 10 seconds, including those that validated
 	PerRange []Limit
 
-	// PerCountry limits the SMS to the numbers of one country, and Global limits
-	// all SMS. Nodes lease parts of them for 45 seconds or, if SendTimeout is not 10
-	// seconds, three times as long as SendTimeout and 5 seconds. So a twentieth of Burst
-	// more may be sent, or one SMS for each node, whichever is more; one node alone is
-	// exact. A unit of work of its own leases Burst/20/nodes SMS. Defaults to none.
+	// PerCountry limits the SMS to the numbers of one country, and Global limits all SMS. One
+	// node is exact. Several nodes lease parts of these budgets, so that up to a twentieth of
+	// Burst more may be sent, or one SMS for each node if that is more. A lease has
+	// Burst/20/nodes SMS, and lasts three times as long as SendTimeout plus 5 seconds: 45
+	// seconds by default. Defaults to none.
 	PerCountry, Global []Limit
 
-	// LookUps limits the requests of one client for which it is looked up whether the
-	// number has an account, whatever the response: a client that may ask often learns
-	// which numbers have one. Each node counts for itself, in memory. A retry of an
-	// attempt that was sent is never refused.
-	// Defaults to 60, then one in 10 seconds, of which 600 and then one a minute.
+	// LookUps limits the requests of one client that look up whether a number has an account,
+	// whatever the response: a client with many of them learns which numbers have one. Each
+	// node counts by itself, in memory. A retry of an attempt that was sent is never refused.
+	// Defaults to:
+	//   - 60 at once, then one every 10 seconds
+	//   - 600 at once, then one a minute
 	LookUps []Limit
 
-	// FailedSends limits the SMS that one client asked for and that were not sent,
-	// and, for one client and for one number, further tries of SMS that may have
-	// been sent; with a Delegate also codes that it did not check. They cost nothing
-	// in the scopes above, but each is a call to the provider.
-	// Defaults to 20, then one a minute.
+	// FailedSends limits the SMS of one client that were not sent and, for one client and for
+	// one number, retries of SMS that may have been sent; with a Delegate, also codes that it
+	// did not check. These are not charged to the limits above, but each calls the provider.
+	// Defaults to:
+	//   - 20 at once, then one a minute
 	FailedSends []Limit
 
-	// WrongCodesPerNumber limits the wrong codes for one number, whichever session
-	// they are for; the right one clears them. Defaults to 40, then one in 30 minutes.
+	// WrongCodesPerNumber limits the wrong codes for one number, in any session. A right code
+	// resets it. Defaults to:
+	//   - 40 at once, then one every 30 minutes
 	WrongCodesPerNumber []Limit
 
 	// ReserveCodes limits the codes for one number that are compared although
-	// WrongCodesPerNumber or MaxWrongCodes refuse them, each the first that is typed
-	// for a code that was sent. Defaults to 24, then one in 4 hours. Empty: none.
+	// WrongCodesPerNumber or MaxWrongCodes refuse them. Each is the first code submitted after
+	// an SMS was sent. Empty means none. Defaults to:
+	//   - 24 at once, then one every 4 hours
 	ReserveCodes []Limit
 
-	// WrongCodesPerNumberAndClient limits those that one client submits for one
-	// number. It must be tighter than WrongCodesPerNumber and MaxWrongCodes, or one
-	// client can lock a victim's number. Defaults to 15, then one in 12 hours.
+	// WrongCodesPerNumberAndClient limits the wrong codes of one client for one number. It must
+	// be stricter than WrongCodesPerNumber and MaxWrongCodes, or one client can lock a
+	// victim's number. Defaults to:
+	//   - 15 at once, then one every 12 hours
 	WrongCodesPerNumberAndClient []Limit
 
-	// WrongCodesPerClient limits the wrong codes of one client, for any number.
-	// Defaults to 30, then one a minute.
+	// WrongCodesPerClient limits the wrong codes of one client, for any number. Defaults to:
+	//   - 30 at once, then one a minute
 	WrongCodesPerClient []Limit
 
-	// MaxWrongCodes is how many wrong codes of one number are compared without a right
-	// one in between: NIST SP 800-63B allows 100. They are forgotten 30 days
-	// after the latest. Defaults to 100.
+	// MaxWrongCodes is how many wrong codes for one number are compared without a right one
+	// in between. NIST SP 800-63B allows 100. The count is reset 30 days after the latest
+	// wrong code. Defaults to 100.
 	MaxWrongCodes int
 }
 
 const (
-	// maxMemory and maxPerScope bound what is remembered.
+	// maxMemory bounds Burst times Every, and maxPerScope the length of a list.
 	maxMemory   = 366 * 24 * time.Hour
 	maxPerScope = 8
 
 	maxWrongCodes = 100
 )
 
-// scope is one list of limits, by name.
+// scope is one list of limits, with the name of its field.
 type scope struct {
 	name     string
 	limits   *[]Limit
@@ -145,8 +151,8 @@ func (l *Limits) scopes() []scope {
 	}
 }
 
-// WithDefaults returns a copy with the defaults in place of what is nil or zero. If
-// l is disabled, all scopes are empty.
+// WithDefaults returns a copy with defaults in place of nil lists and zero values. If l is
+// disabled, all lists are empty.
 func (l Limits) WithDefaults() Limits {
 	if l.Disabled {
 		return Limits{Disabled: true}
@@ -164,17 +170,17 @@ func (l Limits) WithDefaults() Limits {
 	return l
 }
 
-// Validate returns an error that names each field that makes no sense.
+// Validate returns an error that names each invalid field.
 func (l Limits) Validate() error {
 	var errs []error
 	for _, s := range l.scopes() {
 		if len(*s.limits) > maxPerScope {
-			errs = append(errs, fmt.Errorf("Limits.%s has %d limits; at most %d are kept", s.name, len(*s.limits), maxPerScope)) //nolint:staticcheck // the name of a field
+			errs = append(errs, fmt.Errorf("Limits.%s has %d limits; the maximum is %d", s.name, len(*s.limits), maxPerScope)) //nolint:staticcheck // the name of a field
 		}
 		for _, limit := range *s.limits {
 			if limit.Burst < 1 || limit.Every < time.Second || limit.Every > maxMemory/time.Duration(limit.Burst) {
 				errs = append(errs, fmt.Errorf( //nolint:staticcheck // the name of a field
-					"Limits.%s: %d and then one in each %v makes no limit; Burst must be 1 or more, Every a second or more, and both together a year at most",
+					"Limits.%s: %d at once and then one every %v is not a valid limit; Burst must be at least 1, Every at least a second, and their product at most a year",
 					s.name, limit.Burst, limit.Every))
 			}
 		}
