@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"log/slog"
 	"strings"
 	"time"
 
@@ -104,7 +105,7 @@ func (s *Service) check(ctx context.Context, sess store.Session, sub Submission,
 	case errors.Is(err, delegate.ErrExpired):
 		return s.alreadyAccepted(ctx, sub)
 	}
-	s.logCheck(sess, err, typed)
+	s.logCheck(ctx, sess, err, typed)
 	if outcomeOf(err) != store.OutcomeUnknown {
 		s.returnTry(ctx, sess, who)
 	}
@@ -124,12 +125,12 @@ func (s *Service) alreadyAccepted(ctx context.Context, sub Submission) error {
 	return err
 }
 
-func (s *Service) logCheck(sess store.Session, err error, typed string) {
-	log, words := s.Logger.Warn, "threepid: the delegate did not say whether a code is right"
+func (s *Service) logCheck(ctx context.Context, sess store.Session, err error, typed string) {
+	level, words := slog.LevelWarn, "threepid: the delegate did not say whether a code is right"
 	if errors.Is(err, sms.ErrMisconfigured) {
-		log, words = s.Logger.Error, "threepid: the delegate rejects the account or its settings; no code can be checked until that is fixed"
+		level, words = slog.LevelError, "threepid: the delegate rejects the account or its settings; no code can be checked until that is fixed"
 	}
-	log(words, "sid", sess.SID, "number", phone.Mask(sess.MSISDN),
+	s.log(ctx).Log(ctx, level, words, "sid", sess.SID, "number", phone.Mask(sess.MSISDN),
 		"error", redact(err.Error(), typed, sms.Message{To: "+" + sess.MSISDN}))
 }
 
@@ -154,7 +155,7 @@ func (s *Service) returnTry(ctx context.Context, tried store.Session, who limit.
 		return g.Put()
 	})
 	if err != nil {
-		s.Logger.Error("threepid: a code that was not compared stays counted as a wrong one: the database fails", "sid", tried.SID, "error", err)
+		s.log(ctx).Error("threepid: a code that was not compared stays counted as a wrong one: the database fails", "sid", tried.SID, "error", err)
 	}
 }
 

@@ -118,7 +118,7 @@ func roundForHumans(d time.Duration) string {
 // reportBlocks logs and reports what the guard has blocked.
 func (s *Service) reportBlocks(ctx context.Context, blocks []limits.Block) {
 	for _, b := range blocks {
-		s.Logger.Warn(blockWords(b), "country", b.Country, "range", b.Range, "network", b.Network,
+		s.log(ctx).Warn(blockWords(b), "country", b.Country, "range", b.Range, "network", b.Network,
 			"reason", b.Reason, "count", b.Count, "until", b.Until, "dry_run", b.DryRun)
 		s.observeBlock(ctx, b)
 		if s.Guard.OnBlock != nil {

@@ -81,7 +81,7 @@ func (s *Service) abandon(ctx context.Context, c claim, d delivery, why error) e
 		return why
 	}
 	if err := s.recordOutcome(ctx, c, d, store.OutcomeFailed); err != nil {
-		s.Logger.Error("threepid: cannot give a claim back, so it blocks its session until the lease ends: the database fails",
+		s.log(ctx).Error("threepid: cannot give a claim back, so it blocks its session until the lease ends: the database fails",
 			"sid", c.sess.SID, "attempt", d.Attempt, "error", err)
 	}
 	return why
@@ -98,7 +98,7 @@ func (s *Service) conclude(ctx context.Context, c claim, d delivery, outcome sto
 	if err == nil {
 		return told
 	}
-	s.Logger.Error("threepid: cannot record how an SMS ended: the database fails",
+	s.log(ctx).Error("threepid: cannot record how an SMS ended: the database fails",
 		"sid", c.sess.SID, "attempt", d.Attempt, "outcome", outcome, "error", err)
 	if outcome != store.OutcomeAccepted {
 		return told // the claim expires by itself
@@ -212,7 +212,7 @@ func (s *Service) retryRecordOutcome(ctx context.Context, c claim) {
 		case err == nil:
 			return
 		case last:
-			s.Logger.Error("threepid: an accepted SMS stays unrecorded, so a retry of its attempt is sent again: the database fails",
+			s.log(ctx).Error("threepid: an accepted SMS stays unrecorded, so a retry of its attempt is sent again: the database fails",
 				"sid", c.sess.SID, "attempt", c.sess.ClaimAttempt, "error", err)
 			return
 		}
@@ -230,7 +230,7 @@ func (s *Service) recordLate(ctx context.Context, key store.Key) error {
 		return fmt.Errorf("threepid: an SMS was accepted and cannot be recorded: %w", err)
 	}
 	if s.flights.forget(c) {
-		s.Logger.Info("threepid: an accepted SMS is recorded now", "sid", c.sess.SID, "attempt", c.sess.ClaimAttempt)
+		s.log(ctx).Info("threepid: an accepted SMS is recorded now", "sid", c.sess.SID, "attempt", c.sess.ClaimAttempt)
 	}
 	return nil
 }
