@@ -35,6 +35,7 @@ func (h *handler) forUser(serve func(ctx context.Context, userID string, body []
 		switch {
 		case errors.Is(err, errResponded):
 		case err != nil:
+			h.service.ObserveRefusal(c.Request.Context(), err, "", "")
 			h.refuse(c, err)
 		default:
 			writeJSON(c, http.StatusOK, response)

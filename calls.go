@@ -11,11 +11,14 @@ import (
 
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/store"
 )
 
 // The Go calls do what the endpoints do, without HTTP: for hosts that have endpoints of
-// their own, render pages on the server, or also keep email addresses.
+// their own, render pages on the server, or also keep email addresses. The events and log
+// records of a call have an ID, as those of a request do: the context's (observe.WithID), or
+// a new one.
 
 // Purpose is what a code is for.
 type Purpose = store.Purpose
@@ -78,7 +81,7 @@ func (p *Plugin) RequestToken(ctx context.Context, r TokenRequest) (TokenRespons
 	if !slices.Contains([]Purpose{PurposeAdd, PurposeRegister, PurposePassword}, r.Purpose) {
 		return TokenResponse{}, fmt.Errorf("threepid: TokenRequest.Purpose is %q; use PurposeAdd, PurposeRegister or PurposePassword", r.Purpose)
 	}
-	receipt, err := p.service.Request(ctx, verify.Request{
+	receipt, err := p.service.Request(observe.NewID(ctx), verify.Request{
 		Purpose: r.Purpose, ClientSecret: r.ClientSecret, Country: r.Country, PhoneNumber: r.PhoneNumber, Attempt: r.SendAttempt,
 		NextLink: r.NextLink, HasNextLink: r.NextLink != "", Client: r.ClientKey, Header: r.Header, AcceptLanguage: r.AcceptLanguage,
 	})
@@ -99,9 +102,12 @@ type TokenSubmission struct {
 // SubmitToken does what the submitToken endpoint does. If it returns no error, the session is
 // validated, and nextLink is that of the TokenRequest. Errors are as for RequestToken.
 func (p *Plugin) SubmitToken(ctx context.Context, s TokenSubmission) (nextLink string, err error) {
+	ctx = observe.NewID(ctx)
 	if s.Token == "" {
 		// As at the endpoint, an empty form costs no try.
-		return "", asError(verify.Errorf(verify.MissingParam, "Missing: token"))
+		err = verify.Errorf(verify.MissingParam, "Missing: token")
+		p.service.ObserveRefusal(ctx, err, "", "")
+		return "", asError(err)
 	}
 	nextLink, err = p.service.Submit(ctx, verify.Submission{SID: s.SID, ClientSecret: s.ClientSecret, Token: s.Token, Client: s.ClientKey})
 	return nextLink, asError(err)
@@ -133,14 +139,19 @@ func (p *Plugin) AddNumber(ctx context.Context, userID, sid, clientSecret string
 	if err := checkUserID(userID); err != nil {
 		return fmt.Errorf("threepid: %w", err)
 	}
-	return asError(p.service.Add(ctx, userID, verify.Addition{SID: sid, ClientSecret: clientSecret}))
+	ctx = observe.NewID(ctx)
+	err := p.service.Add(ctx, userID, verify.Addition{SID: sid, ClientSecret: clientSecret})
+	p.service.ObserveRefusal(ctx, err, "", "")
+	return asError(err)
 }
 
 // RemoveNumber removes a number, in E.164 with or without the plus sign, from an account. It
 // is not an error if the account does not have it. The error is ErrInvalidNumber, or as for
 // Numbers.
 func (p *Plugin) RemoveNumber(ctx context.Context, userID, number string) error {
+	ctx = observe.NewID(ctx)
 	err := p.service.Remove(ctx, userID, verify.Removal{Medium: verify.MediumMSISDN, Address: strings.TrimPrefix(number, "+")})
+	p.service.ObserveRefusal(ctx, err, "", "")
 	var refusal *verify.Error
 	if errors.As(err, &refusal) {
 		return ErrInvalidNumber
@@ -166,7 +177,7 @@ func checkUserID(userID string) error {
 // numbers up. Such a host removes the number from its own account and then calls
 // ReleaseNumber. Any other error is as for Unblock.
 func (p *Plugin) ReleaseNumber(ctx context.Context, number string) error {
-	return p.service.Release(ctx, number)
+	return p.service.Release(observe.NewID(ctx), number)
 }
 
 // Blocks returns what blocks a number, in E.164 with or without the plus sign: its limits on
@@ -184,5 +195,5 @@ func (p *Plugin) Blocks(ctx context.Context, number string) ([]limits.Block, err
 // country or of all numbers, which ends by itself. Limits of clients remain. The error is
 // ErrInvalidNumber or ErrClosed; any other means that the store failed.
 func (p *Plugin) Unblock(ctx context.Context, number string) ([]limits.Block, error) {
-	return p.service.Unblock(ctx, number)
+	return p.service.Unblock(observe.NewID(ctx), number)
 }

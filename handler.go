@@ -139,7 +139,8 @@ func (h *handler) submitGetFrom(c *gin.Context, client string) {
 
 // show responds with a page for a person, in a language that they accept.
 func (h *handler) show(c *gin.Context, err error) {
-	status, _ := h.answer(c, err)
+	status, body := h.answer(c, err)
+	c.Set(errCodeKey, body.ErrCode)
 	words := h.texts.Page(c.GetHeader("Accept-Language"))
 	c.Header("Content-Security-Policy", h.page.Policy())
 	c.Header("Content-Type", "text/html; charset=utf-8")
@@ -147,7 +148,7 @@ func (h *handler) show(c *gin.Context, err error) {
 	c.Writer.Header().Add("Vary", "Accept-Language")
 	c.Status(status)
 	if err := h.page.Render(c.Writer, words, err == nil, sentence(words, err)); err != nil {
-		h.opts.Logger.Warn("threepid: cannot send a page", "error", err)
+		h.opts.Logger.Warn("threepid: cannot send a page", "request", observe.ID(c.Request.Context()), "error", err)
 	}
 }
 
@@ -207,6 +208,9 @@ type errorBody struct {
 // charset, and libQuotient, which compares the whole header, would read neither errcode
 // nor retry_after_ms. Its version 0.9 then repeats a request that got 429 at once, for ever.
 func writeJSON(c *gin.Context, status int, body any) {
+	if e, ok := body.(errorBody); ok {
+		c.Set(errCodeKey, e.ErrCode)
+	}
 	c.Header("Content-Type", "application/json")
 	c.JSON(status, body)
 }
@@ -233,7 +237,6 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 		if refusal.RetryAfter > 0 {
 			c.Header("Retry-After", strconv.FormatInt(int64(math.Ceil(refusal.RetryAfter.Seconds())), 10))
 		}
-		c.Set(errCodeKey, refusal.ErrCode)
 		return refusal.Status, errorBody{ErrCode: refusal.ErrCode, Error: refusal.Message, RetryAfterMS: refusal.RetryAfter.Milliseconds()}
 	case errors.Is(err, verify.ErrClosed):
 		return http.StatusServiceUnavailable, errorBody{ErrCode: "M_UNKNOWN", Error: "The server is shutting down. Try again."}
@@ -242,7 +245,7 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 		status, errcode := statusOf(verify.SendFailed)
 		return status, errorBody{ErrCode: errcode, Error: "The request took too long. Try again."}
 	}
-	c.Set(errCodeKey, "M_UNKNOWN")
-	h.opts.Logger.Error("threepid: request failed", "request", observe.ID(c.Request.Context()), "path", c.FullPath(), "error", err)
+	// Not the whole path, which may have IdentityOptions.SecretPath in it.
+	h.opts.Logger.Error("threepid: request failed", "request", observe.ID(c.Request.Context()), "endpoint", h.endpoint(c), "error", err)
 	return http.StatusInternalServerError, errorBody{ErrCode: "M_UNKNOWN", Error: "Internal server error"}
 }

@@ -182,6 +182,7 @@ func (s *identityService) authorized(next gin.HandlerFunc) gin.HandlerFunc {
 			match |= subtle.ConstantTimeCompare(given[:], known[:])
 		}
 		if match == 0 {
+			s.service.ObserveRefusal(c.Request.Context(), verify.Errorf(verify.UnknownToken, "unknown access token"), "", store.PurposeIdentity)
 			writeJSON(c, http.StatusUnauthorized, errorBody{ErrCode: "M_UNAUTHORIZED", Error: "This server does not know the access token"})
 			return
 		}
@@ -246,6 +247,7 @@ type validatedBody struct {
 func (s *identityService) getValidated(c *gin.Context) {
 	sid, clientSecret, err := wire.SessionQuery(c.Request.URL.RawQuery)
 	if err != nil {
+		s.service.ObserveRefusal(c.Request.Context(), err, "", store.PurposeIdentity)
 		s.refuse(c, err)
 		return
 	}

@@ -93,7 +93,7 @@ func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 	return nil
 }
 
-// errCodeKey is where answer leaves a response's errcode for observe.
+// errCodeKey is where a response's errcode is left for observe.
 const errCodeKey = "threepid.errcode"
 
 // observe gives a request its ID, and reports it when it was responded to.
@@ -113,14 +113,16 @@ func (h *handler) observe(c *gin.Context) {
 	})
 }
 
-// endpoint returns the path of a request below the base path. Unknown paths are one endpoint,
-// so that their number is bounded.
+// endpoint returns the path of a request below the base path. Its values are bounded: it is
+// a route's, which names parameters of the host's group without their values, and paths that
+// a catch-all does not serve are one endpoint.
 func (h *handler) endpoint(c *gin.Context) string {
-	path := strings.TrimPrefix(c.Request.URL.Path, h.path)
-	if param := c.Param("path"); param != "" && h.known != nil {
-		if path = param; !h.known(path) {
-			return "unknown"
-		}
+	if h.known == nil {
+		return strings.TrimPrefix(c.FullPath(), h.path)
+	}
+	path := c.Param("path")
+	if !h.known(path) {
+		return "unknown"
 	}
 	return path
 }

@@ -70,13 +70,20 @@ type Request struct {
 	Duration time.Duration
 }
 
-// Refusal is a request that was refused before an SMS was sent or a code was compared.
+// Refusal is a request, or a Go call, that was refused before an SMS was sent or a code was
+// compared, or before an account's numbers were changed.
 type Refusal struct {
 	Meta
 
-	// Reason is "bad input", "policy", "host" (Policy.Approve), "in use", "not found", "server not
-	// trusted", "another purpose", "code expired", "unknown session", "limit: " with the limit's
-	// scope, or "guard: " with "range", "country" or "network".
+	// Reason is one of:
+	//   - "bad input"
+	//   - "policy", or "host" if Policy.Approve refused
+	//   - "limit: " and the limit's scope, or "guard: " and "range", "country" or "network"
+	//   - "in use" or "not found": the number has an account, or has none
+	//   - "another purpose", "unknown session" or "code expired"
+	//   - "not validated": there is no validation with which to add the number
+	//   - "not authorized": the access token is missing or unknown
+	//   - "server not trusted": the client named an identity server
 	Reason  string
 	Country string // of the number: two letters, "001", or empty if it is not known
 	Purpose string // add, register, password or identity; empty for submitToken

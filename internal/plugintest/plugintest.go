@@ -62,7 +62,7 @@ func run(t *testing.T, open opener, tests []test) {
 func allTests() []test {
 	return slices.Concat(
 		accountTests(), accountFailureTests(), accountHostTests(), accountLegacyTests(), approveTests(), attemptTests(), budgetTests(),
-		callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), eventTests(), failureTests(), guardTests(),
+		callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), eventTests(), eventEdgeTests(), failureTests(), guardTests(),
 		hostTests(), httpTests(), limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(),
 		identityTests(), identityDelegateTests(), requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(),
 		unblockTests(), warningTests(),

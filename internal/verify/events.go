@@ -158,8 +158,10 @@ func (e *Error) reason() string {
 		return "code expired"
 	case ServerNotTrusted:
 		return "server not trusted"
-	case MissingToken, UnknownToken, AuthFailed, AuthFailedLegacy:
+	case MissingToken, UnknownToken:
 		return "not authorized"
+	case AuthFailed, AuthFailedLegacy:
+		return "not validated"
 	case DestinationRejected, SendFailed, TokenIncorrect, CheckFailed:
 	}
 	return ""
@@ -314,5 +316,6 @@ func (o observedStore) Update(ctx context.Context, names store.Names, change fun
 }
 
 func (o observedStore) report(ctx context.Context, op string, began time.Time, err error) {
-	o.events.emit(observe.Unit{Meta: o.events.meta(ctx), Op: op, Duration: time.Since(began), Failed: err != nil})
+	failed := err != nil && !errors.Is(ctx.Err(), context.Canceled) // by its client, which may disconnect
+	o.events.emit(observe.Unit{Meta: o.events.meta(ctx), Op: op, Duration: time.Since(began), Failed: failed})
 }

@@ -124,7 +124,7 @@ func New(c Config) *Service {
 	}
 	return &Service{
 		events: events, units: units,
-		budgets: limit.NewBudgets(c.Limits, c.Store, node, budgetLeases*(c.SendTimeout+leaseMargin), now),
+		budgets: limit.NewBudgets(c.Limits, units, node, budgetLeases*(c.SendTimeout+leaseMargin), now),
 		limiter: &limit.Limiter{Limits: c.Limits, Guard: c.Guard, Watch: watch, CountFailedChecks: c.Delegate != nil},
 		Config:  c,
 		closing: closing,
