@@ -4,12 +4,14 @@ import (
 	"bytes"
 	"context"
 	"encoding/json"
+	"fmt"
 	"io"
 	"log/slog"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
+	"regexp"
 	"strings"
 	"sync"
 	"testing"
@@ -20,6 +22,7 @@ import (
 
 	"example.com/threepid"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
@@ -46,12 +49,13 @@ type node struct {
 	sms    *smstest.Recorder
 	clock  *clock
 	logs   *logs
+	events *heard
 	client *http.Client
 	url    string
 }
 
 // start runs a node whose sender is a recorder, until the test ends. Then it
-// looks through the log for what must never be there.
+// looks through the log and the events for what must never be there.
 func start(tb testing.TB, st Store, change ...func(*threepid.Options)) *node {
 	tb.Helper()
 	recorder := smstest.New()
@@ -71,7 +75,7 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 	tb.Helper()
 	n := &node{
 		tb: tb, router: router, store: st, sms: smstest.New(),
-		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, logs: l,
+		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, logs: l, events: &heard{},
 	}
 	// A redirect is not followed: a test looks at it.
 	n.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
@@ -81,6 +85,11 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 	}
 	for _, c := range change {
 		c(&opts)
+	}
+	if opts.Observer == nil {
+		opts.Observer = n.events
+	} else {
+		opts.Observer = observe.All(n.events, opts.Observer)
 	}
 	var err error
 	if n.plugin, err = threepid.Register(n.router, st, sender, opts); err != nil {
@@ -92,6 +101,7 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 		server.Close()
 		_ = n.plugin.Close()
 		n.checkLogs()
+		n.checkEvents()
 	})
 	return n
 }
@@ -99,25 +109,55 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 // checkLogs fails the test when a token, a secret or a whole number was logged.
 func (n *node) checkLogs() {
 	n.tb.Helper()
+	text := n.logs.String()
+	for _, s := range n.secretsIn(text) {
+		n.tb.Errorf("the log has %q:\n%s", s, text)
+	}
+}
+
+// checkEvents does the same with the events.
+func (n *node) checkEvents() {
+	n.tb.Helper()
+	n.events.mu.Lock()
+	defer n.events.mu.Unlock()
+	if len(n.events.events) == 0 {
+		return
+	}
+	var all strings.Builder
+	for _, e := range n.events.events {
+		_, _ = fmt.Fprintf(&all, "%+v\n", e)
+	}
+	// The digits of a time could pass for a token.
+	text := regexp.MustCompile(`\d{4}-\d\d-\d\d [^ ]+ [+-]\d{4} [A-Z]+( m=[^ }]+)?`).ReplaceAllString(all.String(), "TIME")
+	for _, s := range n.secretsIn(text) {
+		for line := range strings.Lines(text) {
+			if strings.Contains(line, s) {
+				n.tb.Errorf("an event has %q: %s", s, line)
+			}
+		}
+	}
+}
+
+// secretsIn returns the tokens, secrets and whole numbers that are in a text.
+func (n *node) secretsIn(text string) (found []string) {
 	secrets := map[string]bool{secret: true, msisdn: true, spoken[1:]: true}
 	tokens := map[string]bool{}
 	for _, call := range n.sms.Calls() {
 		tokens[smstest.Token(call)] = true
-		secrets[call.To] = true
+		secrets[strings.TrimPrefix(call.To, "+")] = true
 	}
-	n.logs.mu.Lock()
-	defer n.logs.mu.Unlock()
 	for s := range secrets {
-		if s != "" && strings.Contains(n.logs.text.String(), s) {
-			n.tb.Errorf("the log has %q:\n%s", s, n.logs.text.String())
+		if s != "" && strings.Contains(text, s) {
+			found = append(found, s)
 		}
 	}
 	// A token's digits may well be in a masked number or a sid, but not alone.
-	for _, word := range strings.FieldsFunc(n.logs.text.String(), notInWord) {
+	for _, word := range strings.FieldsFunc(text, notInWord) {
 		if tokens[word] {
-			n.tb.Errorf("the log has the token %q:\n%s", word, n.logs.text.String())
+			found = append(found, word)
 		}
 	}
+	return found
 }
 
 func notInWord(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
