@@ -165,6 +165,8 @@ type Unit struct {
 	Op       string // view or update
 	Duration time.Duration
 	Failed   bool // the store failed
+	Batch    int  // how many units shared the statement or transaction; 0 if the store reports none
+	Retries  int  // how often the store ran it again, as far as it reports that
 }
 
 // Sweep is a run of the janitor.

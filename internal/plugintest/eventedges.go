@@ -23,6 +23,7 @@ import (
 func eventEdgeTests() []test {
 	return []test{
 		{"EventsOfAClientThatHangsUp", testEventsOfAClientThatHangsUp},
+		{"EventsOfUnitsThatAreReported", testEventsOfUnitsThatAreReported},
 		{"EventsOfAccountRefusals", testEventsOfAccountRefusals},
 		{"EventsOfCallRefusals", testEventsOfCallRefusals},
 		{"EventsOfTheIdentityService", testEventsOfTheIdentityService},
@@ -64,6 +65,32 @@ func testEventsOfAClientThatHangsUp(t *testing.T, open opener) {
 	units := all[observe.Unit](t, n, &h)
 	if len(units) == 0 || slices.ContainsFunc(units, func(u observe.Unit) bool { return u.Failed }) {
 		t.Errorf("units: %+v", units)
+	}
+}
+
+// batching is a store that reports how it runs units.
+type batching struct{ Store }
+
+func (b batching) View(ctx context.Context, names store.Names) (store.Rows, error) {
+	store.Report(ctx, store.Run{Batch: 7, Retries: 1})
+	return b.Store.View(ctx, names)
+}
+
+func (b batching) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
+	store.Report(ctx, store.Run{Batch: 9, Retries: 2})
+	return b.Store.Update(ctx, names, change)
+}
+
+func testEventsOfUnitsThatAreReported(t *testing.T, open opener) {
+	var h heard
+	n := start(t, batching{open(t)}, observed(&h))
+	n.mustRequest(addPath, attempt(1))
+	runs := map[string]store.Run{}
+	for _, u := range all[observe.Unit](t, n, &h) {
+		runs[u.Op] = store.Run{Batch: u.Batch, Retries: u.Retries}
+	}
+	if runs["view"] != (store.Run{Batch: 7, Retries: 1}) || runs["update"] != (store.Run{Batch: 9, Retries: 2}) {
+		t.Errorf("units: %+v", runs)
 	}
 }
 

@@ -293,16 +293,18 @@ type observedStore struct {
 }
 
 func (o observedStore) View(ctx context.Context, names store.Names) (store.Rows, error) {
+	var run store.Run
 	began := time.Now() //nolint:forbidigo // how long the store really takes
-	rows, err := o.Store.View(ctx, names)
-	o.report(ctx, "view", began, err)
+	rows, err := o.Store.View(store.WithReport(ctx, func(r store.Run) { run = r }), names)
+	o.report(ctx, "view", began, run, err)
 	return rows, err
 }
 
 func (o observedStore) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
 	refused := false
+	var run store.Run
 	began := time.Now() //nolint:forbidigo // how long the store really takes
-	err := o.Store.Update(ctx, names, func(rows *store.Rows) error {
+	err := o.Store.Update(store.WithReport(ctx, func(r store.Run) { run = r }), names, func(rows *store.Rows) error {
 		err := change(rows)
 		refused = err != nil
 		return err
@@ -311,11 +313,13 @@ func (o observedStore) Update(ctx context.Context, names store.Names, change fun
 	if refused {
 		cause = nil // the unit's own decision
 	}
-	o.report(ctx, "update", began, cause)
+	o.report(ctx, "update", began, run, cause)
 	return err
 }
 
-func (o observedStore) report(ctx context.Context, op string, began time.Time, err error) {
+func (o observedStore) report(ctx context.Context, op string, began time.Time, run store.Run, err error) {
 	failed := err != nil && !errors.Is(ctx.Err(), context.Canceled) // by its client, which may disconnect
-	o.events.emit(observe.Unit{Meta: o.events.meta(ctx), Op: op, Duration: time.Since(began), Failed: failed})
+	o.events.emit(observe.Unit{
+		Meta: o.events.meta(ctx), Op: op, Duration: time.Since(began), Failed: failed, Batch: run.Batch, Retries: run.Retries,
+	})
 }

@@ -5,7 +5,7 @@
 //	registry.MustRegister(metrics)
 //	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: metrics})
 //
-// docs/METRICS.md lists the metrics. The number of series is bounded: see [Metrics].
+// docs/OPERATIONS.md lists the metrics. The number of series is bounded: see [Metrics].
 package prometheus
 
 import (
@@ -48,6 +48,8 @@ type Metrics struct {
 	numbers         *prometheus.CounterVec
 	unitSeconds     *prometheus.HistogramVec
 	unitFailures    *prometheus.CounterVec
+	unitRetries     *prometheus.CounterVec
+	batchUnits      *prometheus.HistogramVec
 	swept           prometheus.Counter
 	dropped         prometheus.Counter
 
@@ -91,6 +93,8 @@ func New() *Metrics {
 		numbers:      counter("threepid_numbers_total", "Numbers that were added to accounts, removed or released.", "change"),
 		unitSeconds:  histogram("threepid_store_unit_duration_seconds", "Duration of a unit of work of the store.", quick, "op"),
 		unitFailures: counter("threepid_store_failures_total", "Units of work that the store failed.", "op"),
+		unitRetries:  counter("threepid_store_retries_total", "How often units of work were run again, because of conflicts or lost connections.", "op"),
+		batchUnits:   histogram("threepid_store_batch_units", "Units of work that shared a statement or transaction.", []float64{1, 2, 4, 8, 16, 32, 64, 128}, "op"),
 		swept:        prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_swept_rows_total", Help: "Expired rows that were deleted."}),
 		dropped:      prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_events_dropped_total", Help: "Events that were dropped because the observer was too slow."}),
 
@@ -103,7 +107,7 @@ func New() *Metrics {
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.requests, m.requestSeconds, m.refusals, m.sms, m.smsSegments, m.smsSeconds, m.receipts, m.codes, m.validations,
-		m.validateSeconds, m.blocked, m.numbers, m.unitSeconds, m.unitFailures, m.swept, m.dropped,
+		m.validateSeconds, m.blocked, m.numbers, m.unitSeconds, m.unitFailures, m.unitRetries, m.batchUnits, m.swept, m.dropped,
 	}
 }
 
@@ -186,6 +190,10 @@ func (m *Metrics) observeOperation(event observe.Event) {
 		if e.Failed {
 			m.unitFailures.WithLabelValues(e.Op).Inc()
 		}
+		if e.Batch > 0 {
+			m.batchUnits.WithLabelValues(e.Op).Observe(float64(e.Batch))
+		}
+		m.unitRetries.WithLabelValues(e.Op).Add(float64(e.Retries))
 	case observe.Sweep:
 		m.swept.Add(float64(e.Deleted))
 	case observe.Dropped:

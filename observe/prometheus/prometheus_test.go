@@ -36,7 +36,7 @@ func TestMetrics(t *testing.T) {
 		observe.Block{Kind: "country", Subject: "FR", Until: time.Now().Add(-time.Second)},
 		observe.Block{Kind: "network", Subject: "203.0.113.0/24", Until: later, DryRun: true},
 		observe.Unblock{Number: "+44740012****"},
-		observe.Unit{Op: "update", Duration: time.Millisecond, Failed: true},
+		observe.Unit{Op: "update", Duration: time.Millisecond, Failed: true, Batch: 3, Retries: 2},
 		observe.Sweep{Deleted: 7},
 		observe.Dropped{Count: 3},
 	} {
@@ -82,6 +82,9 @@ threepid_sms_total{country="other",outcome="failed",provider="twilio"} 1
 # HELP threepid_store_failures_total Units of work that the store failed.
 # TYPE threepid_store_failures_total counter
 threepid_store_failures_total{op="update"} 1
+# HELP threepid_store_retries_total How often units of work were run again, because of conflicts or lost connections.
+# TYPE threepid_store_retries_total counter
+threepid_store_retries_total{op="update"} 2
 # HELP threepid_swept_rows_total Expired rows that were deleted.
 # TYPE threepid_swept_rows_total counter
 threepid_swept_rows_total 7
@@ -99,7 +102,7 @@ threepid_validations_total{country="GB",purpose="add"} 1
 		t.Error(err)
 	}
 	for _, name := range []string{
-		"threepid_sms_duration_seconds", "threepid_time_to_validate_seconds", "threepid_request_duration_seconds", "threepid_store_unit_duration_seconds",
+		"threepid_sms_duration_seconds", "threepid_time_to_validate_seconds", "threepid_request_duration_seconds", "threepid_store_unit_duration_seconds", "threepid_store_batch_units",
 	} {
 		if n := testutil.CollectAndCount(m, name); n != 1 {
 			t.Errorf("%s has %d series, want 1", name, n)

@@ -38,6 +38,8 @@ type unit struct {
 	since   time.Time
 
 	tries  int
+	batch  int    // how many units were in its latest batch
+	runs   int    // in how many batches it was
 	where  []*row // its rows in the batch
 	result error
 }
@@ -74,6 +76,7 @@ func (u *unit) wait() error {
 		case rows := <-u.rows:
 			u.apply(rows)
 		case err := <-u.done:
+			store.Report(u.ctx, store.Run{Batch: u.batch, Retries: u.runs - 1})
 			return err
 		case <-over:
 			if u.state.CompareAndSwap(waiting, left) {
@@ -136,6 +139,8 @@ func (s *Store) work(units []*unit) {
 		shared, tries := len(units) > 1, 0
 		for _, u := range units {
 			u.tries++
+			u.runs++
+			u.batch = len(units)
 			tries = max(tries, u.tries)
 		}
 		err := s.attempt(units)

@@ -163,6 +163,7 @@ type view struct {
 	ctx   context.Context // a view lives as long as its call
 	names store.Names
 	rows  store.Rows
+	run   store.Run
 	done  chan error // of capacity 1
 }
 
@@ -175,6 +176,7 @@ func (s *Store) View(ctx context.Context, names store.Names) (store.Rows, error)
 	s.views.add(v)
 	select {
 	case err := <-v.done:
+		store.Report(ctx, v.run)
 		return v.rows, err
 	case <-ctx.Done():
 		return store.Rows{}, ctx.Err()
@@ -189,7 +191,9 @@ func (s *Store) runViews(views []*view) {
 	for _, v := range views {
 		p.want(v.names)
 	}
+	runs := 0
 	err := s.retry(ctx, func() error {
+		runs++
 		d, err := s.prepare(ctx, s.reader)
 		if err != nil {
 			return s.fail("prepare", err, false)
@@ -201,6 +205,7 @@ func (s *Store) runViews(views []*view) {
 			rows, _ := p.rows(v.names)
 			v.rows = rows.Clone()
 		}
+		v.run = store.Run{Batch: len(views), Retries: max(0, runs-1)}
 		v.done <- err
 	}
 }
