@@ -98,7 +98,7 @@ const errCodeKey = "threepid.errcode"
 
 // observe gives a request its ID, and reports it when it was responded to.
 func (h *handler) observe(c *gin.Context) {
-	ctx := observe.NewID(c.Request.Context())
+	ctx := observe.NewID(h.service.StartRequest(c.Request.Context()))
 	c.Request = c.Request.WithContext(ctx)
 	if h.opts.Observer == nil {
 		return

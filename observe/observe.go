@@ -15,25 +15,52 @@ import (
 
 // Observer receives events. The plugin calls it from one goroutine, in the order in which the
 // events happened on this node. A slow Observer delays no request: up to 4,096 events wait for
-// it, and further ones are dropped and counted in a [Dropped]. A panic is logged, and the
-// next event is reported as usual.
+// it, and further ones are dropped and counted in a [Dropped]. A panic is logged, once
+// a minute, and the next event is reported as usual.
 type Observer interface {
-	Observe(Event)
+	// Observe receives an event. ctx has the values of the request's context, such as the
+	// host's trace, and is never done.
+	Observe(ctx context.Context, e Event)
+}
+
+// Starter is an optional interface of an Observer that follows requests while they run, such as
+// for a trace.
+type Starter interface {
+	// Start is called when a request to an endpoint begins. The request goes on with the
+	// context that it returns: its events have the values of that context, and so have the
+	// contexts of the store and the sender. A [Request] is its last event, unless it is
+	// dropped. Start delays the request, so it must be fast. A panic is logged, and the
+	// request goes on.
+	Start(ctx context.Context) context.Context
 }
 
 // Func is an Observer that calls a function.
-type Func func(Event)
+type Func func(context.Context, Event)
 
 // Observe calls f.
-func (f Func) Observe(e Event) { f(e) }
+func (f Func) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// All returns an Observer that passes each event to all of the observers, in order.
-func All(observers ...Observer) Observer {
-	return Func(func(e Event) {
-		for _, o := range observers {
-			o.Observe(e)
+// All returns an Observer that passes each event to all of the observers, in order. It is a
+// Starter that calls those of them that are.
+func All(observers ...Observer) Observer { return all(observers) }
+
+type all []Observer
+
+// Observe implements Observer.
+func (a all) Observe(ctx context.Context, e Event) {
+	for _, o := range a {
+		o.Observe(ctx, e)
+	}
+}
+
+// Start implements Starter.
+func (a all) Start(ctx context.Context) context.Context {
+	for _, o := range a {
+		if s, ok := o.(Starter); ok {
+			ctx = s.Start(ctx)
 		}
-	})
+	}
+	return ctx
 }
 
 // Event is one of the types of this package. New types may be added, so ignore those that you

@@ -3,10 +3,12 @@ package plugintest
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/http/httptest"
 	"slices"
 	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 
@@ -23,6 +25,8 @@ import (
 func eventEdgeTests() []test {
 	return []test{
 		{"EventsOfAClientThatHangsUp", testEventsOfAClientThatHangsUp},
+		{"ObserverThatStarts", testObserverThatStarts},
+		{"ObserverThatPanicsAtStart", testObserverThatPanicsAtStart},
 		{"EventsOfUnitsThatAreReported", testEventsOfUnitsThatAreReported},
 		{"EventsOfAccountRefusals", testEventsOfAccountRefusals},
 		{"EventsOfCallRefusals", testEventsOfCallRefusals},
@@ -65,6 +69,75 @@ func testEventsOfAClientThatHangsUp(t *testing.T, open opener) {
 	units := all[observe.Unit](t, n, &h)
 	if len(units) == 0 || slices.ContainsFunc(units, func(u observe.Unit) bool { return u.Failed }) {
 		t.Errorf("units: %+v", units)
+	}
+}
+
+// starter is an Observer that names each request, and keeps the names that its events have.
+type starter struct {
+	heard
+
+	started atomic.Int64
+	names   sync.Map // by type of event, the name in its context
+}
+
+type nameKey struct{}
+
+func (s *starter) Start(ctx context.Context) context.Context {
+	return context.WithValue(ctx, nameKey{}, fmt.Sprint("request ", s.started.Add(1)))
+}
+
+func (s *starter) Observe(ctx context.Context, e observe.Event) {
+	s.heard.Observe(ctx, e)
+	if ctx.Err() != nil {
+		e = nil // no Observer may find its context done
+	}
+	s.names.Store(fmt.Sprintf("%T", e), ctx.Value(nameKey{}))
+}
+
+// testObserverThatStarts has the sender and the events of a request get its context.
+func testObserverThatStarts(t *testing.T, open opener) {
+	var s starter
+	sent := make(chan any, 1)
+	sender := sms.Func(func(ctx context.Context, _ sms.Message) error {
+		sent <- ctx.Value(nameKey{})
+		return nil
+	})
+	n := startWith(t, open(t), sender, &logs{}, func(o *threepid.Options) { o.Observer = &s })
+	n.post(addPath, "{")
+	n.mustRequest(addPath, attempt(1))
+	if got := <-sent; got != "request 2" {
+		t.Errorf("the sender is called for %v", got)
+	}
+	waitUntil(t, "the events of both requests arrive", func() bool { return s.requests() == 2 })
+	if err := n.plugin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for event, want := range map[string]string{
+		"observe.Refusal": "request 1", "observe.SMS": "request 2", "observe.Unit": "request 2", "observe.Request": "request 2",
+	} {
+		if got, _ := s.names.Load(event); got != want {
+			t.Errorf("%s has the context of %v, want %s", event, got, want)
+		}
+	}
+	if s.started.Load() != 2 {
+		t.Errorf("%d requests were started", s.started.Load())
+	}
+}
+
+// brokenStarter is a Starter that is broken.
+type brokenStarter struct{ heard }
+
+func (*brokenStarter) Start(context.Context) context.Context { panic("broken") }
+
+func testObserverThatPanicsAtStart(t *testing.T, open opener) {
+	var p brokenStarter
+	n := start(t, open(t), func(o *threepid.Options) { o.Observer = &p })
+	n.mustRequest(addPath, attempt(1))
+	if sent := all[observe.SMS](t, n, &p.heard); len(sent) != 1 || sent[0].ID == "" {
+		t.Errorf("SMS: %+v", sent)
+	}
+	if !strings.Contains(n.logs.String(), "Start of Options.Observer panicked") {
+		t.Error("the panic was not logged")
 	}
 }
 

@@ -42,10 +42,22 @@ type heard struct {
 	events []observe.Event
 }
 
-func (h *heard) Observe(e observe.Event) {
+func (h *heard) Observe(_ context.Context, e observe.Event) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.events = append(h.events, e)
+}
+
+// requests returns how many requests it has heard of: a Request is a request's last event.
+func (h *heard) requests() (n int) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, e := range h.events {
+		if _, ok := e.(observe.Request); ok {
+			n++
+		}
+	}
+	return n
 }
 
 func observed(h *heard) func(*threepid.Options) {
@@ -286,9 +298,9 @@ func testObserverThatBlocks(t *testing.T, open opener) {
 	t.Cleanup(release)
 	var h heard
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Observer = observe.Func(func(e observe.Event) {
+		o.Observer = observe.Func(func(ctx context.Context, e observe.Event) {
 			<-hang
-			h.Observe(e)
+			h.Observe(ctx, e)
 		})
 	})
 	const calls = 5000 // more than the queue takes
@@ -312,7 +324,9 @@ func testObserverThatBlocks(t *testing.T, open opener) {
 		t.Errorf("%d dropped and %d received of %d", total, received, calls)
 	}
 
-	stuck := start(t, open(t), func(o *threepid.Options) { o.Observer = observe.Func(func(observe.Event) { select {} }) })
+	stuck := start(t, open(t), func(o *threepid.Options) {
+		o.Observer = observe.Func(func(context.Context, observe.Event) { select {} })
+	})
 	stuck.mustRequest(addPath, attempt(1))
 	began := time.Now()
 	if err := stuck.plugin.Close(); err != nil || time.Since(began) > 10*time.Second {
@@ -323,14 +337,18 @@ func testObserverThatBlocks(t *testing.T, open opener) {
 func testObserverThatPanics(t *testing.T, open opener) {
 	var h heard
 	n := start(t, open(t), func(o *threepid.Options) {
-		o.Observer = observe.All(&h, observe.Func(func(observe.Event) { panic("broken") }))
+		o.Observer = observe.All(&h, observe.Func(func(context.Context, observe.Event) { panic("broken") }))
 	})
 	n.mustRequest(addPath, attempt(1))
 	n.mustRequest(addPath, attempt(2))
+	waitUntil(t, "the events of both requests arrive", func() bool { return h.requests() == 2 })
+	n.clock.advance(time.Minute)
+	n.post(addPath, "{")
 	if sent := all[observe.SMS](t, n, &h); len(sent) != 2 {
 		t.Errorf("SMS: %+v", sent)
 	}
-	if !strings.Contains(n.logs.String(), "Options.Observer panicked") {
-		t.Error("the panic was not logged")
+	// The first, and that of a minute later with those in between.
+	if log := n.logs.String(); strings.Count(log, "Options.Observer panicked") != 2 || !strings.Contains(log, "panics=1\n") {
+		t.Errorf("the log has not two panics: %s", log)
 	}
 }

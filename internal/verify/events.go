@@ -22,6 +22,9 @@ const (
 
 	// drainTimeout is how long Close waits for the Observer to receive them.
 	drainTimeout = time.Second
+
+	// panicInterval is how often a panic of the Observer is logged.
+	panicInterval = time.Minute
 )
 
 // events passes events to the host's Observer, in a goroutine of its own: its code must not
@@ -30,18 +33,27 @@ type events struct {
 	observer observe.Observer // nil: there is none, and nothing runs
 	logger   *slog.Logger
 	now      func() time.Time
-	queue    chan observe.Event
+	queue    chan queued
 	ended    chan struct{}
+
+	panics   int // since the latest that was logged
+	panicked time.Time
 
 	mu      sync.Mutex
 	closed  bool
 	dropped int
 }
 
+// queued is an event that waits for the Observer.
+type queued struct {
+	ctx   context.Context // its values alone
+	event observe.Event
+}
+
 func newEvents(c Config) *events {
 	e := &events{observer: c.Observer, logger: c.Logger, now: c.Now}
 	if e.observer != nil {
-		e.queue, e.ended = make(chan observe.Event, eventQueue), make(chan struct{})
+		e.queue, e.ended = make(chan queued, eventQueue), make(chan struct{})
 		go e.pass()
 	}
 	return e
@@ -55,7 +67,7 @@ func (e *events) meta(ctx context.Context) observe.Meta {
 }
 
 // emit queues an event. If the queue is full it drops the event, and counts it.
-func (e *events) emit(event observe.Event) {
+func (e *events) emit(ctx context.Context, event observe.Event) {
 	if !e.wanted() {
 		return
 	}
@@ -65,7 +77,7 @@ func (e *events) emit(event observe.Event) {
 		return
 	}
 	select {
-	case e.queue <- event:
+	case e.queue <- queued{context.WithoutCancel(ctx), event}:
 	default:
 		e.dropped++
 	}
@@ -73,25 +85,37 @@ func (e *events) emit(event observe.Event) {
 
 func (e *events) pass() {
 	defer close(e.ended)
-	for event := range e.queue {
-		e.observe(event)
+	for q := range e.queue {
+		e.observe(q.ctx, q.event)
 		e.mu.Lock()
 		dropped := e.dropped
 		e.dropped = 0
 		e.mu.Unlock()
 		if dropped > 0 {
-			e.observe(observe.Dropped{Meta: observe.Meta{At: e.now()}, Count: dropped})
+			e.observe(context.Background(), observe.Dropped{Meta: observe.Meta{At: e.now()}, Count: dropped})
 		}
 	}
 }
 
-func (e *events) observe(event observe.Event) {
+func (e *events) observe(ctx context.Context, event observe.Event) {
 	defer func() {
 		if v := recover(); v != nil {
-			e.logger.Error("threepid: Options.Observer panicked; it gets the next event as usual", "event", fmt.Sprintf("%T", event), "panic", v)
+			e.logPanic(event, v)
 		}
 	}()
-	e.observer.Observe(event)
+	e.observer.Observe(ctx, event)
+}
+
+// logPanic logs one panic a minute, because an Observer that always panics would fill the log.
+func (e *events) logPanic(event observe.Event, v any) {
+	e.panics++
+	now := e.now()
+	if now.Sub(e.panicked) < panicInterval {
+		return
+	}
+	e.logger.Error("threepid: Options.Observer panicked; it gets the next event as usual",
+		"event", fmt.Sprintf("%T", event), "panic", v, "panics", e.panics)
+	e.panics, e.panicked = 0, now
 }
 
 // close passes what is queued, for a second at most.
@@ -111,10 +135,25 @@ func (e *events) close() {
 	}
 }
 
+// StartRequest returns the context for a request that begins, as the Observer has it.
+func (s *Service) StartRequest(ctx context.Context) (started context.Context) {
+	starter, ok := s.events.observer.(observe.Starter)
+	if !ok {
+		return ctx
+	}
+	defer func() {
+		if v := recover(); v != nil {
+			s.log(ctx).Error("threepid: Start of Options.Observer panicked; the request goes on", "panic", v)
+			started = ctx
+		}
+	}()
+	return starter.Start(ctx)
+}
+
 // Observe reports an event of the HTTP layer.
 func (s *Service) Observe(ctx context.Context, event func(observe.Meta) observe.Event) {
 	if s.events.wanted() {
-		s.events.emit(event(s.events.meta(ctx)))
+		s.events.emit(ctx, event(s.events.meta(ctx)))
 	}
 }
 
@@ -133,7 +172,7 @@ func (s *Service) ObserveRefusal(ctx context.Context, err error, country string,
 		return
 	}
 	if reason := refusal.reason(); reason != "" {
-		s.events.emit(observe.Refusal{Meta: s.events.meta(ctx), Reason: reason, Country: country, Purpose: string(p)})
+		s.events.emit(ctx, observe.Refusal{Meta: s.events.meta(ctx), Reason: reason, Country: country, Purpose: string(p)})
 	}
 }
 
@@ -234,13 +273,13 @@ func (s *Service) observeSMS(ctx context.Context, d delivery, m sms.Message, o s
 	if m.Text != "" {
 		e.Segments, _ = sms.Segments(m.Text)
 	}
-	s.events.emit(e)
+	s.events.emit(ctx, e)
 }
 
 // observeCode reports a code that was compared.
 func (s *Service) observeCode(ctx context.Context, sess store.Session, country string, right bool) {
 	if s.events.wanted() {
-		s.events.emit(observe.Code{Meta: s.events.meta(ctx), Right: right, Country: country, Purpose: string(sess.Purpose)})
+		s.events.emit(ctx, observe.Code{Meta: s.events.meta(ctx), Right: right, Country: country, Purpose: string(sess.Purpose)})
 	}
 }
 
@@ -250,7 +289,7 @@ func (s *Service) observeValidation(ctx context.Context, before store.Session, c
 		return
 	}
 	sentAt := time.UnixMilli(before.TokenExpiresAt).Add(-s.TokenLifetime)
-	s.events.emit(observe.Validation{
+	s.events.emit(ctx, observe.Validation{
 		Meta: s.events.meta(ctx), Country: country, Purpose: string(before.Purpose), TimeToValidate: max(0, s.Now().Sub(sentAt)),
 	})
 }
@@ -270,7 +309,7 @@ func (s *Service) observeBlock(ctx context.Context, b limits.Block) {
 	case b.Range != "":
 		e.Kind, e.Subject = "range", "+"+b.Range+"****"
 	}
-	s.events.emit(e)
+	s.events.emit(ctx, e)
 }
 
 // observeNumber reports a change of an account's numbers.
@@ -282,7 +321,7 @@ func (s *Service) observeNumber(ctx context.Context, change, msisdn string) {
 	if n, err := s.numbers.Parse("+"+msisdn, ""); err == nil {
 		country = n.Home()
 	}
-	s.events.emit(observe.Number{Meta: s.events.meta(ctx), Change: change, Country: country})
+	s.events.emit(ctx, observe.Number{Meta: s.events.meta(ctx), Change: change, Country: country})
 }
 
 // observedStore reports each unit of work.
@@ -319,7 +358,7 @@ func (o observedStore) Update(ctx context.Context, names store.Names, change fun
 
 func (o observedStore) report(ctx context.Context, op string, began time.Time, run store.Run, err error) {
 	failed := err != nil && !errors.Is(ctx.Err(), context.Canceled) // by its client, which may disconnect
-	o.events.emit(observe.Unit{
+	o.events.emit(ctx, observe.Unit{
 		Meta: o.events.meta(ctx), Op: op, Duration: time.Since(began), Failed: failed, Batch: run.Batch, Retries: run.Retries,
 	})
 }

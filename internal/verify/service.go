@@ -242,7 +242,8 @@ func (s *Service) sweep() {
 	deleted, start := 0, time.Now() //nolint:forbidigo // how long the store really takes
 	defer func() {
 		if s.events.wanted() {
-			s.events.emit(observe.Sweep{Meta: s.events.meta(context.Background()), Deleted: deleted, Duration: time.Since(start)})
+			ctx := context.Background()
+			s.events.emit(ctx, observe.Sweep{Meta: s.events.meta(ctx), Deleted: deleted, Duration: time.Since(start)})
 		}
 	}()
 	before := s.Now().Add(-expiredRetention)

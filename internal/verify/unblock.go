@@ -52,7 +52,7 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 		return nil, err
 	}
 	if s.events.wanted() {
-		s.events.emit(observe.Unblock{Meta: s.events.meta(ctx), Number: phone.Mask(n.MSISDN)})
+		s.events.emit(ctx, observe.Unblock{Meta: s.events.meta(ctx), Number: phone.Mask(n.MSISDN)})
 	}
 	return s.blocks(ctx, n)
 }

@@ -9,6 +9,7 @@
 package prometheus
 
 import (
+	"context"
 	"strconv"
 	"strings"
 	"sync"
@@ -137,7 +138,7 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 }
 
 // Observe implements observe.Observer.
-func (m *Metrics) Observe(event observe.Event) {
+func (m *Metrics) Observe(_ context.Context, event observe.Event) {
 	switch e := event.(type) {
 	case observe.Request:
 		endpoint := m.bounded("endpoint", e.Endpoint)

@@ -40,7 +40,7 @@ func TestMetrics(t *testing.T) {
 		observe.Sweep{Deleted: 7},
 		observe.Dropped{Count: 3},
 	} {
-		m.Observe(e)
+		m.Observe(t.Context(), e)
 	}
 	const want = `
 # HELP threepid_blocks Ranges, countries and networks that the guard blocks now, as far as this node has blocked them.
@@ -120,11 +120,11 @@ func TestSeriesAreBounded(t *testing.T) {
 	m := prometheus.New()
 	for i := range 2000 {
 		s := fmt.Sprint("value", i)
-		m.Observe(observe.Request{Endpoint: s, Status: 404})
-		m.Observe(observe.Refusal{Reason: s})
-		m.Observe(observe.SMS{Provider: s, Country: s, Outcome: observe.Accepted})
-		m.Observe(observe.Receipt{Provider: s, Status: s})
-		m.Observe(observe.Validation{Country: s, Purpose: s})
+		m.Observe(t.Context(), observe.Request{Endpoint: s, Status: 404})
+		m.Observe(t.Context(), observe.Refusal{Reason: s})
+		m.Observe(t.Context(), observe.SMS{Provider: s, Country: s, Outcome: observe.Accepted})
+		m.Observe(t.Context(), observe.Receipt{Provider: s, Status: s})
+		m.Observe(t.Context(), observe.Validation{Country: s, Purpose: s})
 	}
 	const most = 5000 // 51 values of two labels, and histograms of one
 	if n := testutil.CollectAndCount(m); n > most {
@@ -142,8 +142,8 @@ func TestScrapeDuringAStorm(t *testing.T) {
 	for range 4 {
 		wg.Go(func() {
 			for i := range 2000 {
-				m.Observe(observe.Block{Kind: "range", Subject: fmt.Sprint(i), Until: time.Now().Add(time.Minute)})
-				m.Observe(observe.SMS{Provider: "p", Country: "GB", Outcome: observe.Accepted})
+				m.Observe(t.Context(), observe.Block{Kind: "range", Subject: fmt.Sprint(i), Until: time.Now().Add(time.Minute)})
+				m.Observe(t.Context(), observe.SMS{Provider: "p", Country: "GB", Outcome: observe.Accepted})
 			}
 		})
 	}
