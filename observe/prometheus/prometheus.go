@@ -11,28 +11,19 @@ package prometheus
 import (
 	"context"
 	"strconv"
-	"strings"
-	"sync"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"example.com/threepid/internal/metric"
 	"example.com/threepid/observe"
-)
-
-const (
-	// maxValues is how many values of a label that a host determines are kept, such as
-	// providers. Others count as "other".
-	maxValues = 50
-
-	other = "other"
 )
 
 // Metrics is an [observe.Observer] and a [prometheus.Collector].
 //
 // Labels have few values: an endpoint is one of the paths that the plugin mounts, a status one of
-// HTTP, a country one of about 250, and a purpose one of four. Providers and reasons
-// beyond fifty count as "other".
+// HTTP, a country one of about 250, and a purpose one of four. Values beyond fifty of a
+// label other than the country count as "other".
 type Metrics struct {
 	requests        *prometheus.CounterVec
 	requestSeconds  *prometheus.HistogramVec
@@ -54,11 +45,9 @@ type Metrics struct {
 	swept           prometheus.Counter
 	dropped         prometheus.Counter
 
-	now func() time.Time
-
-	mu      sync.Mutex
-	values  map[string]map[string]bool      // by label, those that are kept
-	current map[string]map[string]time.Time // by kind and subject, until when it is blocked
+	labels  metric.Labels
+	current *metric.Blocks
+	now     func() time.Time
 }
 
 var (
@@ -99,9 +88,8 @@ func New() *Metrics {
 		swept:        prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_swept_rows_total", Help: "Expired rows that were deleted."}),
 		dropped:      prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_events_dropped_total", Help: "Events that were dropped because the observer was too slow."}),
 
+		current: metric.NewBlocks(),
 		now:     time.Now, //nolint:forbidigo // of the scrape
-		values:  map[string]map[string]bool{},
-		current: map[string]map[string]time.Time{"range": {}, "country": {}, "network": {}},
 	}
 }
 
@@ -125,15 +113,8 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	for kind, subjects := range m.current {
-		for subject, until := range subjects {
-			if !m.now().Before(until) {
-				delete(subjects, subject)
-			}
-		}
-		ch <- prometheus.MustNewConstMetric(m.blocks, prometheus.GaugeValue, float64(len(subjects)), kind)
+	for kind, count := range m.current.Count(m.now()) {
+		ch <- prometheus.MustNewConstMetric(m.blocks, prometheus.GaugeValue, float64(count), kind)
 	}
 }
 
@@ -141,31 +122,27 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 func (m *Metrics) Observe(_ context.Context, event observe.Event) {
 	switch e := event.(type) {
 	case observe.Request:
-		endpoint := m.bounded("endpoint", e.Endpoint)
-		m.requests.WithLabelValues(endpoint, strconv.Itoa(e.Status)).Inc()
+		endpoint := m.labels.Bound("endpoint", e.Endpoint)
+		m.requests.WithLabelValues(endpoint, m.labels.Bound("status", strconv.Itoa(e.Status))).Inc()
 		m.requestSeconds.WithLabelValues(endpoint).Observe(e.Duration.Seconds())
 	case observe.Refusal:
-		m.refusals.WithLabelValues(m.bounded("reason", e.Reason)).Inc()
+		m.refusals.WithLabelValues(m.labels.Bound("reason", e.Reason)).Inc()
 	case observe.SMS:
-		provider, country := m.bounded("provider", e.Provider), countryOf(e.Country)
-		m.sms.WithLabelValues(provider, country, string(e.Outcome)).Inc()
+		provider, country := m.labels.Bound("provider", e.Provider), metric.Country(e.Country)
+		m.sms.WithLabelValues(provider, country, m.labels.Bound("outcome", string(e.Outcome))).Inc()
 		m.smsSeconds.WithLabelValues(provider).Observe(e.Latency.Seconds())
 		if e.Outcome == observe.Accepted {
 			m.smsSegments.WithLabelValues(provider, country).Add(float64(e.Segments))
 		}
 	case observe.Receipt:
-		m.receipts.WithLabelValues(m.bounded("provider", e.Provider), m.bounded("status", e.Status)).Inc()
+		m.receipts.WithLabelValues(m.labels.Bound("provider", e.Provider), m.labels.Bound("receipt", e.Status)).Inc()
 	case observe.Code:
-		result := "wrong"
-		if e.Right {
-			result = "right"
-		}
-		m.codes.WithLabelValues(result).Inc()
+		m.codes.WithLabelValues(metric.Result(e.Right)).Inc()
 	case observe.Validation:
-		m.validations.WithLabelValues(countryOf(e.Country), m.bounded("purpose", e.Purpose)).Inc()
+		m.validations.WithLabelValues(metric.Country(e.Country), m.labels.Bound("purpose", e.Purpose)).Inc()
 		m.validateSeconds.Observe(e.TimeToValidate.Seconds())
 	case observe.Number:
-		m.numbers.WithLabelValues(e.Change).Inc()
+		m.numbers.WithLabelValues(m.labels.Bound("change", e.Change)).Inc()
 	default:
 		m.observeOperation(event)
 	}
@@ -178,59 +155,23 @@ func (m *Metrics) observeOperation(event observe.Event) {
 		if e.DryRun {
 			return
 		}
-		m.blocked.WithLabelValues(m.bounded("kind", e.Kind)).Inc()
-		m.mu.Lock()
-		defer m.mu.Unlock()
-		if subjects, ok := m.current[e.Kind]; ok {
-			subjects[e.Subject] = e.Until
-		}
+		m.blocked.WithLabelValues(m.labels.Bound("kind", e.Kind)).Inc()
+		m.current.Add(e, m.now())
 	case observe.Unblock:
-		m.unblock(e.Number)
+		m.current.Remove(e)
 	case observe.Unit:
-		m.unitSeconds.WithLabelValues(e.Op).Observe(e.Duration.Seconds())
+		op := m.labels.Bound("op", e.Op)
+		m.unitSeconds.WithLabelValues(op).Observe(e.Duration.Seconds())
 		if e.Failed {
-			m.unitFailures.WithLabelValues(e.Op).Inc()
+			m.unitFailures.WithLabelValues(op).Inc()
 		}
 		if e.Batch > 0 {
-			m.batchUnits.WithLabelValues(e.Op).Observe(float64(e.Batch))
+			m.batchUnits.WithLabelValues(op).Observe(float64(e.Batch))
 		}
-		m.unitRetries.WithLabelValues(e.Op).Add(float64(e.Retries))
+		m.unitRetries.WithLabelValues(op).Add(float64(e.Retries))
 	case observe.Sweep:
 		m.swept.Add(float64(e.Deleted))
 	case observe.Dropped:
 		m.dropped.Add(float64(e.Count))
 	}
-}
-
-// unblock removes the range of a masked number, which Unblock clears.
-func (m *Metrics) unblock(number string) {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	delete(m.current["range"], number)
-}
-
-// bounded returns the value of a label, or "other" if there are too many.
-func (m *Metrics) bounded(label, value string) string {
-	m.mu.Lock()
-	defer m.mu.Unlock()
-	kept := m.values[label]
-	if kept == nil {
-		kept = map[string]bool{}
-		m.values[label] = kept
-	}
-	if !kept[value] {
-		if len(kept) >= maxValues {
-			return other
-		}
-		kept[value] = true
-	}
-	return value
-}
-
-// countryOf returns a country as a label: two letters, "001", or "other".
-func countryOf(country string) string {
-	if country == "001" || len(country) == 2 && strings.Trim(country, "ABCDEFGHIJKLMNOPQRSTUVWXYZ") == "" {
-		return country
-	}
-	return other
 }

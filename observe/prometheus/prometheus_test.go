@@ -120,13 +120,16 @@ func TestSeriesAreBounded(t *testing.T) {
 	m := prometheus.New()
 	for i := range 2000 {
 		s := fmt.Sprint("value", i)
-		m.Observe(t.Context(), observe.Request{Endpoint: s, Status: 404})
+		m.Observe(t.Context(), observe.Request{Endpoint: s, Status: i})
 		m.Observe(t.Context(), observe.Refusal{Reason: s})
-		m.Observe(t.Context(), observe.SMS{Provider: s, Country: s, Outcome: observe.Accepted})
+		m.Observe(t.Context(), observe.SMS{Provider: s, Country: s, Outcome: observe.Outcome(s)})
 		m.Observe(t.Context(), observe.Receipt{Provider: s, Status: s})
 		m.Observe(t.Context(), observe.Validation{Country: s, Purpose: s})
+		m.Observe(t.Context(), observe.Number{Change: s})
+		m.Observe(t.Context(), observe.Unit{Op: s, Failed: true, Batch: 1})
+		m.Observe(t.Context(), observe.Block{Kind: s})
 	}
-	const most = 5000 // 51 values of two labels, and histograms of one
+	const most = 51*13 + 10 // 13 metrics whose labels have the same number here, and those without
 	if n := testutil.CollectAndCount(m); n > most {
 		t.Errorf("%d series", n)
 	}
