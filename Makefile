@@ -1,5 +1,5 @@
 .DEFAULT_GOAL := help
-modules := . example observe/prometheus sms/sns test/contract test/db test/history test/load test/properties
+modules := . example observe/otel observe/prometheus sms/sns test/contract test/db test/history test/load test/properties
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-12s %s\n", $$1, $$2}' $(MAKEFILE_LIST)

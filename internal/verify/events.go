@@ -357,8 +357,9 @@ func (o observedStore) Update(ctx context.Context, names store.Names, change fun
 }
 
 func (o observedStore) report(ctx context.Context, op string, began time.Time, run store.Run, err error) {
+	d := time.Since(began)                                          // before At, so that the unit did not begin before its request
 	failed := err != nil && !errors.Is(ctx.Err(), context.Canceled) // by its client, which may disconnect
 	o.events.emit(ctx, observe.Unit{
-		Meta: o.events.meta(ctx), Op: op, Duration: time.Since(began), Failed: failed, Batch: run.Batch, Retries: run.Retries,
+		Meta: o.events.meta(ctx), Op: op, Duration: d, Failed: failed, Batch: run.Batch, Retries: run.Retries,
 	})
 }
