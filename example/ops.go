@@ -54,7 +54,7 @@ func listenOps(cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics,
 			http.Error(w, "the database does not respond", http.StatusServiceUnavailable)
 		}
 	})
-	return endpoint{newServer(onlyHosts(listener.Addr(), mux)), listener}, nil
+	return endpoint{newServer(onlyHosts(mux)), listener}, nil
 }
 
 // needsToken serves requests with one of the tokens in the Authorization header, or all
@@ -79,18 +79,21 @@ func needsToken(tokens []string, next http.Handler) http.Handler {
 	})
 }
 
-// onlyHosts refuses requests whose Host is neither a loopback address nor the one listened
-// on: a site that a browser visits could otherwise read this listener, by having its own
-// name resolve to this machine (DNS rebinding).
-func onlyHosts(addr net.Addr, next http.Handler) http.Handler {
-	listen, _ := netip.ParseAddrPort(addr.String())
+// onlyHosts refuses requests whose Host is neither a loopback address nor the one that was
+// connected to: a site that a browser visits could otherwise read this listener, by having
+// its own name resolve to this machine (DNS rebinding).
+func onlyHosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var connected netip.AddrPort
+		if addr, ok := r.Context().Value(http.LocalAddrContextKey).(net.Addr); ok {
+			connected, _ = netip.ParseAddrPort(addr.String())
+		}
 		host := r.Host
 		if name, _, err := net.SplitHostPort(r.Host); err == nil {
 			host = name
 		}
 		ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
-		if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback() && ip.Unmap() != listen.Addr().Unmap()) {
+		if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback() && ip.Unmap() != connected.Addr().Unmap()) {
 			http.Error(w, "this host name is not served", http.StatusMisdirectedRequest)
 			return
 		}

@@ -1,12 +1,16 @@
 package main_test
 
 import (
+	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
+	"strconv"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 )
@@ -122,6 +126,81 @@ func TestOpsAccess(t *testing.T) {
 		if status, body := get(t, ops+row.path, row.host, row.authorization); status != row.status {
 			t.Errorf("%s: %d %s, want %d", name, status, body, row.status)
 		}
+	}
+}
+
+// TestOpsOnAllAddresses listens on every address of the machine, by each of which a Prometheus
+// elsewhere may know it.
+func TestOpsOnAllAddresses(t *testing.T) {
+	t.Parallel()
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := ""
+	for _, a := range addresses {
+		if ip, ok := a.(*net.IPNet); ok && ip.IP.To4() != nil && !ip.IP.IsLoopback() {
+			own = ip.IP.String()
+		}
+	}
+	if own == "" {
+		t.Skip("this machine has no address but loopback")
+	}
+	s, ops := startOps(t, "-ops-listen", "0.0.0.0:0")
+	_, port, err := net.SplitHostPort(strings.TrimPrefix(ops, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	base := "http://" + net.JoinHostPort(own, port)
+	for host, want := range map[string]int{
+		own: http.StatusOK, net.JoinHostPort(own, port): http.StatusOK, "localhost": http.StatusOK,
+		"0.0.0.0": http.StatusMisdirectedRequest, "203.0.113.7": http.StatusMisdirectedRequest, "evil.example": http.StatusMisdirectedRequest,
+	} {
+		if status, body := get(t, base+"/metrics", host, ""); status != want {
+			t.Errorf("Host %s: %d %s, want %d", host, status, body, want)
+		}
+	}
+	if !strings.Contains(s.stderr.String(), "there is no -ops-token") {
+		t.Error("no warning that anybody can read the metrics")
+	}
+}
+
+// TestScrapeDuringAStorm scrapes while requests arrive: each scrape succeeds, counters never
+// fall, and in the end no event is missing.
+func TestScrapeDuringAStorm(t *testing.T) {
+	t.Parallel()
+	s, ops := startOps(t)
+	const callers, each = 16, 40
+	requests := regexp.MustCompile(`threepid_requests_total\{endpoint="/account/3pid/msisdn/requestToken",status="200"\} (\d+)`)
+	scrape := func() (n int) {
+		status, metrics := get(t, ops+"/metrics", "", "")
+		if status != http.StatusOK || !strings.Contains(metrics, "\nthreepid_events_dropped_total 0\n") {
+			t.Fatalf("scrape: %d %s", status, metrics)
+		}
+		if m := requests.FindStringSubmatch(metrics); m != nil {
+			n, _ = strconv.Atoi(m[1])
+		}
+		return n
+	}
+	var wg sync.WaitGroup
+	for i := range callers {
+		wg.Go(func() {
+			for j := range each {
+				s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", strings.Replace(body, "my-secret", fmt.Sprintf("s-%d-%d", i, j), 1))
+			}
+		})
+	}
+	before := 0
+	for end := time.Now().Add(20 * time.Second); before < callers*each; {
+		n := scrape()
+		if n < before || time.Now().After(end) {
+			t.Fatalf("%d requests were counted, then %d of %d", before, n, callers*each)
+		}
+		before = n
+	}
+	wg.Wait()
+	if n := scrape(); n != callers*each {
+		t.Errorf("%d requests were counted of %d", n, callers*each)
 	}
 }
 
