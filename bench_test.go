@@ -12,6 +12,7 @@ import (
 	"example.com/threepid"
 	"example.com/threepid/internal/plugintest"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/sms"
 	"example.com/threepid/store/memstore"
 )
@@ -104,6 +105,33 @@ func benchmarkParallel(b *testing.B, router http.Handler, status int, body func(
 			post(b, router, status, addPath, body())
 		}
 	})
+}
+
+// BenchmarkObserver measures what events add to a fresh request, with an Observer that counts
+// them.
+func BenchmarkObserver(b *testing.B) {
+	for name, open := range stores() {
+		for _, setting := range []string{"off", "on"} {
+			router := gin.New()
+			var counted atomic.Int64
+			opts := threepid.Options{
+				PublicURL: "https://example.org", Logger: slogDiscard(),
+				Limits: limits.Limits{Disabled: true}, Guard: limits.Guard{Disabled: true},
+			}
+			if setting == "on" {
+				opts.Observer = observe.Func(func(context.Context, observe.Event) { counted.Add(1) })
+			}
+			plugin, err := threepid.Register(router, open(b), sms.Func(func(context.Context, sms.Message) error { return nil }), opts)
+			if err != nil {
+				b.Fatal(err)
+			}
+			b.Cleanup(func() { _ = plugin.Close() })
+			var asked atomic.Int64
+			fresh := func() string { return benchBody(fmt.Sprint("s", asked.Add(1)), spoken) }
+			b.Run(name+"/"+setting+"/fresh", func(b *testing.B) { benchmarkPath(b, router, http.StatusOK, fresh) })
+			b.Run(name+"/"+setting+"/fresh-32", func(b *testing.B) { benchmarkParallel(b, router, http.StatusOK, fresh) })
+		}
+	}
 }
 
 // BenchmarkLimits measures what limits and guard add, each request by another

@@ -18,7 +18,8 @@ type cluster struct {
 	delays   []*delay
 }
 
-// startCluster starts the nodes with their limits on (default) or off.
+// startCluster starts the nodes with their limits on (default) or off. With "+ops" after that
+// they have events and metrics too.
 func startCluster(ctx context.Context, cfg config, limits string) (c *cluster, err error) {
 	c = &cluster{}
 	defer func() {
@@ -34,8 +35,12 @@ func startCluster(ctx context.Context, cfg config, limits string) (c *cluster, e
 		if err != nil {
 			return c, err
 		}
-		node, err := startExample(ctx, cfg.dir, "-db", db, "-limits", limits, "-guard", cfg.guard,
-			"-sms", "webhook:"+c.provider.url, "-trusted-proxies", "127.0.0.1")
+		setting, ops := strings.CutSuffix(limits, "+ops")
+		args := []string{"-db", db, "-limits", setting, "-guard", cfg.guard, "-sms", "webhook:" + c.provider.url, "-trusted-proxies", "127.0.0.1"}
+		if ops {
+			args = append(args, "-ops-listen", "127.0.0.1:0")
+		}
+		node, err := startExample(ctx, cfg.dir, args...)
 		if err != nil {
 			return c, err
 		}
