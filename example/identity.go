@@ -58,5 +58,5 @@ func listenIdentity(cfg config, plugin *threepid.Plugin, logger *slog.Logger) (e
 		logger.Warn("-identity-listen is not a loopback address: its v1 paths have no authentication, so make sure that only homeservers reach it",
 			"address", listener.Addr())
 	}
-	return endpoint{newServer(router), listener}, nil
+	return endpoint{newServer(router), listener, false}, nil
 }

@@ -18,6 +18,7 @@ type endpoint struct {
 	*http.Server
 
 	listener net.Listener
+	last     bool // shuts down after the others, because it is where one sees that they do
 }
 
 func newServer(handler http.Handler) *http.Server {
@@ -46,8 +47,20 @@ func serveUntil(ctx context.Context, logger *slog.Logger, endpoints ...endpoint)
 	}
 	drain, cancel := context.WithTimeout(context.WithoutCancel(ctx), drainTimeout)
 	defer cancel()
+	for _, last := range []bool{false, true} {
+		failure = errors.Join(failure, shutDown(drain, endpoints, last))
+	}
+	return failure
+}
+
+// shutDown lets the servers that are last, or all others, finish their requests.
+func shutDown(drain context.Context, endpoints []endpoint, last bool) (failure error) {
 	stopped := make(chan error, len(endpoints))
 	for _, e := range endpoints {
+		if e.last != last {
+			stopped <- nil
+			continue
+		}
 		go func() { stopped <- e.Shutdown(drain) }()
 	}
 	for range endpoints {

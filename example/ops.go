@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/sha256"
 	"crypto/subtle"
-	"errors"
 	"fmt"
 	"log/slog"
 	"net"
@@ -26,8 +25,8 @@ const readyTimeout = 2 * time.Second
 
 // listenOps opens the listener of -ops-listen, and returns a server for it: /metrics for
 // Prometheus, /healthz, which says that the process runs, and /readyz, which says that it can
-// serve. With -ops-token, /metrics needs the token.
-func listenOps(cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger) (endpoint, error) {
+// serve until ctx is done. With -ops-token, /metrics needs the token.
+func listenOps(ctx context.Context, cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger) (endpoint, error) {
 	listener, err := net.Listen("tcp", cfg.opsListen)
 	if err != nil {
 		return endpoint{}, fmt.Errorf("-ops-listen: %w", err)
@@ -41,20 +40,26 @@ func listenOps(cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics,
 	mux := http.NewServeMux()
 	mux.Handle("GET /metrics", needsToken(cfg.opsTokens, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
-	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) {
-		ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
-		defer cancel()
-		switch err := plugin.Ready(ctx); {
-		case err == nil:
-			_, _ = fmt.Fprintln(w, "ok")
-		case errors.Is(err, threepid.ErrClosed):
-			http.Error(w, "shutting down", http.StatusServiceUnavailable)
-		default:
-			logger.Error("not ready: the database does not respond", "error", err)
-			http.Error(w, "the database does not respond", http.StatusServiceUnavailable)
-		}
-	})
-	return endpoint{newServer(onlyHosts(mux)), listener}, nil
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(ctx.Done(), plugin, logger, w, r) })
+	return endpoint{newServer(onlyHosts(mux)), listener, true}, nil
+}
+
+// ready says whether the server can serve: not when it is stopping, or without the database.
+func ready(stopping <-chan struct{}, plugin *threepid.Plugin, logger *slog.Logger, w http.ResponseWriter, r *http.Request) {
+	select {
+	case <-stopping:
+		http.Error(w, "shutting down", http.StatusServiceUnavailable)
+		return
+	default:
+	}
+	ctx, cancel := context.WithTimeout(r.Context(), readyTimeout)
+	defer cancel()
+	if err := plugin.Ready(ctx); err != nil {
+		logger.Error("not ready: the database does not respond", "error", err)
+		http.Error(w, "the database does not respond", http.StatusServiceUnavailable)
+		return
+	}
+	_, _ = fmt.Fprintln(w, "ok")
 }
 
 // needsToken serves requests with one of the tokens in the Authorization header, or all

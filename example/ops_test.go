@@ -5,12 +5,14 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -201,6 +203,55 @@ func TestScrapeDuringAStorm(t *testing.T) {
 	wg.Wait()
 	if n := scrape(); n != callers*each {
 		t.Errorf("%d requests were counted of %d", n, callers*each)
+	}
+}
+
+// TestNotReadyWhileItDrains has SIGTERM come while an SMS is sent: operators can see that the
+// server is shutting down, until it has.
+func TestNotReadyWhileItDrains(t *testing.T) {
+	t.Parallel()
+	asked, let := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(let) })
+	gateway := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
+		close(asked)
+		<-let
+	}))
+	defer gateway.Close()
+	defer release()
+	s, ops := startOps(t, "-sms", "webhook:"+gateway.URL)
+	sent := make(chan error, 1)
+	go func() {
+		res, err := http.Post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", "application/json", strings.NewReader(body))
+		if err == nil {
+			err = res.Body.Close()
+		}
+		sent <- err
+	}()
+	<-asked
+	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	for end := time.Now().Add(10 * time.Second); ; time.Sleep(5 * time.Millisecond) {
+		status, body := get(t, ops+"/readyz", "", "")
+		if status == http.StatusServiceUnavailable && strings.Contains(body, "shutting down") {
+			break
+		}
+		if status != http.StatusOK || time.Now().After(end) {
+			t.Fatalf("readyz: %d %s", status, body)
+		}
+	}
+	for _, path := range []string{"/healthz", "/metrics"} {
+		if status, body := get(t, ops+path, "", ""); status != http.StatusOK {
+			t.Errorf("%s: %d %s", path, status, body)
+		}
+	}
+	http.DefaultClient.CloseIdleConnections()
+	release()
+	if err := <-sent; err != nil {
+		t.Error(err)
+	}
+	if err := s.cmd.Wait(); err != nil {
+		t.Errorf("exit: %v\n%s", err, s.stderr)
 	}
 }
 

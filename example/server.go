@@ -50,9 +50,9 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	if err := mount(router, plugin, site, cfg); err != nil {
 		return err
 	}
-	public := endpoint{newServer(router), listener}
+	public := endpoint{newServer(router), listener, false}
 	public.RegisterOnShutdown(closePhone) // otherwise its streams never end
-	private, err := listenPrivate(cfg, plugin, metrics, logger, stdout)
+	private, err := listenPrivate(ctx, cfg, plugin, metrics, logger, stdout)
 	if err != nil {
 		return err
 	}
@@ -95,7 +95,7 @@ func mount(router *gin.Engine, plugin *threepid.Plugin, site *web.Site, cfg conf
 }
 
 // listenPrivate opens the listeners of -identity-listen and -ops-listen.
-func listenPrivate(cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger, stdout io.Writer) ([]endpoint, error) {
+func listenPrivate(ctx context.Context, cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger, stdout io.Writer) ([]endpoint, error) {
 	var endpoints []endpoint
 	if cfg.identityListen != "" {
 		identity, err := listenIdentity(cfg, plugin, logger)
@@ -106,7 +106,7 @@ func listenPrivate(cfg config, plugin *threepid.Plugin, metrics *prometheus.Metr
 		_, _ = fmt.Fprintf(stdout, "The identity service for homeservers: http://%s\n", openable(identity.listener.Addr()))
 	}
 	if cfg.opsListen != "" {
-		ops, err := listenOps(cfg, plugin, metrics, logger)
+		ops, err := listenOps(ctx, cfg, plugin, metrics, logger)
 		if err != nil {
 			return nil, err
 		}
