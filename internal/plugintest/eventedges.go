@@ -17,6 +17,7 @@ import (
 	"example.com/threepid"
 	"example.com/threepid/observe"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 	"example.com/threepid/store/storetest"
 )
@@ -25,6 +26,7 @@ import (
 func eventEdgeTests() []test {
 	return []test{
 		{"EventsOfAClientThatHangsUp", testEventsOfAClientThatHangsUp},
+		{"EventsOfACarelessSender", testEventsOfACarelessSender},
 		{"ObserverThatStarts", testObserverThatStarts},
 		{"ObserverThatPanicsAtStart", testObserverThatPanicsAtStart},
 		{"EventsOfUnitsThatAreReported", testEventsOfUnitsThatAreReported},
@@ -138,6 +140,31 @@ func testObserverThatPanicsAtStart(t *testing.T, open opener) {
 	}
 	if !strings.Contains(n.logs.String(), "Start of Options.Observer panicked") {
 		t.Error("the panic was not logged")
+	}
+}
+
+// testEventsOfACarelessSender has the sender report what it must not as its name and ID.
+func testEventsOfACarelessSender(t *testing.T, open opener) {
+	for name, leak := range map[string]func(sms.Message) string{
+		"the code": func(m sms.Message) string { return m.Code }, "the text": func(m sms.Message) string { return m.Text },
+		"the number": func(m sms.Message) string { return m.To }, "its digits": func(m sms.Message) string { return m.To[1:] },
+		"part of an ID": func(m sms.Message) string { return "id-" + m.To[1:] + "-" + m.Code }, "a page": func(sms.Message) string { return strings.Repeat("x", 1000) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			var h heard
+			recorder := smstest.New()
+			sender := sms.Func(func(ctx context.Context, m sms.Message) error {
+				err := recorder.Send(ctx, m)
+				sms.Report(ctx, sms.Result{Provider: leak(m), MessageID: leak(m)})
+				return err
+			})
+			n := startWith(t, open(t), sender, &logs{}, observed(&h))
+			n.sms = recorder // whose messages are looked for in events and log
+			n.mustRequest(addPath, attempt(1))
+			if sent := all[observe.SMS](t, n, &h); len(sent) != 1 || len(sent[0].Provider)+len(sent[0].MessageID) > 100 {
+				t.Errorf("SMS: %+v", sent)
+			}
+		})
 	}
 }
 

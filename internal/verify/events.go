@@ -206,8 +206,8 @@ func (e *Error) reason() string {
 	return ""
 }
 
-// sendReport collects what the sender reports about a message. A careless provider may return
-// the message as its ID, so the ID is kept only if it looks like one, and without the code.
+// sendReport collects what the sender reports about a message. A careless sender may report the
+// message, so name and ID are kept only if they look like ones, and without code and number.
 type sendReport struct {
 	message sms.Message
 
@@ -233,7 +233,7 @@ func (r *sendReport) report(result sms.Result) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if name := plainID(result.Provider); name != "" {
-		r.result.Provider = name
+		r.result.Provider = sms.Redact(name, r.message)
 	}
 	if id := plainID(result.MessageID); id != "" {
 		r.result.MessageID = sms.Redact(id, r.message)
