@@ -6,12 +6,14 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"sync/atomic"
 	"testing"
 	"time"
 
 	"example.com/threepid/internal/texts"
 	"example.com/threepid/internal/verify"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 	"example.com/threepid/store/memstore"
@@ -53,7 +55,14 @@ func TestJanitor(t *testing.T) {
 	}
 	put(1000, now.Add(-23*time.Hour)) // expired, but still told from unknown
 	put(1001, now.Add(time.Hour))
-	service := verify.New(config(st, st))
+	c := config(st, st)
+	var deleted atomic.Int64
+	c.Observer = observe.Func(func(_ context.Context, e observe.Event) {
+		if sweep, ok := e.(observe.Sweep); ok && sweep.Duration > 0 {
+			deleted.Add(int64(sweep.Deleted))
+		}
+	})
+	service := verify.New(c)
 	service.Start()
 	left := func() (n int) {
 		for i := range 1002 {
@@ -74,6 +83,9 @@ func TestJanitor(t *testing.T) {
 		t.Error("the janitor took too much")
 	}
 	service.Close()
+	if deleted.Load() != 250 {
+		t.Errorf("the sweeps reported %d rows", deleted.Load())
+	}
 }
 
 // TestJanitorStops has Close end it, also in the middle of a long sweep.
