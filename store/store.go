@@ -171,6 +171,9 @@ type Session struct {
 	LeaseUntil   int64
 	Outcome      Outcome
 
+	// Provider is the name of the provider that accepted the latest SMS. It may be empty.
+	Provider string // at most 128 bytes
+
 	// Nonce, 32 bytes, gives the token together with the client_secret. The row does not
 	// reveal the token, because client_secret is not stored.
 	Nonce          []byte

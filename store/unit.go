@@ -164,6 +164,7 @@ func (s *Session) check() error {
 		{"Epoch", s.Epoch, 64},
 		{"KeyID", s.KeyID, 64},
 		{"AttemptPurpose", string(s.AttemptPurpose), 16},
+		{"Provider", s.Provider, 128},
 	} {
 		if err := checkText(text.field, text.value, text.most); err != nil {
 			return err

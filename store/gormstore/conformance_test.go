@@ -141,3 +141,11 @@ func TestCountersOverHostsDatabase(t *testing.T) {
 		return newStore(tb, openHost(tb, nil), gormstore.Options{})
 	})
 }
+
+func TestHistoryOverHostsDatabase(t *testing.T) {
+	t.Parallel()
+	storetest.RunHistory(t, func(tb testing.TB) storetest.HistoryStore {
+		tb.Helper()
+		return newStore(tb, openHost(tb, nil), gormstore.Options{})
+	})
+}

@@ -17,18 +17,18 @@ import (
 type migration func(*gorm.DB) error
 
 // schemaVersion is the version that migrations lead to.
-const schemaVersion = 6
+const schemaVersion = 7
 
 // migrations returns all steps in order; the version of the schema is how many
 // of them have run. A step that was released is never changed: append another.
 func migrations() []migration {
-	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters, replaceBuckets}
+	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters, replaceBuckets, addHistory}
 }
 
 // createLatest makes the tables of a new database as all migrations would leave
 // them. Where it was cut off, the migrations make the rest.
 func createLatest(tx *gorm.DB) error {
-	return createMissing(tx, &sessionRow{}, &associationRow{}, &recordRow{}, &countRow{}, &verdictRow{})
+	return createMissing(tx, &sessionRow{}, &associationRow{}, &recordRow{}, &countRow{}, &verdictRow{}, &totalRow{}, &entryRow{})
 }
 
 func createTables(tx *gorm.DB) error {
@@ -47,6 +47,15 @@ func addEpochsAndKeys(tx *gorm.DB) error { return addMissing(tx, "Epoch", "KeyID
 
 // addAttemptPurpose makes room for what the attempt that was seen last was for.
 func addAttemptPurpose(tx *gorm.DB) error { return addMissing(tx, "AttemptPurpose") }
+
+// addHistory makes room for what an operator looks up: statistics, the journal, and the
+// provider of a session's latest SMS.
+func addHistory(tx *gorm.DB) error {
+	if err := addMissing(tx, "Provider"); err != nil {
+		return err
+	}
+	return createMissing(tx, &totalRow{}, &entryRow{})
+}
 
 // addMissing adds columns to the sessions.
 func addMissing(tx *gorm.DB, columns ...string) error {
@@ -195,6 +204,8 @@ func checkTables(tx *gorm.DB) error {
 		{&[]associationRow{}, []string{"msisdn", "user_id", "validated_at", "added_at"}},
 		{&[]countRow{}, []string{"subject", "started_at", "node", "sent", "validated", "expires_at"}},
 		{&[]verdictRow{}, []string{"subject", "version", "state", "expires_at"}},
+		{&[]totalRow{}, []string{"started_at", "name", "node", "counted", "millis", "units", "expires_at"}},
+		{&[]entryRow{}, []string{"id", "subject", "ref", "happened_at", "content", "expires_at"}},
 	} {
 		if err := tx.Select(table.columns).Where("1 = 0").Find(table.row).Error; err != nil {
 			if missing(err) {

@@ -21,6 +21,7 @@ type sessionRow struct {
 	KeyID               string `gorm:"column:key_id;size:64;not null;default:''"`
 
 	AttemptPurpose string `gorm:"column:attempt_purpose;size:16;not null;default:''"`
+	Provider       string `gorm:"column:provider;size:128;not null;default:''"`
 }
 
 // firstSessionRow is the table as it was at first. sid comes first and is time

@@ -59,6 +59,7 @@ func sessionTable() table {
 		{"epoch", "Epoch", text},
 		{"key_id", "KeyID", text},
 		{"attempt_purpose", "AttemptPurpose", text},
+		{"provider", "Provider", text},
 		{"validated_at", "ValidatedAt", number},
 		{"redeemed_at", "RedeemedAt", number},
 		{"created_at", "CreatedAt", number},

@@ -24,6 +24,7 @@ var (
 // A unit of work runs under the store's lock: it must not call the Store.
 type Store struct {
 	counters
+	history
 
 	mu           sync.RWMutex
 	sessions     map[store.Key]store.Session

@@ -22,3 +22,8 @@ func TestCounters(t *testing.T) {
 	t.Parallel()
 	storetest.RunCounters(t, func(testing.TB) store.Counters { return memstore.New() })
 }
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	storetest.RunHistory(t, func(testing.TB) storetest.HistoryStore { return memstore.New() })
+}

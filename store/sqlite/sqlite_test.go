@@ -202,7 +202,7 @@ func TestOpenRefusesNewerSchema(t *testing.T) {
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, path, "UPDATE threepid_schema SET version = 7")
+	exec(t, path, "UPDATE threepid_schema SET version = 8")
 	s, err := sqlite.Open(path)
 	if err == nil {
 		_ = s.Close()
@@ -239,6 +239,14 @@ func TestOpenRefusesReadOnlyFile(t *testing.T) {
 func TestCounters(t *testing.T) {
 	t.Parallel()
 	storetest.RunCounters(t, func(tb testing.TB) store.Counters {
+		tb.Helper()
+		return openNew(tb)
+	})
+}
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	storetest.RunHistory(t, func(tb testing.TB) storetest.HistoryStore {
 		tb.Helper()
 		return openNew(tb)
 	})

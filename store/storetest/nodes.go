@@ -15,19 +15,25 @@ type Node interface {
 }
 
 // Nodes returns a store whose calls go to each node in turn, to test that several
-// processes over one database behave as one. It implements store.Counters if all
-// nodes do.
+// processes over one database behave as one. It implements store.Counters and
+// store.History if all nodes implement both.
 func Nodes(first Node, others ...Node) Node {
 	n := &nodes{all: append([]Node{first}, others...)}
-	var counters []store.Counters
+	var sharing []sharingNode
 	for _, node := range n.all {
-		c, ok := node.(store.Counters)
+		s, ok := node.(sharingNode)
 		if !ok {
 			return n
 		}
-		counters = append(counters, c)
+		sharing = append(sharing, s)
 	}
-	return &countingNodes{nodes: n, counters: counters}
+	return &sharingNodes{nodes: n, sharing: sharing}
+}
+
+// sharingNode is what nodes share in addition to sessions, records and accounts.
+type sharingNode interface {
+	store.Counters
+	store.History
 }
 
 type nodes struct {
@@ -65,33 +71,65 @@ func (n *nodes) List(ctx context.Context, userID string) ([]store.Association, e
 	return n.next().List(ctx, userID)
 }
 
-// countingNodes are nodes that also share counts.
-type countingNodes struct {
+// sharingNodes are nodes that also share counts and a history.
+type sharingNodes struct {
 	*nodes
 
-	counters []store.Counters
+	sharing []sharingNode
 }
 
-func (n *countingNodes) nextCounters() store.Counters {
-	return n.counters[n.calls.Add(1)%int64(len(n.counters))]
+func (n *sharingNodes) nextSharing() sharingNode {
+	return n.sharing[n.calls.Add(1)%int64(len(n.sharing))]
 }
 
-func (n *countingNodes) PutCounts(ctx context.Context, counts []store.Count) error {
-	return n.nextCounters().PutCounts(ctx, counts)
+func (n *sharingNodes) PutCounts(ctx context.Context, counts []store.Count) error {
+	return n.nextSharing().PutCounts(ctx, counts)
 }
 
-func (n *countingNodes) SumCounts(ctx context.Context, subjects []string, since int64, except string) ([]store.Count, error) {
-	return n.nextCounters().SumCounts(ctx, subjects, since, except)
+func (n *sharingNodes) SumCounts(ctx context.Context, subjects []string, since int64, except string) ([]store.Count, error) {
+	return n.nextSharing().SumCounts(ctx, subjects, since, except)
 }
 
-func (n *countingNodes) PutVerdicts(ctx context.Context, verdicts []store.Verdict) error {
-	return n.nextCounters().PutVerdicts(ctx, verdicts)
+func (n *sharingNodes) PutVerdicts(ctx context.Context, verdicts []store.Verdict) error {
+	return n.nextSharing().PutVerdicts(ctx, verdicts)
 }
 
-func (n *countingNodes) Verdicts(ctx context.Context, since int64) ([]store.Verdict, error) {
-	return n.nextCounters().Verdicts(ctx, since)
+func (n *sharingNodes) Verdicts(ctx context.Context, since int64) ([]store.Verdict, error) {
+	return n.nextSharing().Verdicts(ctx, since)
 }
 
-func (n *countingNodes) DeleteExpiredCounts(ctx context.Context, now time.Time) error {
-	return n.nextCounters().DeleteExpiredCounts(ctx, now)
+func (n *sharingNodes) DeleteExpiredCounts(ctx context.Context, now time.Time) error {
+	return n.nextSharing().DeleteExpiredCounts(ctx, now)
+}
+
+func (n *sharingNodes) PutTotals(ctx context.Context, totals []store.Total) error {
+	return n.nextSharing().PutTotals(ctx, totals)
+}
+
+func (n *sharingNodes) Totals(ctx context.Context, from, to int64) ([]store.Total, error) {
+	return n.nextSharing().Totals(ctx, from, to)
+}
+
+func (n *sharingNodes) AddEntries(ctx context.Context, entries []store.Entry) error {
+	return n.nextSharing().AddEntries(ctx, entries)
+}
+
+func (n *sharingNodes) Entries(ctx context.Context, subject store.Key, since int64, limit int) ([]store.Entry, error) {
+	return n.nextSharing().Entries(ctx, subject, since, limit)
+}
+
+func (n *sharingNodes) EntriesByRef(ctx context.Context, ref store.Key, limit int) ([]store.Entry, error) {
+	return n.nextSharing().EntriesByRef(ctx, ref, limit)
+}
+
+func (n *sharingNodes) DeleteEntries(ctx context.Context, subject store.Key) error {
+	return n.nextSharing().DeleteEntries(ctx, subject)
+}
+
+func (n *sharingNodes) DeleteExpiredHistory(ctx context.Context, now time.Time, limit int) (int, error) {
+	return n.nextSharing().DeleteExpiredHistory(ctx, now, limit)
+}
+
+func (n *sharingNodes) SessionsOf(ctx context.Context, msisdn string, limit int) ([]store.Session, error) {
+	return n.nextSharing().SessionsOf(ctx, msisdn, limit)
 }

@@ -29,7 +29,8 @@ func sample(n int) store.Session {
 		Attempt: 7, AttemptPurpose: store.PurposeAdd, ClaimID: fmt.Sprintf("claim%d", n), ClaimAttempt: 8, LeaseUntil: base + 1, Outcome: store.OutcomeFailed,
 		Nonce: bytes.Repeat(fmt.Appendf(nil, "\x00\xff'%05d", n), 4), TokenExpiresAt: base + 2, WrongTries: 3,
 		Decoy: true, Texts: 4, Client: fmt.Sprintf("client%d", n), ClientTexts: 2, DelegateID: fmt.Sprintf("VE%d", n), AcceptedTokenDigest: strings.Repeat("5", 63) + strconv.Itoa(n%10),
-		Epoch: strings.Repeat("e", 63) + strconv.Itoa(n%10), KeyID: strings.Repeat("k", 63) + strconv.Itoa(n%10),
+		Provider: fmt.Sprintf("provider%d", n),
+		Epoch:    strings.Repeat("e", 63) + strconv.Itoa(n%10), KeyID: strings.Repeat("k", 63) + strconv.Itoa(n%10),
 		ValidatedAt: base + 4, RedeemedAt: base + 5, CreatedAt: base + 6, ExpiresAt: base + 7,
 	}
 }

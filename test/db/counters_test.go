@@ -18,3 +18,14 @@ func TestCounters(t *testing.T) {
 		})
 	})
 }
+
+func TestHistory(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		storetest.RunHistory(t, func(tb testing.TB) storetest.HistoryStore {
+			tb.Helper()
+			return migrated(tb, newStore(tb, connect(tb, s.dialector(s.newDatabase(tb)), connections/3), gormstore.Options{}))
+		})
+	})
+}

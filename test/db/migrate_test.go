@@ -51,6 +51,10 @@ func migrateAtOnce(t *testing.T, s server) {
 			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations",
 			"ALTER TABLE threepid_sessions DROP COLUMN epoch", "ALTER TABLE threepid_sessions DROP COLUMN key_id", "ALTER TABLE threepid_sessions DROP COLUMN attempt_purpose", "UPDATE threepid_schema SET version = 2",
 		}},
+		{"Version6", []string{
+			"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations", "ALTER TABLE threepid_sessions DROP COLUMN provider",
+			"DROP TABLE threepid_totals", "DROP TABLE threepid_entries", "UPDATE threepid_schema SET version = 6",
+		}},
 		{"Complete", []string{"DELETE FROM threepid_sessions", "DELETE FROM threepid_associations"}},
 	} {
 		for range rounds {
@@ -104,8 +108,8 @@ func startAtOnce(t *testing.T, s server, dsn string) {
 func expectComplete(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	var versions []int
-	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 6 {
-		t.Errorf("threepid_schema has %v, error %v; want version 6, once", versions, err)
+	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 7 {
+		t.Errorf("threepid_schema has %v, error %v; want version 7, once", versions, err)
 	}
 	for _, column := range []string{"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id", "attempt_purpose"} {
 		if !db.Migrator().HasColumn("threepid_sessions", column) {
