@@ -25,6 +25,9 @@ var (
 	// ErrNoAccount means that no account has the number.
 	ErrNoAccount = verify.ErrNoAccount
 
+	// ErrNotBlocked means that the block that Lift is to end has ended, or never was.
+	ErrNotBlocked = verify.ErrNotBlocked
+
 	// ErrInvalidNumber means that the argument is not a phone number in E.164, with or
 	// without the plus sign.
 	ErrInvalidNumber = phone.ErrInvalid

@@ -149,6 +149,21 @@ type Options struct {
 	// or its settings, or read the SMS. Defaults to none.
 	ServerKeys [][]byte
 
+	// History
+
+	// StatisticsLifetime is how long the store keeps what happened in each hour, for
+	// Plugin.Statistics, and what operators did, for Plugin.Actions. A negative duration
+	// keeps neither. It has no effect with a store that is no store.History.
+	// Defaults to 90 days.
+	StatisticsLifetime time.Duration
+
+	// JournalLifetime is how long the store keeps what happened to each number, for
+	// Plugin.Explain and Plugin.RecordReceipt: its SMS with their receipts, wrong and right
+	// codes, and refusals. Entries contain no code, no address of a client, and only a hash
+	// of the number. A negative duration keeps no journal. It has no effect with a store that
+	// is no store.History. Defaults to 7 days.
+	JournalLifetime time.Duration
+
 	// Runtime
 
 	// Logger receives log records about SMS, validations and failures. They contain no
@@ -175,6 +190,9 @@ const (
 	defaultSessionLifetime = 24 * time.Hour
 	defaultSendTimeout     = 10 * time.Second
 	defaultBodyTimeout     = 10 * time.Second
+
+	defaultStatisticsLifetime = 90 * 24 * time.Hour
+	defaultJournalLifetime    = 7 * 24 * time.Hour
 )
 
 // sweepInterval is how often expired rows are deleted.
@@ -190,6 +208,8 @@ func (o Options) complete(st store.Store) (Options, error) {
 	orDefault(&o.SessionLifetime, defaultSessionLifetime)
 	orDefault(&o.SendTimeout, defaultSendTimeout)
 	orDefault(&o.BodyTimeout, defaultBodyTimeout)
+	orDefault(&o.StatisticsLifetime, defaultStatisticsLifetime)
+	orDefault(&o.JournalLifetime, defaultJournalLifetime)
 	orDefault(&o.Logger, slog.Default())
 	if o.Now == nil {
 		o.Now = time.Now
@@ -249,8 +269,12 @@ func (o Options) config(st store.Store, sender sms.Sender, catalog *texts.Catalo
 		ServerKeys:      o.ServerKeys,
 		Logger:          o.Logger,
 		Observer:        o.Observer,
-		Now:             o.Now,
-		Random:          o.Random,
+
+		StatisticsLifetime: o.StatisticsLifetime,
+		JournalLifetime:    o.JournalLifetime,
+
+		Now:    o.Now,
+		Random: o.Random,
 	}
 }
 

@@ -10,6 +10,8 @@ package observe
 import (
 	"context"
 	"crypto/rand"
+	"reflect"
+	"strings"
 	"time"
 )
 
@@ -65,7 +67,7 @@ func (a all) Start(ctx context.Context) context.Context {
 
 // Event is one of the types of this package. New types may be added, so ignore those that you
 // do not know.
-type Event interface{ event() }
+type Event interface{ meta() Meta }
 
 // Meta is when an event happened, and in which request.
 type Meta struct {
@@ -73,7 +75,15 @@ type Meta struct {
 	At time.Time // by the clock of the plugin
 }
 
-func (Meta) event() {}
+func (m Meta) meta() Meta { return m }
+
+// MetaOf returns when an event happened, and in which request.
+func MetaOf(e Event) Meta { return e.meta() }
+
+// Name returns the name of an event's type in lower case, such as "sms" or "validation".
+func Name(e Event) string {
+	return strings.ToLower(strings.TrimPrefix(reflect.TypeOf(e).String(), "observe."))
+}
 
 // Outcome is how an SMS ended.
 type Outcome string
@@ -138,6 +148,7 @@ type Receipt struct {
 	MessageID string
 	Country   string // if it is known
 	Status    string // delivered, failed, delayed or unknown
+	Reason    string // the provider's code for it; may be empty
 }
 
 // Code is a code that was compared.
@@ -155,6 +166,7 @@ type Validation struct {
 
 	Country        string
 	Purpose        string
+	Provider       string        // of the latest SMS
 	TimeToValidate time.Duration // since the latest SMS
 }
 
@@ -170,11 +182,22 @@ type Block struct {
 	DryRun  bool // nothing was blocked
 }
 
-// Unblock is a number, and its range, that an operator has unblocked.
+// Unblock is a number, range, country or network that an operator has unblocked. A number is
+// unblocked together with its range.
 type Unblock struct {
 	Meta
 
-	Number string // masked
+	Kind    string // number, range, country or network
+	Subject string // as that of a Block; a number is masked as its range is
+}
+
+// Action is what an operator did, through a Go call or the page of package admin.
+type Action struct {
+	Meta
+
+	Operator string // see WithOperator; may be empty
+	Action   string // explain, unblock, lift, release, export or erase
+	Subject  string // a masked number, or a block's range, country or network
 }
 
 // Number is a change of an account's numbers.
@@ -209,6 +232,20 @@ type Dropped struct {
 	Meta
 
 	Count int
+}
+
+type operatorKey struct{}
+
+// WithOperator returns a context whose Actions name an operator, such as the user of the host's
+// admin interface.
+func WithOperator(ctx context.Context, name string) context.Context {
+	return context.WithValue(ctx, operatorKey{}, name)
+}
+
+// Operator returns the operator that ctx names, or an empty string.
+func Operator(ctx context.Context) string {
+	name, _ := ctx.Value(operatorKey{}).(string)
+	return name
 }
 
 type idKey struct{}

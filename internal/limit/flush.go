@@ -103,6 +103,7 @@ type verdict struct {
 	Until         int64  `json:"u,omitempty"`
 	Count         int    `json:"k,omitempty"`
 	BlockedForAll bool   `json:"x,omitempty"`
+	Reason        string `json:"r,omitempty"`
 }
 
 // adopt takes another node's verdict over, if it is newer than this node's own.
@@ -125,7 +126,7 @@ func (w *Watch) adopt(v store.Verdict, now int64) {
 	if s.Blocked != decided.Blocked { // what was counted before no longer is
 		s.state, s.others = state{}, nil
 	}
-	s.name, s.version, s.unsaved = decided.Name, v.Version, false
+	s.name, s.reason, s.version, s.unsaved = decided.Name, decided.Reason, v.Version, false
 	s.Blocked, s.Until, s.Count, s.BlockedForAll = decided.Blocked, decided.Until, decided.Count, decided.BlockedForAll
 }
 
@@ -179,7 +180,7 @@ func (s *watched) empty() bool {
 }
 
 func (s *watched) verdict(key string, g rules) store.Verdict {
-	text, _ := json.Marshal(verdict{s.name, s.Blocked, s.Until, s.Count, s.BlockedForAll})
+	text, _ := json.Marshal(verdict{s.name, s.Blocked, s.Until, s.Count, s.BlockedForAll, s.reason})
 	return store.Verdict{Subject: key, Version: s.version, State: string(text), ExpiresAt: max(g.forgottenAt(&s.state), s.version+g.MaxBlock.Milliseconds())}
 }
 

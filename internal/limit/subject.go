@@ -28,6 +28,9 @@ const (
 	ipv6Mark = ":"
 )
 
+// networkDigits is how many digits of its digest a network's name has.
+const networkDigits = 16
+
 // ClientName returns the name of a client in rows. It is a digest, because no row needs the
 // address. All addresses of an IPv6 /64 have one name.
 //
@@ -48,7 +51,7 @@ func ClientName(client string) (name, prefix string) {
 		subnet, network, mark = 32, 24, ipv4Mark
 	}
 	prefix = masked(addr, network)
-	return digest("client", masked(addr, subnet)) + mark + digest("network", prefix)[:16], prefix
+	return digest("client", masked(addr, subnet)) + mark + digest("network", prefix)[:networkDigits], prefix
 }
 
 func masked(addr netip.Addr, bits int) string { return netip.PrefixFrom(addr, bits).Masked().String() }

@@ -40,9 +40,10 @@ type watched struct {
 
 	othersIn string
 
-	version int64 // of the verdict
-	unsaved bool  // the verdict is not stored yet
-	shared  bool  // other nodes need to know of its counts
+	reason  string // of the latest block
+	version int64  // of the verdict
+	unsaved bool   // the verdict is not stored yet
+	shared  bool   // other nodes need to know of its counts
 
 	dirty, dirtyHours map[int64]bool // slots and hours that are not stored yet
 }
@@ -150,7 +151,7 @@ func (w *Watch) judgeNow(s *watched, now int64) (limits.Block, bool) {
 		s.state = next
 		return limits.Block{}, false
 	}
-	s.state, s.others, s.unsaved = next, nil, true
+	s.state, s.others, s.unsaved, s.reason = next, nil, true, reason
 	s.version = max(now, s.version+1)
 	return w.block(s, reason), true
 }

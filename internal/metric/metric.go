@@ -85,11 +85,15 @@ func (b *Blocks) Add(e observe.Block, now time.Time) {
 	}
 }
 
-// Remove removes the block of a number's range, which Unblock ends.
+// Remove removes a block. With a number, the block of its range ends.
 func (b *Blocks) Remove(e observe.Unblock) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	delete(b.until["range"], e.Number) // which is masked as a range is
+	kind := e.Kind
+	if kind == "number" {
+		kind = "range"
+	}
+	delete(b.until[kind], e.Subject)
 }
 
 // Count returns how many blocks of each kind have not ended.

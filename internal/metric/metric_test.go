@@ -59,7 +59,7 @@ func TestBlocks(t *testing.T) {
 	}
 	expect(now, 2, 1)
 	expect(now.Add(time.Minute), 2, 0)
-	b.Remove(observe.Unblock{Number: "+44740012****"})
+	b.Remove(observe.Unblock{Kind: "number", Subject: "+44740012****"})
 	expect(now, 1, 0)
 	expect(now.Add(time.Hour), 1, 0) // the second block of the range lasts longer
 	expect(now.Add(2*time.Hour), 0, 0)

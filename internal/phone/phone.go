@@ -40,9 +40,10 @@ type Number struct {
 func (n Number) Valid() bool { return n.Kind != phonenumbers.UNKNOWN }
 
 // Home returns the region of the number or, if no plan assigns it, the main one of
-// those that share its calling code.
+// those that share its calling code. Of the zero value, which is no number, it returns an empty
+// string.
 func (n Number) Home() string {
-	if n.Region != "" {
+	if n.Region != "" || n.callingCode == 0 {
 		return n.Region
 	}
 	return phonenumbers.GetRegionCodeForCountryCode(n.callingCode)

@@ -212,7 +212,7 @@ func testEventsOfAccounts(t *testing.T, open opener) {
 	if want := []string{"added GB", "removed GB", "released GB"}; !slices.Equal(changes, want) {
 		t.Errorf("changes: %q, want %q", changes, want)
 	}
-	if unblocked := all[observe.Unblock](t, n, &h); len(unblocked) != 1 || unblocked[0].Number != "+44770090****" {
+	if unblocked := all[observe.Unblock](t, n, &h); len(unblocked) != 1 || unblocked[0].Subject != "+44770090****" {
 		t.Errorf("unblocked: %+v", unblocked)
 	}
 }

@@ -63,7 +63,7 @@ func allTests() []test {
 	return slices.Concat(
 		accountTests(), accountFailureTests(), accountHostTests(), accountLegacyTests(), approveTests(), attemptTests(), budgetTests(),
 		callTests(), concealTests(), concurrencyTests(), delegateTests(), endpointTests(), eventTests(), eventEdgeTests(), failureTests(), guardTests(),
-		hostTests(), httpTests(), limitTests(), lookUpTests(), policyTests(), recycledTests(), renewTests(),
+		historyTests(), hostTests(), httpTests(), limitTests(), lookUpTests(), policyTests(), receiptTests(), recycledTests(), renewTests(),
 		identityTests(), identityDelegateTests(), requestTokenTests(), serverKeyTests(), submitTokenTests(), testNumberTests(), textTests(), tryTests(),
 		unblockTests(), warningTests(),
 	)
@@ -94,5 +94,8 @@ func storageTests() []string {
 		// Limits, and the guard that nodes share.
 		"LimitOfANumber", "LimitOfCountryAndAll", "BudgetOfSeveralNodes", "LimitsHoldAtOnceAndOnAllNodes", "LastTextIsSharedByAllWhoAskForIt",
 		"RefusalsWriteNothing", "RecordsExpire", "Unblock", "GuardIsSharedByNodes", "VerdictsOutliveTheirNode",
+		// What operators see and do.
+		"StatisticsOfTwoNodes", "HistoryIsDeleted", "Explain", "Actions", "AllBlocksAndLift", "LiftOnAnotherNode", "Export", "Erase",
+		"ReceiptsOfAnSMS", "ReceiptOnAnotherNode", "UndeliveredIsNotUnconfirmed",
 	}
 }

@@ -216,7 +216,10 @@ func testTestNumberLooksAsAnyOther(t *testing.T, open opener) {
 	if s.SID != a.text("sid") || len(s.Nonce) != len(like.Nonce) || s.ClaimID == "" {
 		t.Errorf("session %+v", s)
 	}
-	s.SID, s.Nonce, s.ClaimID = like.SID, like.Nonce, like.ClaimID
+	if s.Provider != "" {
+		t.Errorf("no SMS was sent, but the session's provider is %q", s.Provider)
+	}
+	s.SID, s.Nonce, s.ClaimID, s.Provider = like.SID, like.Nonce, like.ClaimID, like.Provider
 	if fmt.Sprint(s) != fmt.Sprint(like) {
 		t.Errorf("session\n%+v, another number's is\n%+v", s, like)
 	}

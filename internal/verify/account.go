@@ -324,6 +324,7 @@ func (s *Service) Release(ctx context.Context, number string) error {
 		err = s.releaseOnce(ctx, n.MSISDN)
 		switch {
 		case errors.Is(err, ErrNoAccount):
+			s.observeAction(ctx, "release", phone.Mask(n.MSISDN)) // its proofs are void
 			return err
 		case errors.Is(err, store.ErrNotFound):
 			continue // it has moved to another account
@@ -331,6 +332,7 @@ func (s *Service) Release(ctx context.Context, number string) error {
 			return fmt.Errorf("threepid: release a number: %w", err)
 		}
 		s.observeNumber(ctx, "released", n.MSISDN)
+		s.observeAction(ctx, "release", phone.Mask(n.MSISDN))
 		s.log(ctx).Info("threepid: number released from its account", "number", phone.Mask(n.MSISDN))
 		return nil
 	}

@@ -28,8 +28,11 @@ type claim struct {
 	state attemptState // claimable: this node has the claim
 	at    int64        // when it was claimed
 
-	grant   limit.Grant    // one SMS of each budget
-	handle  string         // the delegate's name for the verification that it started
+	grant  limit.Grant // one SMS of each budget
+	handle string      // the delegate's name for the verification that it started
+
+	provider string // that the message was passed to
+
 	again   bool           // an earlier try of this attempt may have been sent
 	charged bool           // the SMS was taken from the limits
 	counted bool           // the guard counted the number

@@ -58,7 +58,7 @@ func Errorf(code Code, format string, args ...any) *Error {
 	return &Error{Code: code, Message: fmt.Sprintf(format, args...)}
 }
 
-// Errors of Validated, Redeem and Release, matched with errors.Is.
+// Errors of Validated, Redeem, Release and Lift, matched with errors.Is.
 var (
 	// ErrNoSession means that there is no session with that sid and client_secret, or that
 	// it was redeemed.
@@ -72,6 +72,9 @@ var (
 
 	// ErrNoAccount means that no account has the number.
 	ErrNoAccount = errors.New("threepid: no account has this number")
+
+	// ErrNotBlocked means that what is to be lifted is not blocked.
+	ErrNotBlocked = errors.New("threepid: nothing of that name is blocked")
 
 	// ErrClosed means that the plugin was closed.
 	ErrClosed = errors.New("threepid: closed")

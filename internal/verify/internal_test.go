@@ -40,10 +40,10 @@ func TestStanding(t *testing.T) {
 		{"claimed, a greater attempt", s, 2, 1, inFlight},
 		{"just before the lease ends", s, 1, lease - 1, inFlight},
 		{"lease over", s, 1, lease, claimable},
-		{"accepted", settled(s, s, store.OutcomeAccepted, ""), 1, 1, sent},
-		{"accepted, smaller attempt", settled(s, s, store.OutcomeAccepted, ""), 0, 1, sent},
-		{"accepted, greater attempt", settled(s, s, store.OutcomeAccepted, ""), 2, 1, claimable},
-		{"failed", settled(s, s, store.OutcomeFailed, ""), 1, 1, claimable},
+		{"accepted", settled(s, claim{sess: s}, store.OutcomeAccepted), 1, 1, sent},
+		{"accepted, smaller attempt", settled(s, claim{sess: s}, store.OutcomeAccepted), 0, 1, sent},
+		{"accepted, greater attempt", settled(s, claim{sess: s}, store.OutcomeAccepted), 2, 1, claimable},
+		{"failed", settled(s, claim{sess: s}, store.OutcomeFailed), 1, 1, claimable},
 	} {
 		if got := attemptStateOf(row.s, row.attempt, row.now); got != row.want {
 			t.Errorf("%s: %d, want %d", row.name, got, row.want)
@@ -57,14 +57,14 @@ func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
 	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(2), spans, minute)
-	if got := settled(second, first, store.OutcomeFailed, ""); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
+	if got := settled(second, claim{sess: first}, store.OutcomeFailed); got.LeaseUntil != second.LeaseUntil || got.Attempt != -1 {
 		t.Error("a late failure ended another's claim")
 	}
-	got := settled(second, first, store.OutcomeAccepted, "")
+	got := settled(second, claim{sess: first}, store.OutcomeAccepted)
 	if got.Attempt != 1 || got.LeaseUntil != second.LeaseUntil {
 		t.Error("a late success does not count, or ended another's claim")
 	}
-	if got := settled(got, store.Session{ClaimID: "x"}, store.OutcomeAccepted, ""); got.Attempt != 1 {
+	if got := settled(got, claim{sess: store.Session{ClaimID: "x"}}, store.OutcomeAccepted); got.Attempt != 1 {
 		t.Error("the attempt went back")
 	}
 }
@@ -76,7 +76,7 @@ func TestHandleOfALateOwner(t *testing.T) {
 	first := claimedSession()
 	again := Request{Attempt: 2, Purpose: store.PurposeAdd}
 	second := claimed(first, again, false, "", fresh(2), spans, minute)
-	answered := settled(second, second, store.OutcomeAccepted, "newer")
+	answered := settled(second, claim{sess: second, handle: "newer"}, store.OutcomeAccepted)
 	again.Purpose = store.PurposePassword
 	for _, row := range []struct {
 		name string
@@ -84,11 +84,11 @@ func TestHandleOfALateOwner(t *testing.T) {
 		want string
 	}{
 		{"nobody else's came", second, "older"},
-		{"another's failed", settled(second, second, store.OutcomeFailed, ""), "older"},
+		{"another's failed", settled(second, claim{sess: second}, store.OutcomeFailed), "older"},
 		{"another's came", answered, "newer"},
 		{"of a token that is no longer", claimed(first, again, false, "", fresh(2), spans, minute), ""},
 	} {
-		if got := settled(row.now, first, store.OutcomeAccepted, "older").DelegateID; got != row.want {
+		if got := settled(row.now, claim{sess: first, handle: "older"}, store.OutcomeAccepted).DelegateID; got != row.want {
 			t.Errorf("%s: the handle is %q, want %q", row.name, got, row.want)
 		}
 	}

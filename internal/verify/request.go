@@ -42,7 +42,7 @@ func (s *Service) Request(ctx context.Context, r Request) (Receipt, error) {
 	defer cancel()
 
 	receipt, number, err := s.request(ctx, r)
-	s.ObserveRefusal(ctx, err, number.Home(), r.Purpose)
+	s.observeRefusal(ctx, err, number.Home(), r.Purpose, number.MSISDN)
 	if errors.Is(err, context.Canceled) && errors.Is(context.Cause(ctx), ErrClosed) {
 		err = ErrClosed
 	}

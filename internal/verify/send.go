@@ -66,7 +66,10 @@ func (s *Service) send(ctx context.Context, c claim, d delivery) (Receipt, error
 	began := time.Now() //nolint:forbidigo // how long the provider really takes
 	err := s.dispatch(sms.WithReport(ctx, report.report), &c, d, m, deadline)
 	outcome := outcomeOf(err)
-	s.observeSMS(ctx, d, m, outcome, time.Since(began), report.get())
+	if !d.test {
+		c.provider = s.providerOf(report.get())
+	}
+	s.observeSMS(ctx, d, &c, m, outcome, time.Since(began), report.get())
 	cause := ""
 	if err != nil {
 		cause = redact(err.Error(), code, m)
@@ -332,7 +335,7 @@ func (s *Service) recordOutcomeOnce(ctx context.Context, c claim, d delivery, o 
 			}
 			current = uncharged(current, d.who.Client)
 		}
-		rows.Session = settled(current, c.sess, o, c.handle)
+		rows.Session = settled(current, c, o)
 		return err
 	})
 	return g, returned, err

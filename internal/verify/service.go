@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"example.com/threepid/delegate"
+	"example.com/threepid/internal/history"
 	"example.com/threepid/internal/limit"
 	"example.com/threepid/internal/phone"
 	"example.com/threepid/internal/texts"
@@ -60,6 +61,10 @@ type Config struct {
 	// Observer receives the events of package observe; nil: there is none.
 	Observer observe.Observer
 
+	// StatisticsLifetime and JournalLifetime are how long each is kept, if Store is a
+	// store.History; 0 or less: none.
+	StatisticsLifetime, JournalLifetime time.Duration
+
 	Brand string // the name in the SMS; may be empty
 
 	// Text returns an SMS and its language, a BCP 47 tag. Equal arguments give equal
@@ -102,8 +107,12 @@ type Service struct {
 	slots   timing.Slots
 	limiter *limit.Limiter
 	budgets *limit.Budgets
+	history *history.Recorder
 	events  *events
 	units   store.Store // Store, whose units are observed
+
+	early    early                    // receipts without an SMS
+	receipts [receiptLocks]sync.Mutex // by message
 
 	mu      sync.Mutex
 	active  sync.WaitGroup  // requests in progress, and the janitor
@@ -118,12 +127,13 @@ func New(c Config) *Service {
 	counters, _ := c.Store.(store.Counters)
 	node, now := nodeName(), func() int64 { return c.Now().UnixMilli() }
 	watch := limit.NewWatch(c.Guard, counters, node, now)
-	events, units := newEvents(c), c.Store
-	if events.wanted() {
+	recorder := newRecorder(c, node)
+	events, units := newEvents(c, recorder), c.Store
+	if events.observer != nil {
 		units = observedStore{c.Store, events}
 	}
 	return &Service{
-		events: events, units: units,
+		history: recorder, events: events, units: units,
 		budgets: limit.NewBudgets(c.Limits, units, node, budgetLeases*(c.SendTimeout+leaseMargin), now),
 		limiter: &limit.Limiter{Limits: c.Limits, Guard: c.Guard, Watch: watch, CountFailedChecks: c.Delegate != nil},
 		Config:  c,
@@ -142,15 +152,23 @@ func New(c Config) *Service {
 	}
 }
 
+func newRecorder(c Config, node string) *history.Recorder {
+	kept, ok := c.Store.(store.History)
+	if !ok {
+		return nil
+	}
+	return history.New(history.Config{Store: kept, Node: node, Now: c.Now, Statistics: c.StatisticsLifetime, Journal: c.JournalLifetime})
+}
+
 // Start loads the guard's verdicts, and starts what runs until Close: the janitor, which
-// deletes expired rows, and the exchange of the guard's counts.
+// deletes expired rows, the exchange of the guard's counts, and the recording of the history.
 func (s *Service) Start() {
 	ctx, cancel := bounded(context.Background())
 	defer cancel()
 	if err := s.limiter.Watch.Load(ctx); err != nil {
 		s.Logger.Error("threepid: the guard starts without the verdicts of other nodes, and reads them when the database works", "error", err)
 	}
-	for _, run := range []func(){s.sweepUntilClosed, s.flushUntilClosed} {
+	for _, run := range []func(){s.sweepUntilClosed, s.flushUntilClosed, s.recordUntilClosed} {
 		if s.enter() != nil {
 			return
 		}
@@ -185,6 +203,7 @@ func (s *Service) Close() {
 	s.mu.Unlock()
 	s.active.Wait()
 	_ = s.flush(true)
+	s.recordLast()
 	s.events.close()
 }
 
@@ -241,7 +260,7 @@ func (s *Service) sweepUntilClosed() {
 func (s *Service) sweep() {
 	deleted, start := 0, time.Now() //nolint:forbidigo // how long the store really takes
 	defer func() {
-		if s.events.wanted() {
+		if s.events.observer != nil {
 			ctx := context.Background()
 			s.events.emit(ctx, observe.Sweep{Meta: s.events.meta(ctx), Deleted: deleted, Duration: time.Since(start)})
 		}
@@ -254,27 +273,34 @@ func (s *Service) sweep() {
 		}
 		cancel()
 	}
-	for {
+	deleted += s.deleteExpired("sessions", func(ctx context.Context) (int, error) { return s.Store.DeleteExpired(ctx, before, sweepChunk) })
+	deleted += s.deleteExpired("history", func(ctx context.Context) (int, error) { return s.history.DeleteExpired(ctx, sweepChunk) })
+}
+
+// deleteExpired calls once, which deletes up to sweepChunk rows, until there are none or Close is
+// called. It returns how many it deleted.
+func (s *Service) deleteExpired(what string, once func(context.Context) (int, error)) (deleted int) {
+	for s.closing.Err() == nil {
 		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
 		began := time.Now() //nolint:forbidigo // how long the store really takes
-		n, err := s.Store.DeleteExpired(ctx, before, sweepChunk)
+		n, err := once(ctx)
 		cancel()
 		if s.closing.Err() != nil {
-			return
+			break
 		}
 		if err != nil {
-			s.Logger.Error("threepid: cannot delete expired sessions; trying again later", "error", err)
-			return
+			s.Logger.Error("threepid: cannot delete expired "+what+"; trying again later", "error", err)
+			break
 		}
 		if deleted += n; n < sweepChunk {
-			return
+			break
 		}
 		select {
 		case <-s.closing.Done():
-			return
 		case <-time.After(max(minSweepPause, time.Since(began))):
 		}
 	}
+	return deleted
 }
 
 // live reports whether a session exists and has not expired.

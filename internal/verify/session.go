@@ -122,10 +122,11 @@ func uncharged(s store.Session, client string) store.Session {
 	return s
 }
 
-// settled returns s after the claim in mine ended. A claim that another node has taken over,
+// settled returns s after a claim ended. A claim that another node has taken over,
 // because the lease ran out, is left unchanged. An accepted SMS counts whichever node
 // sent it, and so does the delegate's name for its token while there is no later one.
-func settled(s, mine store.Session, o store.Outcome, handle string) store.Session {
+func settled(s store.Session, c claim, o store.Outcome) store.Session {
+	mine := c.sess
 	ours := s.ClaimID == mine.ClaimID
 	if ours {
 		s.LeaseUntil, s.Outcome = 0, o
@@ -134,8 +135,9 @@ func settled(s, mine store.Session, o store.Outcome, handle string) store.Sessio
 		return s
 	}
 	s = accepted(s, mine.ClaimAttempt, mine.Purpose)
+	s.Provider = c.provider
 	if ours || s.DelegateID == "" && bytes.Equal(s.Nonce, mine.Nonce) {
-		s.DelegateID = handle
+		s.DelegateID = c.handle
 	}
 	return s
 }

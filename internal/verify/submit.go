@@ -38,25 +38,29 @@ func (s *Service) Submit(ctx context.Context, sub Submission) (nextLink string, 
 	defer s.active.Done()
 
 	slot := s.slots.Start()
-	nextLink, err = s.submit(ctx, sub)
+	nextLink, msisdn, err := s.submit(ctx, sub)
 	if errors.Is(err, ErrNoSession) {
 		slot.Wait()
 		err = errUnknownSession()
 	}
-	s.ObserveRefusal(ctx, err, "", "")
+	s.observeRefusal(ctx, err, "", "", msisdn)
 	return nextLink, err
 }
 
-// submit is Submit, except that it returns ErrNoSession if there is no session.
-func (s *Service) submit(ctx context.Context, sub Submission) (nextLink string, err error) {
+// submit is Submit, except that it returns ErrNoSession if there is no session, and otherwise
+// also the session's number.
+func (s *Service) submit(ctx context.Context, sub Submission) (nextLink, msisdn string, err error) {
 	sess, again, err := s.preview(ctx, sub)
+	if errors.Is(err, ErrNoSession) {
+		return "", "", err
+	}
 	if err == nil {
 		nextLink, err = s.prove(ctx, sess, sub)
 	}
 	if _, refused := errors.AsType[*Error](err); refused && again {
-		return sess.NextLink, nil // it proves nothing new, but it is right
+		return sess.NextLink, sess.MSISDN, nil // it proves nothing new, but it is right
 	}
-	return nextLink, err
+	return nextLink, sess.MSISDN, err
 }
 
 // prove counts a token, compares it, and records that it was right.

@@ -2,7 +2,10 @@ package verify
 
 import (
 	"context"
+	"slices"
+	"strings"
 
+	"example.com/threepid/internal/history"
 	"example.com/threepid/internal/limit"
 	"example.com/threepid/internal/phone"
 	"example.com/threepid/limits"
@@ -51,9 +54,8 @@ func (s *Service) Unblock(ctx context.Context, number string) ([]limits.Block, e
 	if err != nil {
 		return nil, err
 	}
-	if s.events.wanted() {
-		s.events.emit(ctx, observe.Unblock{Meta: s.events.meta(ctx), Number: phone.Mask(n.MSISDN)})
-	}
+	s.observeUnblock(ctx, "number", phone.Mask(n.MSISDN), aboutNumber(n.MSISDN))
+	s.observeAction(ctx, "unblock", phone.Mask(n.MSISDN))
 	return s.blocks(ctx, n)
 }
 
@@ -73,4 +75,103 @@ func (s *Service) blocks(ctx context.Context, n phone.Number) (blocks []limits.B
 		return nil, err
 	}
 	return append(g.Holds(), s.budgets.Holds(who, rows.Records)...), nil
+}
+
+// maxRanges is how many blocks of ranges AllBlocks looks at.
+const maxRanges = 1000
+
+// AllBlocks returns what the guard blocks now. Blocked ranges are known from the journal; without
+// a store.History they are missing.
+func (s *Service) AllBlocks(ctx context.Context) ([]limits.Block, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.active.Done()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	ranges, err := s.blockedRanges(ctx)
+	return append(s.limiter.Watch.AllBlocks(), ranges...), err
+}
+
+// blockedRanges returns the ranges in the journal whose records say that they are blocked: an
+// operator may have ended a block, and a later one may last longer.
+func (s *Service) blockedRanges(ctx context.Context) ([]limits.Block, error) {
+	events, err := s.history.Ranges(ctx, s.Now().Add(-s.Guard.MaxBlock), maxRanges)
+	if err != nil {
+		return nil, err
+	}
+	var blocks []limits.Block
+	seen := make(map[string]bool)
+	for _, e := range events {
+		block, ok := e.(observe.Block)
+		if !ok || seen[block.Subject] {
+			continue
+		}
+		seen[block.Subject] = true
+		who := s.rangeOf(strings.Trim(block.Subject, "+*"))
+		rows, err := s.units.View(ctx, store.Names{Records: s.limiter.Keys(who, limit.Range)})
+		if err != nil {
+			return nil, err
+		}
+		g, err := s.ledger(rows.Records, who, limit.Range)
+		if err != nil {
+			return nil, err
+		}
+		for _, b := range g.Blocks() {
+			if b.Range != "" {
+				b.Reason = block.Reason
+				blocks = append(blocks, b)
+			}
+		}
+	}
+	return blocks, nil
+}
+
+// rangeOf returns the subject of a range, which is named by the digits with which its numbers
+// begin.
+func (s *Service) rangeOf(digits string) limit.Subject {
+	who := limit.Subject{MSISDN: digits + "0000", Guarded: true}
+	if n, err := phone.ParseE164(who.MSISDN); err == nil {
+		who.Country = n.Home()
+	}
+	return who
+}
+
+// Lift ends a block of a range, country or network.
+func (s *Service) Lift(ctx context.Context, b limits.Block) error {
+	if err := s.enter(); err != nil {
+		return err
+	}
+	defer s.active.Done()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	kind, subject := blocked(b)
+	if b.Range == "" {
+		if !s.limiter.Watch.Lift(b) {
+			return ErrNotBlocked
+		}
+	} else if err := s.liftRange(ctx, b.Range); err != nil {
+		return err
+	}
+	s.observeUnblock(ctx, kind, subject, history.About{})
+	s.observeAction(ctx, "lift", subject)
+	return nil
+}
+
+func (s *Service) liftRange(ctx context.Context, digits string) error {
+	who := s.rangeOf(digits)
+	if !isMSISDN(digits) {
+		return ErrNotBlocked
+	}
+	return s.units.Update(ctx, store.Names{Records: s.limiter.Keys(who, limit.Range)}, func(rows *store.Rows) error {
+		g, err := s.ledger(rows.Records, who, limit.Range)
+		if err != nil {
+			return err
+		}
+		if !slices.ContainsFunc(g.Blocks(), func(b limits.Block) bool { return b.Range != "" }) {
+			return ErrNotBlocked
+		}
+		g.Clear()
+		return g.Put()
+	})
 }

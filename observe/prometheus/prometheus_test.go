@@ -35,7 +35,7 @@ func TestMetrics(t *testing.T) {
 		observe.Block{Kind: "range", Subject: "+44740013****", Until: later},
 		observe.Block{Kind: "country", Subject: "FR", Until: time.Now().Add(-time.Second)},
 		observe.Block{Kind: "network", Subject: "203.0.113.0/24", Until: later, DryRun: true},
-		observe.Unblock{Number: "+44740012****"},
+		observe.Unblock{Kind: "number", Subject: "+44740012****"},
 		observe.Unit{Op: "update", Duration: time.Millisecond, Failed: true, Batch: 3, Retries: 2},
 		observe.Sweep{Deleted: 7},
 		observe.Dropped{Count: 3},

@@ -28,11 +28,11 @@ type Recorder struct {
 // New returns a Recorder that accepts everything.
 func New() *Recorder { return new(Recorder) }
 
-// Send records the message and accepts it, unless Fail or FailAlways determines another
+// Send records the message, reports its ID as the provider's, and accepts it, unless Fail or FailAlways determines another
 // outcome. If ctx ends before or while the call is held, Send returns the error of ctx; an
 // outcome that Fail queued for the call is used nevertheless.
 func (r *Recorder) Send(ctx context.Context, m sms.Message) error {
-	sms.Report(ctx, sms.Result{Provider: "smstest"})
+	sms.Report(ctx, sms.Result{Provider: "smstest", MessageID: m.ID})
 	r.mu.Lock()
 	r.calls = append(r.calls, m)
 	outcome := r.always

@@ -1,0 +1,81 @@
+package verify
+
+import (
+	"context"
+	"time"
+
+	"example.com/threepid/observe"
+)
+
+const (
+	// recordInterval is how often the history is written.
+	recordInterval = 2 * time.Second
+
+	// recordLastTimeout bounds how long Close waits for it.
+	recordLastTimeout = 2 * time.Second
+)
+
+// recordUntilClosed writes the history every two seconds until Close. It has a goroutine of its
+// own: the guard must not wait for a database that is slow to write the journal.
+func (s *Service) recordUntilClosed() {
+	if s.history == nil {
+		return
+	}
+	ticker := time.NewTicker(recordInterval)
+	defer ticker.Stop()
+	failing := false
+	for {
+		select {
+		case <-s.closing.Done():
+			return
+		case <-ticker.C:
+		}
+		s.settleReceipts()
+		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
+		err := s.history.Flush(ctx)
+		cancel()
+		if err != nil && !failing && s.closing.Err() == nil {
+			s.Logger.Error("threepid: statistics and journal cannot be stored; trying again every two seconds", "error", err)
+		}
+		failing = err != nil
+	}
+}
+
+// recordLast writes the history when the service is closed.
+func (s *Service) recordLast() {
+	s.settleReceipts()
+	ctx, cancel := context.WithTimeout(context.Background(), recordLastTimeout)
+	defer cancel()
+	if err := s.history.Flush(ctx); err != nil {
+		s.Logger.Error("threepid: the latest statistics and journal are lost: the database fails", "error", err)
+	}
+}
+
+// Statistics returns what happened in the hours from and until then.
+func (s *Service) Statistics(ctx context.Context, from, to time.Time) ([]observe.Statistic, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.active.Done()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	return s.history.Read(ctx, from, to)
+}
+
+// Actions returns what operators did since a time, the latest first.
+func (s *Service) Actions(ctx context.Context, since time.Time, limit int) ([]observe.Action, error) {
+	if err := s.enter(); err != nil {
+		return nil, err
+	}
+	defer s.active.Done()
+	ctx, cancel := bounded(ctx)
+	defer cancel()
+	events, err := s.history.Actions(ctx, since, limit)
+	actions := make([]observe.Action, 0, len(events))
+	for _, e := range events {
+		if a, ok := e.(observe.Action); ok {
+			actions = append(actions, a)
+		}
+	}
+	return actions, err
+}

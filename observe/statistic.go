@@ -1,0 +1,30 @@
+package observe
+
+import "time"
+
+// Statistic is how often something happened in one hour, on all nodes.
+type Statistic struct {
+	Hour time.Time // when the hour begins, in UTC
+
+	// Event is one of:
+	//   - "sms": an SMS was passed to the provider; Result is its Outcome
+	//   - "validation": a number was validated; Result is the time since its SMS, as one of
+	//     the bounds that TimesToValidate lists
+	//   - "refusal": Result is the reason of the Refusal
+	//   - "code": a code was compared; Result is "right" or "wrong"
+	//   - "receipt": Result is the status
+	Event  string
+	Result string
+
+	Country  string // of the number; empty if it is not known
+	Purpose  string // empty for receipts, and for refused codes
+	Provider string // of the SMS, receipt or validation; otherwise empty
+
+	Count    int64
+	Segments int64         // of SMS
+	Duration time.Duration // the sum of the latencies of SMS, or of the times to validate
+}
+
+// TimesToValidate returns the bounds that the Result of a "validation" may be: "15s" means that
+// it took at most 15 seconds, and "more" that it took longer than the one before.
+func TimesToValidate() []string { return []string{"15s", "30s", "1m", "2m", "5m", "10m", "more"} }
