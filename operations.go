@@ -24,21 +24,21 @@ func (p *Plugin) Statistics(ctx context.Context, from, to time.Time) ([]Statisti
 
 // Explanation is what is known about a number.
 type Explanation struct {
-	MSISDN        string // E.164 without the plus sign
-	International string // for a person, such as +44 7700 900001
-	Country       string
-	UserID        string // of the account that has the number; empty if none has
-	Policy        string // why Options.Policy refuses the number; empty if it does not
-	TestNumber    bool   // it is one of Policy.TestNumbers
+	MSISDN        string `json:"msisdn"`        // E.164 without the plus sign
+	International string `json:"international"` // for a person, such as +44 7700 900001
+	Country       string `json:"country"`
+	UserID        string `json:"user_id,omitempty"`     // of the account that has the number; empty if none has
+	Policy        string `json:"policy,omitempty"`      // why Options.Policy refuses the number; empty if it does not
+	TestNumber    bool   `json:"test_number,omitempty"` // it is one of Policy.TestNumbers
 
-	Levels []limits.Level // of the limits of the number, its range and its country
-	Blocks []limits.Block // what blocks it now
+	Levels []limits.Level `json:"levels"` // of the limits of the number, its range and its country
+	Blocks []limits.Block `json:"blocks"` // what blocks it now
 
 	// Events are what happened to the number, the latest first, at most 500: observe.SMS,
 	// Refusal, Code, Validation, Receipt, Unblock and Number. They are complete since Since,
 	// as far as the journal of the store goes; Since is zero if there is no journal.
-	Events []observe.Event
-	Since  time.Time
+	Events []observe.Event `json:"events"`
+	Since  time.Time       `json:"since,omitzero"`
 }
 
 // Explain returns what is known about a number, in E.164 with or without the plus sign: what

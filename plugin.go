@@ -179,6 +179,14 @@ func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret st
 	return Validation(v), err
 }
 
+// Options returns the options in force, with defaults in place of zero values, and without
+// ServerKeys. Do not change what they refer to.
+func (p *Plugin) Options() Options {
+	o := p.opts
+	o.ServerKeys = nil
+	return o
+}
+
 // Ready returns nil if the plugin can serve: it is not closed, and the store responds. The
 // error is ErrClosed; any other means that the store failed. It is for a health check.
 func (p *Plugin) Ready(ctx context.Context) error { return p.service.Ready(ctx) }

@@ -117,8 +117,8 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&cfg.accounts, "accounts", "", "where numbers are on accounts: synapse: and the `database` of a Synapse, which is only read (default: this server)")
 	flags.StringVar(&cfg.brand, "brand", "", "`name` in the SMS: 123456 is your NAME code")
 	flags.Var(&cfg.serverKeys, "server-key", "`key` of at least 32 characters without which the database reveals no code; @file reads it from a file; may be repeated, the first makes new codes")
-	flags.StringVar(&cfg.opsListen, "ops-listen", "", "private `address` for operators: /metrics, /healthz and /readyz, such as 127.0.0.1:8009 (default: none)")
-	flags.Var(&cfg.opsTokens, "ops-token", "`token` without which -ops-listen serves no metrics; @file reads it from a file")
+	flags.StringVar(&cfg.opsListen, "ops-listen", "", "private `address` for operators: a page, /metrics, /healthz and /readyz, such as 127.0.0.1:8009 (default: none)")
+	flags.Var(&cfg.opsTokens, "ops-token", "`token` without which -ops-listen serves neither page nor metrics, and with which the page offers actions; @file reads it from a file")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			err = errors.New("see the flags above")

@@ -2,8 +2,6 @@ package main
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/subtle"
 	"fmt"
 	"log/slog"
 	"net"
@@ -17,28 +15,41 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 
 	"example.com/threepid"
+	"example.com/threepid/admin"
 	"example.com/threepid/observe/prometheus"
 )
 
 // readyTimeout is how long the store may take to show that it works.
 const readyTimeout = 2 * time.Second
 
-// listenOps opens the listener of -ops-listen, and returns a server for it: /metrics for
-// Prometheus, /healthz, which says that the process runs, and /readyz, which says that it can
-// serve until ctx is done. With -ops-token, /metrics needs the token.
+// listenOps opens the listener of -ops-listen, and returns a server for it: the operator's page,
+// /metrics for Prometheus, /healthz, which says that the process runs, and /readyz, which says that it
+// can serve until ctx is done. Without -ops-token the page is read-only; with it, page and /metrics need
+// the token.
 func listenOps(ctx context.Context, cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger) (endpoint, error) {
 	listener, err := net.Listen("tcp", cfg.opsListen)
 	if err != nil {
 		return endpoint{}, fmt.Errorf("-ops-listen: %w", err)
 	}
 	if loopbackURL(listener.Addr()) == "" && len(cfg.opsTokens) == 0 {
-		logger.Warn("-ops-listen is not a loopback address, and there is no -ops-token: anybody who reaches it can read the metrics",
+		logger.Warn("-ops-listen is not a loopback address, and there is no -ops-token: anybody who reaches it can read the metrics and the operator's page",
 			"address", listener.Addr())
 	}
 	registry := client.NewRegistry()
 	registry.MustRegister(metrics, collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
+	operators := newOperators(cfg.opsTokens, time.Now)
+	page, err := admin.New(plugin, admin.Options{Authorize: operators.authorize, Logger: logger, Logout: operators.logoutPath()})
+	if err != nil {
+		return endpoint{}, err
+	}
 	mux := http.NewServeMux()
-	mux.Handle("GET /metrics", needsToken(cfg.opsTokens, promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
+	mux.Handle("/", operators.only(page))
+	if len(cfg.opsTokens) > 0 {
+		sameOrigin := http.NewCrossOriginProtection()
+		mux.Handle("/login", sameOrigin.Handler(http.HandlerFunc(operators.login)))
+		mux.Handle("POST /logout", sameOrigin.Handler(http.HandlerFunc(operators.logout)))
+	}
+	mux.Handle("GET /metrics", operators.only(promhttp.HandlerFor(registry, promhttp.HandlerOpts{})))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) { _, _ = fmt.Fprintln(w, "ok") })
 	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, r *http.Request) { ready(ctx.Done(), plugin, logger, w, r) })
 	return endpoint{newServer(onlyHosts(mux)), listener, true}, nil
@@ -60,28 +71,6 @@ func ready(stopping <-chan struct{}, plugin *threepid.Plugin, logger *slog.Logge
 		return
 	}
 	_, _ = fmt.Fprintln(w, "ok")
-}
-
-// needsToken serves requests with one of the tokens in the Authorization header, or all
-// requests if there is none.
-func needsToken(tokens []string, next http.Handler) http.Handler {
-	if len(tokens) == 0 {
-		return next
-	}
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-		given, match := sha256.Sum256([]byte(token)), 0
-		for _, known := range tokens {
-			sum := sha256.Sum256([]byte(known))
-			match |= subtle.ConstantTimeCompare(given[:], sum[:])
-		}
-		if !bearer || match == 0 {
-			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "a token is needed: Authorization: Bearer TOKEN", http.StatusUnauthorized)
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
 }
 
 // onlyHosts refuses requests whose Host is neither a loopback address nor the one that was

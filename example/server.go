@@ -111,7 +111,7 @@ func listenPrivate(ctx context.Context, cfg config, plugin *threepid.Plugin, met
 			return nil, err
 		}
 		endpoints = append(endpoints, ops)
-		_, _ = fmt.Fprintf(stdout, "Metrics and health for operators: http://%s\n", openable(ops.listener.Addr()))
+		_, _ = fmt.Fprintf(stdout, "Page, metrics and health for operators: http://%s\n", openable(ops.listener.Addr()))
 	}
 	return endpoints, nil
 }

@@ -64,13 +64,13 @@ type Guard struct {
 // Block is a range, country or network that the guard blocks, or a limit that refuses a
 // number: see Plugin.Blocks.
 type Block struct {
-	Country string    // two letters; empty for a network
-	Range   string    // the digits with which all its numbers begin, in E.164 without the plus sign; empty for a country
-	Network string    // such as 2001:db8:77::/48 or 203.0.113.0/24; empty for numbers
-	Reason  string    // for a person
-	Count   int       // how many times it has been blocked
-	Until   time.Time // UTC
-	DryRun  bool      // nothing is blocked, because Guard.DryRun is set
+	Country string    `json:"country,omitempty"` // two letters; empty for a network
+	Range   string    `json:"range,omitempty"`   // the digits with which all its numbers begin, in E.164 without the plus sign; empty for a country
+	Network string    `json:"network,omitempty"` // such as 2001:db8:77::/48 or 203.0.113.0/24; empty for numbers
+	Reason  string    `json:"reason,omitempty"`  // for a person
+	Count   int       `json:"count,omitempty"`   // how many times it has been blocked
+	Until   time.Time `json:"until"`             // UTC
+	DryRun  bool      `json:"dry_run,omitempty"` // nothing is blocked, because Guard.DryRun is set
 }
 
 // WithDefaults returns a copy with defaults in place of zero values.

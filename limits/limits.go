@@ -12,13 +12,13 @@ import (
 // Limit allows Burst at once, and then one every Every: in any span of time, at most Burst plus
 // one for each Every that fits into the span. (This is the generic cell rate algorithm.)
 type Limit struct {
-	Burst int           // 1 or more
-	Every time.Duration // 1 second or more
+	Burst int           `json:"burst"` // 1 or more
+	Every time.Duration `json:"every"` // 1 second or more
 
 	// CountValidated keeps an SMS charged after its number was validated. Defaults to false: a
 	// validation takes the charge back, so that a limit counts only SMS that nobody has
 	// confirmed.
-	CountValidated bool
+	CountValidated bool `json:"count_validated,omitempty"`
 }
 
 // Limits limit the SMS that are sent, and the wrong codes that are compared. They are in the

@@ -2,6 +2,8 @@
 // operator counts, plots and is paged for. It imports nothing but the standard library;
 // package observe/prometheus, a module of its own, makes metrics of them.
 //
+// As JSON, durations are in nanoseconds.
+//
 // No event contains a code, a client_secret or a whole number. Events of one request have the
 // same ID, which the log records of the request have as "request". [ID] returns it from the
 // context that a Sender or Policy.Approve gets.
@@ -71,14 +73,29 @@ type Event interface{ meta() Meta }
 
 // Meta is when an event happened, and in which request.
 type Meta struct {
-	ID string    // the same for all events of one request; empty outside of requests
-	At time.Time // by the clock of the plugin
+	ID string    `json:"id,omitempty"` // the same for all events of one request; empty outside of requests
+	At time.Time `json:"at"`           // by the clock of the plugin
 }
 
 func (m Meta) meta() Meta { return m }
 
 // MetaOf returns when an event happened, and in which request.
 func MetaOf(e Event) Meta { return e.meta() }
+
+// Typed is an event with the name of its type, for JSON.
+type Typed struct {
+	Type  string `json:"type"`
+	Event Event  `json:"event"`
+}
+
+// TypedOf returns events with the names of their types.
+func TypedOf(events []Event) []Typed {
+	typed := make([]Typed, 0, len(events))
+	for _, e := range events {
+		typed = append(typed, Typed{Name(e), e})
+	}
+	return typed
+}
 
 // Name returns the name of an event's type in lower case, such as "sms" or "validation".
 func Name(e Event) string {
@@ -100,11 +117,11 @@ const (
 type Request struct {
 	Meta
 
-	Endpoint string // the path below the base path, such as "/account/3pid/msisdn/requestToken"
-	Method   string
-	Status   int    // of HTTP
-	ErrCode  string // such as "M_LIMIT_EXCEEDED"; empty without an error
-	Duration time.Duration
+	Endpoint string        `json:"endpoint,omitempty"` // the path below the base path, such as "/account/3pid/msisdn/requestToken"
+	Method   string        `json:"method,omitempty"`
+	Status   int           `json:"status,omitempty"`   // of HTTP
+	ErrCode  string        `json:"err_code,omitempty"` // such as "M_LIMIT_EXCEEDED"; empty without an error
+	Duration time.Duration `json:"duration"`
 }
 
 // Refusal is a request, or a Go call, that was refused before an SMS was sent or a code was
@@ -121,65 +138,65 @@ type Refusal struct {
 	//   - "not validated": there is no validation with which to add the number
 	//   - "not authorized": the access token is missing or unknown
 	//   - "server not trusted": the client named an identity server
-	Reason  string
-	Country string // of the number: two letters, "001", or empty if it is not known
-	Purpose string // add, register, password or identity; empty for submitToken
+	Reason  string `json:"reason,omitempty"`
+	Country string `json:"country,omitempty"` // of the number: two letters, "001", or empty if it is not known
+	Purpose string `json:"purpose,omitempty"` // add, register, password or identity; empty for submitToken
 }
 
 // SMS is an SMS that was passed to the sender or the delegate.
 type SMS struct {
 	Meta
 
-	Provider  string // as the sender reports it: see sms.Report
-	Country   string
-	Purpose   string
-	Number    string // masked, such as +44770090****
-	MessageID string // of the provider, if the sender reports it
-	Outcome   Outcome
-	Latency   time.Duration
-	Segments  int // how many SMS it is billed as; 0 for a delegate's
+	Provider  string        `json:"provider,omitempty"` // as the sender reports it: see sms.Report
+	Country   string        `json:"country,omitempty"`
+	Purpose   string        `json:"purpose,omitempty"`
+	Number    string        `json:"number,omitempty"`     // masked, such as +44770090****
+	MessageID string        `json:"message_id,omitempty"` // of the provider, if the sender reports it
+	Outcome   Outcome       `json:"outcome"`
+	Latency   time.Duration `json:"latency"`
+	Segments  int           `json:"segments,omitempty"` // how many SMS it is billed as; 0 for a delegate's
 }
 
 // Receipt is a delivery receipt.
 type Receipt struct {
 	Meta
 
-	Provider  string
-	MessageID string
-	Country   string // if it is known
-	Status    string // delivered, failed, delayed or unknown
-	Reason    string // the provider's code for it; may be empty
+	Provider  string `json:"provider,omitempty"`
+	MessageID string `json:"message_id,omitempty"`
+	Country   string `json:"country,omitempty"` // if it is known
+	Status    string `json:"status,omitempty"`  // delivered, failed, delayed or unknown
+	Reason    string `json:"reason,omitempty"`  // the provider's code for it; may be empty
 }
 
 // Code is a code that was compared.
 type Code struct {
 	Meta
 
-	Right   bool
-	Country string
-	Purpose string
+	Right   bool   `json:"right"`
+	Country string `json:"country,omitempty"`
+	Purpose string `json:"purpose,omitempty"`
 }
 
 // Validation is a number that was validated for the first time in its session.
 type Validation struct {
 	Meta
 
-	Country        string
-	Purpose        string
-	Provider       string        // of the latest SMS
-	TimeToValidate time.Duration // since the latest SMS
+	Country        string        `json:"country,omitempty"`
+	Purpose        string        `json:"purpose,omitempty"`
+	Provider       string        `json:"provider,omitempty"` // of the latest SMS
+	TimeToValidate time.Duration `json:"time_to_validate"`   // since the latest SMS
 }
 
 // Block is a range, country or network that the guard has blocked.
 type Block struct {
 	Meta
 
-	Kind    string // range, country or network
-	Subject string // such as +447700900****, GB or 203.0.113.0/24
-	Reason  string
-	Count   int // how many times it has been blocked
-	Until   time.Time
-	DryRun  bool // nothing was blocked
+	Kind    string    `json:"kind,omitempty"`    // range, country or network
+	Subject string    `json:"subject,omitempty"` // such as +447700900****, GB or 203.0.113.0/24
+	Reason  string    `json:"reason,omitempty"`
+	Count   int       `json:"count,omitempty"` // how many times it has been blocked
+	Until   time.Time `json:"until"`
+	DryRun  bool      `json:"dry_run,omitempty"` // nothing was blocked
 }
 
 // Unblock is a number, range, country or network that an operator has unblocked. A number is
@@ -187,51 +204,51 @@ type Block struct {
 type Unblock struct {
 	Meta
 
-	Kind    string // number, range, country or network
-	Subject string // as that of a Block; a number is masked as its range is
+	Kind    string `json:"kind,omitempty"`    // number, range, country or network
+	Subject string `json:"subject,omitempty"` // as that of a Block; a number is masked as its range is
 }
 
 // Action is what an operator did, through a Go call or the page of package admin.
 type Action struct {
 	Meta
 
-	Operator string // see WithOperator; may be empty
-	Action   string // explain, unblock, lift, release, export or erase
-	Subject  string // a masked number, or a block's range, country or network
+	Operator string `json:"operator,omitempty"` // see WithOperator; may be empty
+	Action   string `json:"action,omitempty"`   // explain, unblock, lift, release, export or erase
+	Subject  string `json:"subject,omitempty"`  // a masked number, or a block's range, country or network
 }
 
 // Number is a change of an account's numbers.
 type Number struct {
 	Meta
 
-	Change  string // added, removed or released
-	Country string
+	Change  string `json:"change,omitempty"` // added, removed or released
+	Country string `json:"country,omitempty"`
 }
 
 // Unit is a unit of work of the store.
 type Unit struct {
 	Meta
 
-	Op       string // view or update
-	Duration time.Duration
-	Failed   bool // the store failed
-	Batch    int  // how many units shared the statement or transaction; 0 if the store reports none
-	Retries  int  // how often the store ran it again, as far as it reports that
+	Op       string        `json:"op,omitempty"` // view or update
+	Duration time.Duration `json:"duration"`
+	Failed   bool          `json:"failed,omitempty"`  // the store failed
+	Batch    int           `json:"batch,omitempty"`   // how many units shared the statement or transaction; 0 if the store reports none
+	Retries  int           `json:"retries,omitempty"` // how often the store ran it again, as far as it reports that
 }
 
 // Sweep is a run of the janitor.
 type Sweep struct {
 	Meta
 
-	Deleted  int // rows
-	Duration time.Duration
+	Deleted  int           `json:"deleted,omitempty"` // rows
+	Duration time.Duration `json:"duration"`
 }
 
 // Dropped counts the events that were dropped because the Observer was too slow.
 type Dropped struct {
 	Meta
 
-	Count int
+	Count int `json:"count,omitempty"`
 }
 
 type operatorKey struct{}

@@ -4,7 +4,7 @@ import "time"
 
 // Statistic is how often something happened in one hour, on all nodes.
 type Statistic struct {
-	Hour time.Time // when the hour begins, in UTC
+	Hour time.Time `json:"hour"` // when the hour begins, in UTC
 
 	// Event is one of:
 	//   - "sms": an SMS was passed to the provider; Result is its Outcome
@@ -13,16 +13,16 @@ type Statistic struct {
 	//   - "refusal": Result is the reason of the Refusal
 	//   - "code": a code was compared; Result is "right" or "wrong"
 	//   - "receipt": Result is the status
-	Event  string
-	Result string
+	Event  string `json:"event"`
+	Result string `json:"result"`
 
-	Country  string // of the number; empty if it is not known
-	Purpose  string // empty for receipts, and for refused codes
-	Provider string // of the SMS, receipt or validation; otherwise empty
+	Country  string `json:"country,omitempty"`  // of the number; empty if it is not known
+	Purpose  string `json:"purpose,omitempty"`  // empty for receipts, and for refused codes
+	Provider string `json:"provider,omitempty"` // of the SMS, receipt or validation; otherwise empty
 
-	Count    int64
-	Segments int64         // of SMS
-	Duration time.Duration // the sum of the latencies of SMS, or of the times to validate
+	Count    int64         `json:"count"`
+	Segments int64         `json:"segments,omitempty"` // of SMS
+	Duration time.Duration `json:"duration,omitempty"` // the sum of the latencies of SMS, or of the times to validate
 }
 
 // TimesToValidate returns the bounds that the Result of a "validation" may be: "15s" means that

@@ -76,6 +76,9 @@ func (r *Recorder) entriesOf(items []item) []store.Entry {
 	open := make(map[store.Key]int) // the latest entry of each subject
 	for _, it := range items {
 		text, at := encode(it), observe.MetaOf(it.event).At
+		if len(text) > maxText {
+			continue // no store keeps it, and every try to would fail
+		}
 		var ref store.Key
 		if id := messageOf(it.event); id != "" {
 			ref = messageKey(id)

@@ -212,7 +212,9 @@ func (s *Service) observeUnblock(ctx context.Context, kind, subject string, abou
 // observeAction reports what an operator did.
 func (s *Service) observeAction(ctx context.Context, action, subject string) {
 	if s.events.wanted() {
-		e := observe.Action{Meta: s.events.meta(ctx), Operator: observe.Operator(ctx), Action: action, Subject: subject}
+		operator := observe.Operator(ctx)
+		operator = strings.ToValidUTF8(operator[:min(len(operator), maxReported)], "")
+		e := observe.Action{Meta: s.events.meta(ctx), Operator: operator, Action: action, Subject: subject}
 		s.events.record(ctx, e, history.About{})
 	}
 }

@@ -33,7 +33,7 @@ type export struct {
 	Limits   []exportedRecord  `json:"limits"`
 
 	JournalSince *time.Time      `json:"journal_since,omitempty"`
-	Journal      []exportedEvent `json:"journal"`
+	Journal      []observe.Typed `json:"journal"`
 }
 
 // exportedSession is a session without what would let its reader compute its code.
@@ -59,11 +59,6 @@ type exportedRecord struct {
 	Expires time.Time       `json:"expires"`
 }
 
-type exportedEvent struct {
-	Type  string        `json:"type"`
-	Event observe.Event `json:"event"`
-}
-
 // Export returns all that the store has about a number in E.164, as JSON.
 func (s *Service) Export(ctx context.Context, number string) ([]byte, error) {
 	if err := s.enter(); err != nil {
@@ -76,7 +71,7 @@ func (s *Service) Export(ctx context.Context, number string) ([]byte, error) {
 	}
 	ctx, cancel := bounded(ctx)
 	defer cancel()
-	x := export{Number: "+" + n.MSISDN, Exported: s.Now().UTC(), Sessions: []exportedSession{}, Limits: []exportedRecord{}, Journal: []exportedEvent{}}
+	x := export{Number: "+" + n.MSISDN, Exported: s.Now().UTC(), Sessions: []exportedSession{}, Limits: []exportedRecord{}, Journal: []observe.Typed{}}
 	x.UserID, err = s.Accounts.Owner(ctx, n.MSISDN)
 	if err != nil && !errors.Is(err, store.ErrNotFound) {
 		return nil, fmt.Errorf("threepid: look up the number's account: %w", err)
@@ -143,9 +138,7 @@ func (s *Service) exportJournal(ctx context.Context, n phone.Number, x *export) 
 		return err
 	}
 	x.JournalSince = &since
-	for _, e := range events {
-		x.Journal = append(x.Journal, exportedEvent{observe.Name(e), e})
-	}
+	x.Journal = observe.TypedOf(events)
 	return nil
 }
 

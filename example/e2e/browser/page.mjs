@@ -14,7 +14,7 @@ const flags = [
 ];
 
 // useBrowser starts a browser for the tests of a file and returns a function that
-// opens pages in it. A page's test fails when the page breaks its policy, throws,
+// opens pages in it, and waits for what says that a page is ready. A page's test fails when the page breaks its policy, throws,
 // or asks anybody but its own server for anything, save what is expected.
 export function useBrowser() {
   let browser;
@@ -22,7 +22,7 @@ export function useBrowser() {
     browser = await chromium.launch({ executablePath: process.env.THREEPID_CHROMIUM, headless: true, args: flags });
   });
   after(() => browser.close());
-  return async (t, { at = url, expected = /^$/, ...options } = {}) => {
+  return async (t, { at = url, expected = /^$/, ready = 'html[data-ready]', ...options } = {}) => {
     const context = await browser.newContext({ locale: 'en-GB', viewport: { width: 1280, height: 900 }, ...options });
     context.setDefaultTimeout(30_000);
     const page = await context.newPage();
@@ -32,7 +32,7 @@ export function useBrowser() {
       assert.deepEqual(faults.filter((fault) => !expected.test(fault)), []);
     });
     await page.goto(at);
-    await page.locator('html[data-ready]').waitFor();
+    await page.locator(ready).waitFor();
     return page;
   };
 }

@@ -1,0 +1,168 @@
+// Package admin is a page for operators, and the same as JSON: what is sent and confirmed, what is
+// blocked and why, and what happened to a number. It is an http.Handler without JavaScript, which a
+// host mounts behind its own authorization:
+//
+//	page, err := admin.New(plugin, admin.Options{
+//		Prefix:    "/admin",
+//		Authorize: func(r *http.Request) (string, admin.Access) { … },
+//	})
+//	router.Any("/admin/*path", gin.WrapH(page))
+//
+// The plugin's calls below it are Statistics, Explain, AllBlocks, Lift, Unblock, ReleaseNumber, Export,
+// Erase and Actions.
+package admin
+
+import (
+	"errors"
+	"log/slog"
+	"net/http"
+	"strings"
+	"time"
+
+	"example.com/threepid"
+	"example.com/threepid/observe"
+)
+
+// Access is what a request may do.
+type Access int
+
+// The accesses.
+const (
+	None  Access = iota // 403
+	Read                // every page, but no action
+	Write               // actions too
+)
+
+// Options configure the page.
+type Options struct {
+	// Prefix is the path below which the host serves the handler, such as "/admin". Defaults to
+	// none: the page is at "/".
+	Prefix string
+
+	// Authorize returns what a request may do, and the name of the operator, for the audit
+	// log. It is required, except with ReadOnly: then it defaults to Read for everybody
+	// who reaches the handler.
+	Authorize func(*http.Request) (operator string, access Access)
+
+	// ReadOnly offers no actions, and refuses them, whatever Authorize returns. Defaults to
+	// false.
+	ReadOnly bool
+
+	// Logout is a path of the host to which a button in the footer posts, such as "/logout".
+	// Defaults to none: there is no button.
+	Logout string
+
+	// Price returns what one segment of an SMS costs, in Currency. Defaults to nil: costs are
+	// not shown.
+	Price func(provider, country string) float64
+
+	// Currency is the unit of Price, such as "EUR". Defaults to none.
+	Currency string
+
+	// Logger receives failures. Defaults to the plugin's.
+	Logger *slog.Logger
+}
+
+const (
+	// maxForm is in bytes.
+	maxForm = 16 << 10
+
+	// policy allows what the pages have: one stylesheet, and forms to themselves.
+	policy = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+// server serves the pages.
+type server struct {
+	Options
+
+	plugin *threepid.Plugin
+	pages  *pages
+	now    func() time.Time
+}
+
+// New returns the handler, or an error if Authorize is missing or Prefix is invalid. Requests of
+// other sites that would change something are refused, so the host needs no tokens in forms.
+func New(plugin *threepid.Plugin, o Options) (http.Handler, error) {
+	switch {
+	case plugin == nil:
+		return nil, errors.New("admin: the plugin is nil")
+	case o.Authorize == nil && !o.ReadOnly:
+		return nil, errors.New("admin: set Options.Authorize, or ReadOnly")
+	case o.Prefix != "" && (!strings.HasPrefix(o.Prefix, "/") || strings.HasSuffix(o.Prefix, "/") || strings.ContainsAny(o.Prefix, "{}?#")):
+		return nil, errors.New(`admin: Options.Prefix must be a path that begins with a slash and ends with none, such as "/admin"`)
+	}
+	if o.Authorize == nil {
+		o.Authorize = func(*http.Request) (string, Access) { return "", Read }
+	}
+	if o.Logger == nil {
+		o.Logger = plugin.Options().Logger
+	}
+	parsed, err := parsePages()
+	if err != nil {
+		return nil, err
+	}
+	s := &server{Options: o, plugin: plugin, pages: parsed, now: plugin.Options().Now}
+	return s.headers(http.StripPrefix(o.Prefix, http.NewCrossOriginProtection().Handler(s.routes()))), nil
+}
+
+// routes returns the handler for paths without the prefix.
+func (s *server) routes() http.Handler {
+	mux := http.NewServeMux()
+	read := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, s.needs(Read, h)) }
+	write := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, s.needs(Write, h)) }
+	read("GET /{$}", s.glance)
+	read("GET /blocks", s.blocks)
+	read("GET /limits", s.limits)
+	read("GET /number", s.numberForm)
+	read("POST /number", s.number)
+	read("GET /audit", s.audit)
+	mux.HandleFunc("GET /style.css", s.style) // for the error page, and the host's form to log in
+	write("POST /blocks/lift", s.lift)
+	write("POST /number/unblock", s.unblock)
+	write("POST /number/release", s.release)
+	write("POST /number/export", s.export)
+	write("POST /number/erase", s.erase)
+	s.routeAPI(read, write)
+	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, http.StatusNotFound, "There is no such page.")
+	})
+	return mux
+}
+
+// headers sets what every response has.
+func (*server) headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", policy)
+		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Cache-Control", "no-store")
+		next.ServeHTTP(w, r)
+	})
+}
+
+// needs refuses requests without an access, and bounds bodies.
+func (s *server) needs(access Access, next http.HandlerFunc) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		operator, has := s.access(r)
+		switch {
+		case has == None:
+			s.fail(w, r, http.StatusForbidden, "You may not see this page.")
+			return
+		case has < access:
+			s.fail(w, r, http.StatusForbidden, "This page is read-only for you.")
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+		next(w, r.WithContext(observe.WithOperator(r.Context(), operator)))
+	})
+}
+
+// access returns what a request may do.
+func (s *server) access(r *http.Request) (operator string, access Access) {
+	operator, access = s.Authorize(r)
+	if s.ReadOnly {
+		access = min(access, Read)
+	}
+	return operator, access
+}

@@ -1,0 +1,495 @@
+package admin_test
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"html"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/admin"
+	"example.com/threepid/limits"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+)
+
+const number = "+447700900001"
+
+// host is a plugin with a page, on a clock that the test moves.
+type host struct {
+	plugin *threepid.Plugin
+	sender *smstest.Recorder
+	store  *memstore.Store
+	url    string
+
+	mu     sync.Mutex
+	now    time.Time
+	access admin.Access
+	client int
+}
+
+func (h *host) Now() time.Time {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.now
+}
+
+func (h *host) advance(d time.Duration) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.now = h.now.Add(d)
+}
+
+func start(t *testing.T, o admin.Options, change ...func(*threepid.Options)) *host {
+	t.Helper()
+	gin.SetMode(gin.TestMode)
+	h := &host{
+		sender: smstest.New(), store: memstore.New(), now: time.Date(2026, 3, 1, 12, 30, 0, 0, time.UTC), access: admin.Write,
+	}
+	opts := threepid.Options{Now: h.Now, Logger: slog.New(slog.NewTextHandler(io.Discard, nil))}
+	for _, c := range change {
+		c(&opts)
+	}
+	var err error
+	if h.plugin, err = threepid.Register(gin.New(), h.store, h.sender, opts); err != nil {
+		t.Fatal(err)
+	}
+	if o.Authorize == nil && !o.ReadOnly {
+		o.Authorize = func(*http.Request) (string, admin.Access) { return "carol", h.access }
+	}
+	page, err := admin.New(h.plugin, o)
+	if err != nil {
+		t.Fatal(err)
+	}
+	server := httptest.NewServer(page)
+	h.url = server.URL
+	t.Cleanup(func() {
+		server.Close()
+		_ = h.plugin.Close()
+	})
+	return h
+}
+
+// ask requests an SMS to a number, as another client each time, and confirms it if confirm is set.
+func (h *host) ask(t *testing.T, to string, confirm bool) error {
+	t.Helper()
+	h.client++
+	secret := fmt.Sprint("secret-", h.client)
+	response, err := h.plugin.RequestToken(t.Context(), threepid.TokenRequest{
+		Purpose: threepid.PurposeAdd, ClientSecret: secret, PhoneNumber: to, SendAttempt: 1, ClientKey: fmt.Sprintf("2001:db8:%x::1", h.client),
+	})
+	if err == nil && confirm {
+		h.advance(20 * time.Second)
+		m, _ := h.sender.Last()
+		_, err = h.plugin.SubmitToken(t.Context(), threepid.TokenSubmission{SID: response.SID, ClientSecret: secret, Token: smstest.Token(m)})
+	}
+	return err
+}
+
+type response struct {
+	status int
+	header http.Header
+	body   string
+}
+
+// do sends a request; a body that begins with a brace is JSON, and any other a form.
+func (h *host) do(t *testing.T, method, path, body string, header ...string) response {
+	t.Helper()
+	req, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
+	if err != nil {
+		t.Fatal(err)
+	}
+	switch {
+	case strings.HasPrefix(body, "{"):
+		req.Header.Set("Content-Type", "application/json")
+	case body != "":
+		req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	}
+	for i := 0; i+1 < len(header); i += 2 {
+		req.Header.Set(header[i], header[i+1])
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	text, err := io.ReadAll(res.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return response{res.StatusCode, res.Header, string(text)}
+}
+
+func form(pairs ...string) string {
+	values := url.Values{}
+	for i := 0; i+1 < len(pairs); i += 2 {
+		values.Set(pairs[i], pairs[i+1])
+	}
+	return values.Encode()
+}
+
+// expect fails the test unless the response has the status and each of the texts.
+func expect(t *testing.T, what string, r response, status int, texts ...string) {
+	t.Helper()
+	if r.status != status {
+		t.Errorf("%s: %d, want %d: %s", what, r.status, status, r.body)
+	}
+	for _, text := range texts {
+		if !strings.Contains(r.body, text) && !strings.Contains(html.UnescapeString(r.body), text) {
+			t.Errorf("%s: the page has no %q: %s", what, text, r.body)
+		}
+	}
+}
+
+func TestGlance(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{Price: func(string, string) float64 { return 0.05 }, Currency: "EUR"})
+	expect(t, "nothing happened", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "0 SMS since 12:00 UTC", "Nothing is blocked.", "No SMS were sent.", "Nothing was refused.", "Nothing was confirmed.")
+	h.advance(-time.Hour)
+	for i := range 4 {
+		if err := h.ask(t, fmt.Sprintf("+44770090000%d", i), i > 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	h.advance(time.Hour)
+	h.sender.Fail(errors.New("busy"))
+	_ = h.ask(t, "+33612345678", false)
+	if err := h.ask(t, "+33612345678", true); err != nil {
+		t.Fatal(err)
+	}
+	_ = h.ask(t, "12", false)
+	expect(t, "a day", h.do(t, http.MethodGet, "/", ""), http.StatusOK,
+		"2 SMS since 12:00 UTC, 100 % confirmed; 4 in the hour before, 75 % confirmed.",
+		`<th scope="row">United Kingdom</th><td>4</td><td>4</td><td>75 %</td><td>20 s</td><td>0</td>`,
+		`<th scope="row">France</th><td>2</td><td>1</td><td>100 %</td><td>20 s</td><td class="bad">1</td>`,
+		`<th scope="row">smstest</th><td>6</td>`, "Half of the confirmations took up to 30 s.", "bad input", "0.25 EUR", `<td>0.05</td>`)
+	for _, period := range []string{"7d", "30d", "nonsense"} {
+		expect(t, period, h.do(t, http.MethodGet, "/?period="+period, ""), http.StatusOK, `<th scope="row">United Kingdom</th><td>4</td>`)
+	}
+}
+
+// TestFindings has a provider fail, and then many SMS that nobody confirms.
+func TestFindings(t *testing.T) {
+	t.Parallel()
+	off := func(o *threepid.Options) {
+		o.Limits, o.Guard = limits.Limits{Disabled: true}, limits.Guard{Disabled: true}
+	}
+	h := start(t, admin.Options{}, off)
+	h.advance(-10 * time.Hour)
+	next := 0
+	ask := func(n int, confirm bool) {
+		for range n {
+			next++
+			_ = h.ask(t, fmt.Sprintf("+4474%08d", next), confirm)
+		}
+	}
+	for range 8 {
+		ask(10, true)
+		h.advance(time.Hour)
+	}
+	if page := h.do(t, http.MethodGet, "/", ""); strings.Contains(page.body, "What stands out") {
+		t.Errorf("a usual hour stands out: %s", page.body)
+	}
+	ask(60, false)
+	expect(t, "a pump", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "United Kingdom: ", "usually 100 %. That is", "it looks like pumping")
+	h.advance(3 * time.Hour)
+	ask(25, false)
+	expect(t, "no more SMS than usual", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "0 % of 25 SMS confirmed", "the provider may not deliver them")
+	for i, m := range h.sender.Messages() {
+		if i >= len(h.sender.Messages())-25 {
+			if err := h.plugin.RecordReceipt(t.Context(), sms.Receipt{MessageID: m.ID, Status: sms.Undelivered}); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	expect(t, "receipts", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "Most receipts say that the SMS were not delivered")
+	h.advance(3 * time.Hour)
+	h.sender.FailAlways(errors.New("down"))
+	ask(20, false)
+	expect(t, "an outage", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "smstest failed 100 % of its 20 SMS since", "it may be down")
+}
+
+func TestNumber(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{})
+	expect(t, "the form", h.do(t, http.MethodGet, "/number", ""), http.StatusOK, `<form class="search" method="post" action="/number">`)
+	if err := h.ask(t, number, true); err != nil {
+		t.Fatal(err)
+	}
+	m, _ := h.sender.Last()
+	if err := h.plugin.RecordReceipt(t.Context(), sms.Receipt{MessageID: m.ID, Status: sms.Undelivered, Reason: "30005"}); err != nil {
+		t.Fatal(err)
+	}
+	if err := h.store.Associate(t.Context(), store.Association{UserID: "<script>alert(1)</script>", MSISDN: number[1:]}); err != nil {
+		t.Fatal(err)
+	}
+	found := h.do(t, http.MethodPost, "/number", form("number", " +44 7700 (900)-001 "))
+	expect(t, "a number", found, http.StatusOK, "+44 7700 900001", "&lt;script&gt;alert(1)&lt;/script&gt;",
+		"SMS accepted by smstest (to add it to an account)", "Right code submitted.", "Number validated (to add it to an account), 20 s after the SMS.",
+		"Receipt of smstest: not delivered, for good (code 30005).", "23 of 24 left", "Unblock", `action="/number/erase"`)
+	if strings.Contains(found.body, "<script>") {
+		t.Errorf("the page has a script: %s", found.body)
+	}
+	for _, bad := range []string{"", "07700900001", "hello", "<script>"} {
+		expect(t, bad, h.do(t, http.MethodPost, "/number", form("number", bad)), http.StatusBadRequest, "This is no phone number")
+	}
+	unblocked := h.do(t, http.MethodPost, "/number/unblock", form("number", number))
+	expect(t, "unblock", unblocked, http.StatusOK, "The number and its range are unblocked.", "Unblocked by an operator")
+	if strings.Contains(unblocked.body, "of 24 left") {
+		t.Errorf("the limits are as before: %s", unblocked.body)
+	}
+	expect(t, "release", h.do(t, http.MethodPost, "/number/release", form("number", number)), http.StatusOK, "released from its account", "none has the number")
+	expect(t, "release again", h.do(t, http.MethodPost, "/number/release", form("number", number)), http.StatusOK, "No account had the number.")
+	exported := h.do(t, http.MethodPost, "/number/export", form("number", number))
+	expect(t, "export", exported, http.StatusOK, `"number": "+447700900001"`)
+	if got := exported.header.Get("Content-Disposition"); !strings.HasPrefix(got, "attachment") {
+		t.Errorf("the export is shown, not saved: %q", got)
+	}
+	expect(t, "erase without the number", h.do(t, http.MethodPost, "/number/erase", form("number", number, "again", "+44")), http.StatusBadRequest, "type it again")
+	expect(t, "erase", h.do(t, http.MethodPost, "/number/erase", form("number", number, "again", number)), http.StatusOK, "All data about the number is erased.", "Nothing is known to have happened.")
+	expect(t, "audit", h.do(t, http.MethodGet, "/audit", ""), http.StatusOK, "carol", "explain", "unblock", "release", "export", "erase", "+44770090****")
+	if page := h.do(t, http.MethodGet, "/audit", ""); strings.Contains(page.body, number[1:]) {
+		t.Error("the audit log has a whole number")
+	}
+}
+
+// pump has a range blocked.
+func (h *host) pump(t *testing.T) {
+	t.Helper()
+	for i := range 200 {
+		h.advance(time.Minute)
+		if h.ask(t, fmt.Sprintf("+44740001%04d", i*97%10_000), false) != nil {
+			return
+		}
+	}
+	t.Fatal("nothing was blocked")
+}
+
+func TestBlocks(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{})
+	expect(t, "no block", h.do(t, http.MethodGet, "/blocks", ""), http.StatusOK, "Nothing is blocked.")
+	h.pump(t)
+	expect(t, "a block", h.do(t, http.MethodGet, "/blocks", ""), http.StatusOK, "+44740001****", "range of numbers", "Lift", "UTC</time>, in 1")
+	expect(t, "the first page", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "in force.", "See what is blocked.")
+	expect(t, "lift", h.do(t, http.MethodPost, "/blocks/lift", form("range", "44740001")), http.StatusOK, "The block of +44740001**** is lifted.")
+	expect(t, "lift again", h.do(t, http.MethodPost, "/blocks/lift", form("range", "44740001")), http.StatusOK, "has ended already")
+	if err := h.ask(t, "+447400019999", false); err != nil {
+		var refusal *threepid.Error
+		if !errors.As(err, &refusal) || refusal.ErrCode != "M_LIMIT_EXCEEDED" {
+			t.Fatal(err)
+		}
+		expect(t, "the country", h.do(t, http.MethodPost, "/blocks/lift", form("country", "GB")), http.StatusOK, "is lifted")
+	}
+}
+
+func TestLimits(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{}, func(o *threepid.Options) { o.Policy.AllowCountries = []string{"GB", "FR"} })
+	expect(t, "limits", h.do(t, http.MethodGet, "/limits", ""), http.StatusOK,
+		"6 at once, then one every 10 min", "24 at once, then one every 1 h, including those that validated", "20 % of them validated", "GB, FR", "for 15 min at first")
+	off := start(t, admin.Options{}, func(o *threepid.Options) {
+		o.Limits, o.Guard = limits.Limits{Disabled: true}, limits.Guard{Disabled: true}
+	})
+	expect(t, "no limits", off.do(t, http.MethodGet, "/limits", ""), http.StatusOK, "There are no limits.", "Nothing is blocked.")
+}
+
+// paths are those of every page and call, and whether they change something.
+func paths() map[string]bool {
+	return map[string]bool{
+		"GET /": false, "GET /blocks": false, "GET /limits": false, "GET /number": false, "GET /audit": false,
+		"POST /number": false, "POST /number/unblock": true, "POST /number/release": true, "POST /number/export": true, "POST /number/erase": true,
+		"POST /blocks/lift":      true,
+		"GET /api/v1/statistics": false, "GET /api/v1/blocks": false, "GET /api/v1/actions": false, "POST /api/v1/number/explain": false,
+		"POST /api/v1/number/unblock": true, "POST /api/v1/number/release": true, "POST /api/v1/number/export": true,
+		"POST /api/v1/number/erase": true, "POST /api/v1/blocks/lift": true,
+	}
+}
+
+// body returns a right body for a path.
+func body(path string) string {
+	switch {
+	case strings.HasPrefix(path, "/api/v1/number"):
+		return `{"number":"` + number + `"}`
+	case strings.HasPrefix(path, "/api/"):
+		return `{"country":"GB"}`
+	}
+	return form("number", number, "again", number, "country", "GB")
+}
+
+// TestAccess tries each path with each access, and looks at the headers.
+func TestAccess(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{})
+	for pattern, writes := range paths() {
+		method, path, _ := strings.Cut(pattern, " ")
+		send := func() response {
+			if method == http.MethodGet {
+				return h.do(t, method, path, "")
+			}
+			return h.do(t, method, path, body(path))
+		}
+		for access, want := range map[admin.Access]bool{admin.None: false, admin.Read: !writes, admin.Write: true} {
+			h.access = access
+			r := send()
+			if allowed := r.status != http.StatusForbidden; allowed != want {
+				t.Errorf("%s with access %d: %d", pattern, access, r.status)
+			}
+			if r.header.Get("Content-Security-Policy") == "" || r.header.Get("X-Content-Type-Options") != "nosniff" ||
+				r.header.Get("Cache-Control") != "no-store" || r.header.Get("Referrer-Policy") != "no-referrer" {
+				t.Errorf("%s: headers %v", pattern, r.header)
+			}
+			if strings.HasPrefix(path, "/api/") && !json.Valid([]byte(r.body)) {
+				t.Errorf("%s: not JSON: %s", pattern, r.body)
+			}
+		}
+	}
+	h.access = admin.Read
+	if page := h.do(t, http.MethodPost, "/number", form("number", number)); strings.Contains(page.body, "/number/unblock") || !strings.Contains(page.body, "read-only") {
+		t.Errorf("a reader is offered actions: %s", page.body)
+	}
+}
+
+func TestReadOnly(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{ReadOnly: true})
+	for pattern, writes := range paths() {
+		method, path, _ := strings.Cut(pattern, " ")
+		if method == http.MethodPost {
+			if r := h.do(t, method, path, body(path)); (r.status == http.StatusForbidden) != writes {
+				t.Errorf("%s: %d", pattern, r.status)
+			}
+		}
+	}
+}
+
+// TestOtherSites has another site's page post a form, as a browser would say.
+func TestOtherSites(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{})
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}} {
+		if r := h.do(t, http.MethodPost, "/number/unblock", form("number", number), header...); r.status != http.StatusForbidden {
+			t.Errorf("%q: %d", header, r.status)
+		}
+	}
+	if r := h.do(t, http.MethodPost, "/number/unblock", form("number", number), "Sec-Fetch-Site", "same-origin"); r.status != http.StatusOK {
+		t.Errorf("its own page: %d", r.status)
+	}
+	if actions, err := h.plugin.Actions(t.Context(), time.Time{}, 10); err != nil || len(actions) != 2 { // and explain
+		t.Errorf("actions: %+v, %v", actions, err)
+	}
+}
+
+func TestAPI(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{})
+	if err := h.ask(t, number, true); err != nil {
+		t.Fatal(err)
+	}
+	h.pump(t)
+	for _, row := range []struct {
+		method, path, body string
+		status             int
+		has                string
+	}{
+		{http.MethodGet, "/api/v1/statistics", "", http.StatusOK, `"provider": "smstest"`},
+		{http.MethodGet, "/api/v1/statistics?from=2026-03-01T00:00:00Z&to=2026-03-01T01:00:00Z", "", http.StatusOK, `"statistics": []`},
+		{http.MethodGet, "/api/v1/statistics?from=yesterday", "", http.StatusBadRequest, "RFC 3339"},
+		{http.MethodGet, "/api/v1/blocks", "", http.StatusOK, `"range": "44740001"`},
+		{http.MethodPost, "/api/v1/number/explain", `{"number":"` + number + `"}`, http.StatusOK, `"type": "validation"`},
+		{http.MethodPost, "/api/v1/number/explain", `{"number":"07700900001"}`, http.StatusBadRequest, "E.164"},
+		{http.MethodPost, "/api/v1/number/explain", `{"msisdn":"x"}`, http.StatusBadRequest, "JSON object"},
+		{http.MethodPost, "/api/v1/number/explain", `{`, http.StatusBadRequest, "JSON object"},
+		{http.MethodPost, "/api/v1/number/explain", form("number", number), http.StatusUnsupportedMediaType, "application/json"},
+		{http.MethodPost, "/api/v1/number/unblock", `{"number":"` + number + `"}`, http.StatusOK, `"blocks": [`},
+		{http.MethodPost, "/api/v1/blocks/lift", `{"range":"44740001"}`, http.StatusOK, "{}"},
+		{http.MethodPost, "/api/v1/blocks/lift", `{"range":"44740001"}`, http.StatusNotFound, "Nothing of that name"},
+		{http.MethodPost, "/api/v1/number/release", `{"number":"` + number + `"}`, http.StatusOK, `"had_account": false`},
+		{http.MethodPost, "/api/v1/number/export", `{"number":"` + number + `"}`, http.StatusOK, `"sessions": [`},
+		{http.MethodPost, "/api/v1/number/erase", `{"number":"` + number + `"}`, http.StatusOK, "{}"},
+		{http.MethodGet, "/api/v1/actions?limit=2", "", http.StatusOK, `"action": "erase"`},
+		{http.MethodGet, "/api/v1/actions?limit=0", "", http.StatusBadRequest, "limit"},
+		{http.MethodGet, "/api/v1/actions?since=x", "", http.StatusBadRequest, "RFC 3339"},
+		{http.MethodGet, "/api/v1/nothing", "", http.StatusNotFound, "error"},
+		{http.MethodGet, "/nothing", "", http.StatusNotFound, "no such page"},
+		{http.MethodGet, "/number/unblock", "", http.StatusNotFound, "no such page"},
+	} {
+		r := h.do(t, row.method, row.path, row.body)
+		expect(t, row.method+" "+row.path+" "+row.body, r, row.status, row.has)
+		if strings.HasPrefix(row.path, "/api/") && !json.Valid([]byte(r.body)) {
+			t.Errorf("%s: not JSON: %s", row.path, r.body)
+		}
+	}
+	expect(t, "a long body", h.do(t, http.MethodPost, "/api/v1/number/explain", `{"number":"`+strings.Repeat("1", 20<<10)+`"}`), http.StatusBadRequest)
+}
+
+// TestPrefix serves the page below a path of the host's router.
+func TestPrefix(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{Prefix: "/ops"})
+	expect(t, "a page", h.do(t, http.MethodGet, "/ops/", ""), http.StatusOK, `href="/ops/style.css"`, `href="/ops/blocks"`)
+	expect(t, "a form", h.do(t, http.MethodGet, "/ops/number", ""), http.StatusOK, `action="/ops/number"`)
+	if r := h.do(t, http.MethodGet, "/blocks", ""); r.status != http.StatusNotFound {
+		t.Errorf("without the prefix: %d", r.status)
+	}
+	for _, o := range []admin.Options{{}, {ReadOnly: true, Prefix: "ops"}, {ReadOnly: true, Prefix: "/ops/"}, {ReadOnly: true, Prefix: "/{x}"}} {
+		if _, err := admin.New(h.plugin, o); err == nil {
+			t.Errorf("no error for %+v", o)
+		}
+	}
+	if _, err := admin.New(nil, admin.Options{ReadOnly: true}); err == nil {
+		t.Error("no error without a plugin")
+	}
+}
+
+// TestClosed asks a page of a plugin that is closed.
+func TestClosed(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{})
+	if err := h.plugin.Close(); err != nil {
+		t.Fatal(err)
+	}
+	for _, path := range []string{"/", "/blocks", "/audit", "/api/v1/blocks"} {
+		expect(t, path, h.do(t, http.MethodGet, path, ""), http.StatusServiceUnavailable, "shutting down")
+	}
+	expect(t, "number", h.do(t, http.MethodPost, "/number", form("number", number)), http.StatusServiceUnavailable, "shutting down")
+}
+
+// TestNothingKept has a store without a history.
+func TestNothingKept(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{}, func(o *threepid.Options) { o.StatisticsLifetime, o.JournalLifetime = -1, -1 })
+	expect(t, "glance", h.do(t, http.MethodGet, "/", ""), http.StatusNotImplemented, "No statistics are kept")
+	expect(t, "audit", h.do(t, http.MethodGet, "/audit", ""), http.StatusOK, "No actions are kept")
+	expect(t, "number", h.do(t, http.MethodPost, "/number", form("number", number)), http.StatusOK, "No journal is kept")
+	expect(t, "statistics", h.do(t, http.MethodGet, "/api/v1/statistics", ""), http.StatusNotImplemented, "no history")
+}
+
+// TestOperator has the audit log name the operator of the host's choice, however odd.
+func TestOperator(t *testing.T) {
+	t.Parallel()
+	odd := strings.Repeat("é<b>", 100)
+	h := start(t, admin.Options{Authorize: func(*http.Request) (string, admin.Access) { return odd, admin.Write }})
+	expect(t, "unblock", h.do(t, http.MethodPost, "/number/unblock", form("number", number)), http.StatusOK)
+	actions, err := h.plugin.Actions(context.Background(), time.Time{}, 10)
+	if err != nil || len(actions) != 2 || !strings.HasPrefix(odd, actions[0].Operator) || len(actions[0].Operator) < 100 || len(actions[0].Operator) > 128 {
+		t.Errorf("actions: %+v, %v", actions, err)
+	}
+	if page := h.do(t, http.MethodGet, "/audit", ""); strings.Contains(page.body, "<b>") {
+		t.Errorf("the page has markup of an operator: %s", page.body)
+	}
+}

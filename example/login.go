@@ -1,0 +1,209 @@
+package main
+
+import (
+	"crypto/rand"
+	"crypto/sha256"
+	"crypto/subtle"
+	"html/template"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"example.com/threepid/admin"
+)
+
+const (
+	loginCookie = "threepid_ops"
+
+	// loginLifetime is how long a browser stays logged in. The cookie ends with the browser.
+	loginLifetime = 12 * time.Hour
+
+	// maxLogins is how many browsers are logged in at most, and maxWrongTokens how many wrong tokens
+	// a minute are compared. After that nobody can log in for the rest of the minute.
+	maxLogins      = 1000
+	maxWrongTokens = 10
+
+	// loginPolicy allows the form, and the stylesheet of the operator's page.
+	loginPolicy = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
+)
+
+// operators lets requests with one of the tokens pass: in the Authorization header, or from a browser
+// that has logged in with it. Without tokens it lets all requests read.
+type operators struct {
+	tokens []string
+	now    func() time.Time
+
+	mu     sync.Mutex
+	logins map[[sha256.Size]byte]time.Time // until when, by the digest of the cookie
+	minute int64
+	wrong  int // tokens in that minute
+}
+
+func newOperators(tokens []string, now func() time.Time) *operators {
+	return &operators{tokens: tokens, now: now, logins: make(map[[sha256.Size]byte]time.Time)}
+}
+
+// known reports in constant time whether a token is one of the tokens.
+func (o *operators) known(token string) bool {
+	given, match := sha256.Sum256([]byte(token)), 0
+	for _, known := range o.tokens {
+		sum := sha256.Sum256([]byte(known))
+		match |= subtle.ConstantTimeCompare(given[:], sum[:])
+	}
+	return match == 1
+}
+
+// try compares a token that was typed, unless too many were wrong in this minute.
+func (o *operators) try(token string) (right, compared bool) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if minute := o.now().Unix() / 60; minute != o.minute {
+		o.minute, o.wrong = minute, 0
+	}
+	if o.wrong >= maxWrongTokens {
+		return false, false
+	}
+	if right = o.known(token); !right {
+		o.wrong++
+	}
+	return right, true
+}
+
+// loggedIn reports whether a browser has logged in.
+func (o *operators) loggedIn(r *http.Request) bool {
+	cookie, err := r.Cookie(loginCookie)
+	if err != nil {
+		return false
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.now().Before(o.logins[sha256.Sum256([]byte(cookie.Value))])
+}
+
+// passes reports whether a request has a token, or comes from a browser that has logged in.
+func (o *operators) passes(r *http.Request) bool {
+	if len(o.tokens) == 0 {
+		return true
+	}
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	return bearer && o.known(token) || o.loggedIn(r)
+}
+
+// authorize is admin.Options.Authorize. Without tokens the page is read-only.
+func (o *operators) authorize(r *http.Request) (string, admin.Access) {
+	switch {
+	case !o.passes(r):
+		return "", admin.None
+	case len(o.tokens) == 0:
+		return "", admin.Read
+	}
+	return "", admin.Write
+}
+
+// only lets requests pass that may. Browsers are sent to the form.
+func (o *operators) only(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		switch {
+		case o.passes(r), r.URL.Path == "/style.css": // which the form needs
+			next.ServeHTTP(w, r)
+		case r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+		default:
+			w.Header().Set("WWW-Authenticate", "Bearer")
+			http.Error(w, "a token is needed: Authorization: Bearer TOKEN", http.StatusUnauthorized)
+		}
+	})
+}
+
+// login serves the form, and what it posts.
+func (o *operators) login(w http.ResponseWriter, r *http.Request) {
+	if r.Method != http.MethodPost {
+		showLogin(w, http.StatusOK, "")
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
+	switch right, compared := o.try(r.PostFormValue("token")); {
+	case !compared:
+		w.Header().Set("Retry-After", "60")
+		showLogin(w, http.StatusTooManyRequests, "There were too many wrong tokens. Try again in a minute.")
+	case !right:
+		showLogin(w, http.StatusUnauthorized, "That is not the token.")
+	default:
+		http.SetCookie(w, &http.Cookie{
+			Name: loginCookie, Value: o.remember(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+		})
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}
+}
+
+// remember returns the cookie of a browser that has logged in. The oldest login ends if there are too
+// many.
+func (o *operators) remember() string {
+	value := rand.Text() + rand.Text()
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	now := o.now()
+	oldest := [sha256.Size]byte{}
+	for digest, until := range o.logins {
+		if !now.Before(until) {
+			delete(o.logins, digest)
+		} else if first, ok := o.logins[oldest]; !ok || until.Before(first) {
+			oldest = digest
+		}
+	}
+	if len(o.logins) >= maxLogins {
+		delete(o.logins, oldest)
+	}
+	o.logins[sha256.Sum256([]byte(value))] = now.Add(loginLifetime)
+	return value
+}
+
+// logoutPath is where the page's button to log out posts to; empty: there is nobody to log out.
+func (o *operators) logoutPath() string {
+	if len(o.tokens) == 0 {
+		return ""
+	}
+	return "/logout"
+}
+
+// logout ends a login.
+func (o *operators) logout(w http.ResponseWriter, r *http.Request) {
+	if cookie, err := r.Cookie(loginCookie); err == nil {
+		o.mu.Lock()
+		delete(o.logins, sha256.Sum256([]byte(cookie.Value)))
+		o.mu.Unlock()
+	}
+	http.SetCookie(w, &http.Cookie{Name: loginCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil})
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+func showLogin(w http.ResponseWriter, status int, problem string) {
+	form := template.Must(template.New("login").Parse(`<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<title>Log in · threepid</title>
+<link rel="stylesheet" href="/style.css">
+<link rel="icon" href="data:,">
+</head>
+<body>
+<header><p class="brand">threepid</p></header>
+<main>
+<h1>Log in</h1>
+{{with .}}<p class="problem" role="alert">{{.}}</p>{{end}}
+<form class="search" method="post" action="/login">
+<label for="token">Token, as given with -ops-token</label>
+<div class="row"><input id="token" name="token" type="password" autocomplete="current-password" required autofocus><button>Log in</button></div>
+</form>
+</main>
+</body>
+</html>
+`))
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Content-Security-Policy", loginPolicy)
+	w.Header().Set("Referrer-Policy", "same-origin")
+	w.WriteHeader(status)
+	_ = form.Execute(w, problem)
+}

@@ -1,0 +1,221 @@
+package main_test
+
+import (
+	"errors"
+	"fmt"
+	"log/slog"
+	"math/rand/v2"
+	"net/http"
+	"net/http/cookiejar"
+	"net/url"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/gin-gonic/gin"
+
+	"example.com/threepid"
+	"example.com/threepid/sms"
+	"example.com/threepid/sms/smstest"
+	"example.com/threepid/store/sqlite"
+)
+
+const opsToken = "token-of-the-operators"
+
+// TestOperatorsPage has the operator's page used in Chromium, by the tests in e2e/operator, after a
+// day with an outage, and with a pump at the end.
+func TestOperatorsPage(t *testing.T) {
+	t.Parallel()
+	needPackages(t, "playwright-core", "axe-core")
+	chromium := needProgram(t, "THREEPID_TEST_CHROMIUM", "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")
+	db := filepath.Join(t.TempDir(), "threepid.db")
+	liveADay(t, db)
+	_, ops := startOps(t, "-ops-token", opsToken, "-db", db, "-limits", "default")
+	_, openOps := startOps(t, "-limits", "default")
+	runNode(t, "operator",
+		"THREEPID_CHROMIUM="+chromium, "THREEPID_OPS_URL="+ops, "THREEPID_OPS_TOKEN="+opsToken, "THREEPID_OPEN_OPS_URL="+openOps)
+}
+
+// day is a day of a small host that has just ended.
+type day struct {
+	t      *testing.T
+	plugin *threepid.Plugin
+	sender *smstest.Recorder
+	random *rand.Rand
+	client int
+
+	mu  sync.Mutex
+	now time.Time
+}
+
+func (d *day) Now() time.Time {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	return d.now
+}
+
+func (d *day) advance(by time.Duration) {
+	d.mu.Lock()
+	defer d.mu.Unlock()
+	d.now = d.now.Add(by)
+}
+
+// liveADay has a database be used for a day: by honest people, during an outage of the provider, and in
+// the end by somebody who pumps a range.
+func liveADay(t *testing.T, path string) {
+	t.Helper()
+	gin.SetMode(gin.TestMode)
+	st, err := sqlite.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &day{t: t, sender: smstest.New(), random: rand.New(rand.NewPCG(1, 2)), now: time.Now().Add(-24 * time.Hour)}
+	d.plugin, err = threepid.Register(gin.New(), st, d.sender, threepid.Options{Now: d.Now, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		t.Fatal(err)
+	}
+	end := time.Now()
+	for d.Now().Before(end.Add(-30 * time.Minute)) {
+		switch hours := end.Sub(d.Now()).Hours(); {
+		case hours < 9 && hours > 7:
+			d.sender.FailAlways(errors.New("the provider is down"))
+		default:
+			d.sender.FailAlways(nil)
+		}
+		d.visit(d.number(), d.random.IntN(100) < 88)
+		d.advance(time.Duration(2+d.random.IntN(8)) * time.Minute)
+	}
+	for i := 0; d.Now().Before(end.Add(-time.Minute)); i++ {
+		d.visit(fmt.Sprintf("+44740001%04d", (5821+i*97)%10_000), false)
+		d.advance(30 * time.Second)
+	}
+	if err := errors.Join(d.plugin.Close(), st.Close()); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func (d *day) number() string {
+	n := d.random.IntN(100)
+	switch {
+	case n < 60:
+		return fmt.Sprintf("+4474%02d%06d", 10+d.random.IntN(80), d.random.IntN(1_000_000))
+	case n < 85:
+		return fmt.Sprintf("+336%08d", 10_000_000+d.random.IntN(80_000_000))
+	}
+	return fmt.Sprintf("+49151%08d", 10_000_000+d.random.IntN(80_000_000))
+}
+
+// visit has a person ask for a code, and confirm it unless they give up.
+func (d *day) visit(number string, confirms bool) {
+	d.client++
+	secret := fmt.Sprint("secret-", d.client)
+	response, err := d.plugin.RequestToken(d.t.Context(), threepid.TokenRequest{
+		Purpose: threepid.PurposeAdd, ClientSecret: secret, PhoneNumber: number, SendAttempt: 1, ClientKey: fmt.Sprintf("2001:db8:%x::1", d.client),
+	})
+	if err != nil {
+		return
+	}
+	m, _ := d.sender.Last()
+	if err := d.plugin.RecordReceipt(d.t.Context(), sms.Receipt{MessageID: m.ID, Status: sms.Delivered}); err != nil {
+		d.t.Fatal(err)
+	}
+	if !confirms {
+		return
+	}
+	d.advance(time.Duration(8+d.random.IntN(60)) * time.Second)
+	submission := threepid.TokenSubmission{SID: response.SID, ClientSecret: secret, Token: smstest.Token(m)}
+	if d.random.IntN(10) == 0 {
+		wrong := submission
+		wrong.Token = "000000"
+		_, _ = d.plugin.SubmitToken(d.t.Context(), wrong)
+	}
+	if _, err := d.plugin.SubmitToken(d.t.Context(), submission); err != nil {
+		d.t.Error(err)
+	}
+}
+
+// TestOperatorsLogin logs a browser in and out, and guesses.
+func TestOperatorsLogin(t *testing.T) {
+	t.Parallel()
+	s, ops := startOps(t, "-ops-token", opsToken)
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	address, err := url.Parse(ops)
+	if err != nil {
+		t.Fatal(err)
+	}
+	browser := &http.Client{Jar: jar, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
+	type response struct {
+		status   int
+		location string
+		cookies  []*http.Cookie
+	}
+	ask := func(method, path, form string, header ...string) response {
+		t.Helper()
+		req, err := http.NewRequestWithContext(t.Context(), method, ops+path, strings.NewReader(form))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Accept", "text/html")
+		if form != "" {
+			req.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		}
+		for i := 0; i+1 < len(header); i += 2 {
+			req.Header.Set(header[i], header[i+1])
+		}
+		res, err := browser.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		_ = res.Body.Close()
+		return response{res.StatusCode, res.Header.Get("Location"), res.Cookies()}
+	}
+	login := func(token string, header ...string) response {
+		t.Helper()
+		return ask(http.MethodPost, "/login", url.Values{"token": {token}}.Encode(), header...)
+	}
+	if res := ask(http.MethodGet, "/blocks", ""); res.status != http.StatusSeeOther || res.location != "/login" {
+		t.Errorf("without a login: %d to %q", res.status, res.location)
+	}
+	if res := ask(http.MethodPost, "/number/unblock", "number=%2B447700900001"); res.status != http.StatusUnauthorized {
+		t.Errorf("an action without a login: %d", res.status)
+	}
+	if res := login(opsToken, "Sec-Fetch-Site", "cross-site"); res.status != http.StatusForbidden {
+		t.Errorf("another site logs a browser in: %d", res.status)
+	}
+	res := login(opsToken)
+	cookies := res.cookies
+	if res.status != http.StatusSeeOther || len(cookies) != 1 || !cookies[0].HttpOnly || cookies[0].SameSite != http.SameSiteStrictMode || strings.Contains(cookies[0].Value, opsToken) {
+		t.Fatalf("login: %d %+v", res.status, cookies)
+	}
+	for _, path := range []string{"/", "/blocks", "/metrics", "/api/v1/blocks"} {
+		if res := ask(http.MethodGet, path, ""); res.status != http.StatusOK {
+			t.Errorf("%s, logged in: %d", path, res.status)
+		}
+	}
+	if res := ask(http.MethodPost, "/number/unblock", "number=%2B447700900001"); res.status != http.StatusOK {
+		t.Errorf("an action, logged in: %d", res.status)
+	}
+	ask(http.MethodPost, "/logout", "")
+	jar.SetCookies(address, cookies) // which somebody has kept
+	if res := ask(http.MethodGet, "/blocks", ""); res.status != http.StatusSeeOther {
+		t.Errorf("after logging out: %d", res.status)
+	}
+	statuses := map[int]int{}
+	for i := range 30 {
+		statuses[login(fmt.Sprint("guess ", i)).status]++
+	}
+	if statuses[http.StatusTooManyRequests] < 10 || statuses[http.StatusUnauthorized] < 10 {
+		t.Errorf("guesses: %v", statuses)
+	}
+	if status, _ := get(t, ops+"/api/v1/blocks", "", "Bearer "+opsToken); status != http.StatusOK {
+		t.Errorf("the token itself, while guesses are refused: %d", status)
+	}
+	if log := s.stderr.String(); strings.Contains(log, opsToken) || strings.Contains(log, "guess") {
+		t.Errorf("the log has a token: %s", log)
+	}
+}
