@@ -171,22 +171,25 @@ func (h *handler) client(c *gin.Context) string {
 
 // readBody reads a body of limited size within a limited time. Beyond these limits it closes
 // the connection, because the server would otherwise read the rest of the body.
-func (h *handler) readBody(c *gin.Context) ([]byte, error) {
+func (h *handler) readBody(c *gin.Context) ([]byte, error) { return h.readUpTo(c, maxBody) }
+
+// readUpTo reads a body of at most that many bytes, in the time that Options.BodyTimeout allows.
+func (h *handler) readUpTo(c *gin.Context, most int64) ([]byte, error) {
 	// A client may send byte by byte, and not every host sets a ReadTimeout. At the end of
 	// the body net/http removes the deadline, so it does not limit sending. The writers of
 	// some tests have no deadlines.
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout)) //nolint:forbidigo // the network's clock
 	tooLarge := func() error {
 		c.Header("Connection", "close")
-		return verify.Errorf(verify.TooLarge, "The body must have at most %d bytes", maxBody)
+		return verify.Errorf(verify.TooLarge, "The body must have at most %d bytes", most)
 	}
-	if c.Request.ContentLength > maxBody {
+	if c.Request.ContentLength > most {
 		return nil, tooLarge()
 	}
-	body, err := io.ReadAll(io.LimitReader(c.Request.Body, maxBody+1))
+	body, err := io.ReadAll(io.LimitReader(c.Request.Body, most+1))
 	var hostsLimit *http.MaxBytesError
 	switch {
-	case len(body) > maxBody || errors.As(err, &hostsLimit):
+	case int64(len(body)) > most || errors.As(err, &hostsLimit):
 		return nil, tooLarge()
 	case err != nil:
 		c.Header("Connection", "close")

@@ -44,6 +44,10 @@ type TemplateData struct {
 
 	SentBefore int // sms.Message.SentBefore
 
+	// ReceiptToken is a token of this message, made of Options.ReceiptSecret, for the URL of its
+	// delivery receipt: see KannelReceipts. Empty without a secret.
+	ReceiptToken string
+
 	// The message's validity, rounded down, but at least 1; 0 when it has none.
 	ValiditySeconds, ValidityMinutes int64
 }
@@ -73,6 +77,10 @@ type Options struct {
 	User, Password string
 
 	From string // the sender ID. Defaults to none
+
+	// ReceiptSecret makes TemplateData.ReceiptToken. At least 16 bytes. With it, the message's ID
+	// is reported as the provider's, because receipts have it. Defaults to none.
+	ReceiptSecret string
 
 	// The meaning of a response, in this order. If none matches, the status decides: 2xx
 	// is accepted if Accepted is the zero Match, and otherwise uncertain, as are 502 and
@@ -107,6 +115,9 @@ func New(o Options) (*Sender, error) {
 		if o.Body != "" {
 			s.options.Method = http.MethodPost
 		}
+	}
+	if o.ReceiptSecret != "" && len(o.ReceiptSecret) < minSecret {
+		return nil, errors.New("gateway: Options.ReceiptSecret must have at least 16 bytes")
 	}
 	for _, step := range []func() error{s.checkHeader, s.parse, s.compile, s.validateTemplates} {
 		if err := step(); err != nil {
@@ -178,6 +189,9 @@ func (s *Sender) validateTemplates() error {
 // Send sends the message through the gateway.
 func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	sms.Report(ctx, sms.Result{Provider: "gateway"})
+	if s.options.ReceiptSecret != "" {
+		sms.Report(ctx, sms.Result{MessageID: m.ID})
+	}
 	req, err := s.request(ctx, m)
 	if err != nil {
 		return fmt.Errorf("%w: %w", err, sms.ErrMisconfigured)
@@ -196,8 +210,13 @@ func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
 	}
 	_, unicode := sms.Segments(m.Text)
 	text := bytes.NewBuffer([]byte{}) // nothing at all is no error
+	token := ""
+	if s.options.ReceiptSecret != "" {
+		token = receiptToken(s.options.ReceiptSecret, m.ID)
+	}
 	err := t.Execute(text, TemplateData{
-		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: cmp.Or(m.From, s.options.From),
+		ReceiptToken: token,
+		ID:           m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: cmp.Or(m.From, s.options.From),
 		Country: m.Country, Attempt: m.Attempt, Unicode: unicode, SentBefore: m.SentBefore,
 		ValiditySeconds: httpsend.Validity(m, time.Second, 1, math.MaxInt64),
 		ValidityMinutes: httpsend.Validity(m, time.Minute, 1, math.MaxInt64),

@@ -328,3 +328,39 @@ func (k *kannel) post(t *testing.T, server, endpoint string, status int, body st
 	}
 	return answer
 }
+
+// TestKannelReceipts has a real Kannel report that an SMS was delivered.
+func TestKannelReceipts(t *testing.T) {
+	t.Parallel()
+	k := startKannel(t)
+	const secret = "secret-of-the-receipts"
+	reader, err := gateway.NewKannelReceipts(secret)
+	if err != nil {
+		t.Fatal(err)
+	}
+	type result struct {
+		receipts []sms.Receipt
+		err      error
+	}
+	results := make(chan result, 10)
+	server := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		receipts, err := reader.Read(r, nil)
+		results <- result{receipts, err}
+	}))
+	defer server.Close()
+	sender := open(t, gateway.WithKannelReceipts(gateway.Kannel(k.sendsms, "me", "k3y", "Example"), server.URL+"/receipts/kannel", secret))
+	m := providertest.Message()
+	m.To = "+447400000001"
+	if err := sender.Send(k.ctx, m); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case r := <-results:
+		want := []sms.Receipt{{Provider: "gateway", MessageID: m.ID, Status: sms.Delivered}}
+		if r.err != nil || !slices.Equal(r.receipts, want) {
+			t.Errorf("%+v, %v; want %+v", r.receipts, r.err, want)
+		}
+	case <-k.ctx.Done():
+		t.Fatal("no receipt came")
+	}
+}

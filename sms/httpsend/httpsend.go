@@ -136,6 +136,19 @@ func BaseURL(name, given, otherwise string) (string, error) {
 	return strings.TrimRight(given, "/"), nil
 }
 
+// ReceiptURL returns an error if a URL for delivery receipts is neither empty nor an absolute http or
+// https URL. Its error begins with name and does not contain the URL, which may hold a secret.
+func ReceiptURL(name, given string) error {
+	if given == "" {
+		return nil
+	}
+	u, err := url.Parse(given)
+	if err != nil || u.Scheme != "https" && u.Scheme != "http" || u.Hostname() == "" || u.User != nil || strings.Contains(given, "#") {
+		return fmt.Errorf("%s: the URL of the receipts must be an http or https URL without user and fragment, such as https://example.org/receipts", name)
+	}
+	return nil
+}
+
 // Require returns an error that names each setting which is missing, or which contains
 // spaces or control characters. The settings are pairs of name and value.
 func Require(name string, pairs ...string) error {

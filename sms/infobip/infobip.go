@@ -30,6 +30,11 @@ type Options struct {
 	APIKey string // required
 	From   string // a number or an alphanumeric sender ID; required
 
+	// ReceiptURL is the public URL to which Infobip posts delivery reports, with the query
+	// parameter token, see Receipts. Defaults to none: it posts them where the account's
+	// settings say, if anywhere.
+	ReceiptURL string
+
 	// Client sends the requests. Defaults to a client with a connection pool of its own.
 	Client *http.Client
 }
@@ -48,6 +53,7 @@ func New(o Options) (*Sender, error) {
 	}
 	base, err := httpsend.BaseURL("infobip", o.BaseURL, "")
 	err = errors.Join(err, httpsend.Require("infobip", "APIKey", o.APIKey))
+	err = errors.Join(err, httpsend.ReceiptURL("infobip", o.ReceiptURL))
 	if o.From == "" {
 		err = errors.Join(err, errors.New("infobip: From is missing"))
 	}
@@ -64,6 +70,15 @@ type outgoing struct {
 	Destinations [1]destination `json:"destinations"`
 	Content      content        `json:"content"`
 	Options      *options       `json:"options,omitempty"`
+	Webhooks     *webhooks      `json:"webhooks,omitempty"`
+}
+
+type webhooks struct {
+	Delivery deliveryHook `json:"delivery"`
+}
+
+type deliveryHook struct {
+	URL string `json:"url"`
 }
 
 type destination struct {
@@ -96,6 +111,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	}}}
 	if validity := httpsend.Validity(m, time.Second, 1, maxValidity); validity > 0 {
 		body.Messages[0].Options = &options{validityPeriod{validity, "SECONDS"}}
+	}
+	if s.options.ReceiptURL != "" {
+		body.Messages[0].Webhooks = &webhooks{deliveryHook{s.options.ReceiptURL}}
 	}
 	answer, err := httpsend.PostJSON(ctx, s.client, "infobip", s.url, body, func(r *http.Request) {
 		r.Header.Set("Authorization", "App "+s.options.APIKey)

@@ -36,6 +36,10 @@ type Options struct {
 	// One of the two is required.
 	From, PowerpackUUID string
 
+	// ReceiptURL is the public URL to which Plivo posts delivery receipts, see Receipts. Defaults to
+	// none: it posts them where the account's settings say, if anywhere.
+	ReceiptURL string
+
 	// BaseURL. Defaults to https://api.plivo.com.
 	BaseURL string
 
@@ -54,6 +58,7 @@ type Sender struct {
 func New(o Options) (*Sender, error) {
 	base, err := httpsend.BaseURL("plivo", o.BaseURL, defaultBaseURL)
 	err = errors.Join(err, httpsend.Require("plivo", "AuthID", o.AuthID, "AuthToken", o.AuthToken))
+	err = errors.Join(err, httpsend.ReceiptURL("plivo", o.ReceiptURL))
 	if (o.From == "") == (o.PowerpackUUID == "") {
 		err = errors.Join(err, errors.New("plivo: one of From and PowerpackUUID is required"))
 	}
@@ -66,6 +71,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	fields := map[string]any{"dst": m.To, "text": m.Text, "type": "sms"}
 	if expiry := httpsend.Validity(m, time.Second, minExpiry, maxExpiry); expiry > 0 {
 		fields["message_expiry"] = expiry
+	}
+	if s.options.ReceiptURL != "" {
+		fields["url"], fields["method"] = s.options.ReceiptURL, http.MethodPost
 	}
 	if from := cmp.Or(m.From, s.options.From); from != "" {
 		fields["src"] = from

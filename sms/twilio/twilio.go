@@ -43,6 +43,10 @@ type Options struct {
 	// is required.
 	From, MessagingServiceSID string
 
+	// ReceiptURL is the public URL to which Twilio posts delivery receipts, see Receipts. Defaults to
+	// none: it posts them where the account's settings say, if anywhere.
+	ReceiptURL string
+
 	// BaseURL is for regions, such as https://api.dublin.ie1.twilio.com.
 	// Defaults to https://api.twilio.com.
 	BaseURL string
@@ -72,6 +76,7 @@ func New(o Options) (*Sender, error) {
 	if (o.From == "") == (o.MessagingServiceSID == "") {
 		err = errors.Join(err, errors.New("twilio: one of From and MessagingServiceSID is required"))
 	}
+	err = errors.Join(err, httpsend.ReceiptURL("twilio", o.ReceiptURL))
 	s.url = base + "/2010-04-01/Accounts/" + url.PathEscape(o.AccountSID) + "/Messages.json"
 	return s, err
 }
@@ -82,6 +87,9 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	form := url.Values{"To": {m.To}, "Body": {m.Text}}
 	if validity := httpsend.Validity(m, time.Second, 1, maxValidity); validity > 0 {
 		form.Set("ValidityPeriod", strconv.FormatInt(validity, 10))
+	}
+	if s.options.ReceiptURL != "" {
+		form.Set("StatusCallback", s.options.ReceiptURL)
 	}
 	switch {
 	case m.From != "":

@@ -34,6 +34,10 @@ type Options struct {
 	APIKey, APISecret string // required
 	From              string // a number or an alphanumeric sender ID; required
 
+	// ReceiptURL is the public URL to which Vonage posts delivery receipts, see Receipts. Defaults to
+	// none: it posts them where the account's settings say, if anywhere.
+	ReceiptURL string
+
 	// BaseURL. Defaults to https://rest.nexmo.com.
 	BaseURL string
 
@@ -52,6 +56,7 @@ type Sender struct {
 func New(o Options) (*Sender, error) {
 	base, err := httpsend.BaseURL("vonage", o.BaseURL, defaultBaseURL)
 	err = errors.Join(err, httpsend.Require("vonage", "APIKey", o.APIKey, "APISecret", o.APISecret))
+	err = errors.Join(err, httpsend.ReceiptURL("vonage", o.ReceiptURL))
 	if o.From == "" {
 		err = errors.Join(err, errors.New("vonage: From is missing"))
 	}
@@ -68,6 +73,10 @@ func (s *Sender) Send(ctx context.Context, m sms.Message) error {
 	}
 	if ttl := httpsend.Validity(m, time.Millisecond, minTTL, maxTTL); ttl > 0 {
 		form.Set("ttl", strconv.FormatInt(ttl, 10))
+	}
+	if s.options.ReceiptURL != "" {
+		form.Set("callback", s.options.ReceiptURL)
+		form.Set("status-report-req", "1")
 	}
 	if _, unicode := sms.Segments(m.Text); unicode {
 		form.Set("type", "unicode")
