@@ -110,8 +110,15 @@ func start(t *testing.T, args ...string) *server {
 // tests storm it from one address, so limits are off unless args say otherwise.
 func launch(t *testing.T, args ...string) *server {
 	t.Helper()
+	return launchWith(t, nil, args...)
+}
+
+// launchWith is launch with variables of the environment.
+func launchWith(t *testing.T, env []string, args ...string) *server {
+	t.Helper()
 	s := &server{t: t, stdout: &lines{}, stderr: &lines{}}
 	s.cmd = command(t.Context(), t, append([]string{"-listen", "127.0.0.1:0", "-limits", "off"}, args...)...)
+	s.cmd.Env = append(s.cmd.Env, env...)
 	s.cmd.Stdout, s.cmd.Stderr = s.stdout, s.stderr
 	s.dir = s.cmd.Dir
 	if err := s.cmd.Start(); err != nil {

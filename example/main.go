@@ -33,6 +33,7 @@ type config struct {
 	publicURL      string
 	db             string
 	sms            string
+	receiptsURL    string
 	limits         string
 	guard          string
 	countries      []string
@@ -76,7 +77,7 @@ func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 		return err
 	}
 	logger := slog.New(slog.NewTextHandler(stderr, nil))
-	sender, err := openSender(cfg.sms, os.Getenv, stdout, logger)
+	sender, err := openSender(cfg.sms, cfg.receiptsURL, os.Getenv, stdout, logger)
 	if err != nil {
 		return err
 	}
@@ -106,6 +107,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&cfg.publicURL, "public-url", "", "`URL` at which clients reach this server (default: as listened on, if that is this machine alone)")
 	flags.StringVar(&cfg.db, "db", "threepid.db", "SQLite file, or postgres:// or mysql:// `URL`")
 	flags.StringVar(&cfg.sms, "sms", "console", "`provider`: "+usage(providers(nil))+"; several, separated by commas, stand in for each other. Their accounts are read from the environment: TWILIO_ACCOUNT_SID and so on")
+	flags.StringVar(&cfg.receiptsURL, "receipts-url", "", "public `URL` of this server at which providers post delivery receipts, below /receipts/ (default: none)")
 	flags.StringVar(&cfg.limits, "limits", "default", "default; or off: no limit on texts and wrong codes, and no guard")
 	flags.StringVar(&cfg.guard, "guard", "on", "on; observe: only log what looks like SMS pumping; or off")
 	flags.StringVar(&countries, "countries", "", "`countries` whose numbers are texted, such as GB,IE (default: all)")

@@ -8,6 +8,7 @@ import (
 	"io"
 	"log/slog"
 	"net/http"
+	"net/url"
 	"slices"
 	"strings"
 
@@ -19,6 +20,7 @@ import (
 	"example.com/threepid/sms/gateway"
 	"example.com/threepid/sms/infobip"
 	"example.com/threepid/sms/plivo"
+	"example.com/threepid/sms/receipt"
 	"example.com/threepid/sms/sns"
 	"example.com/threepid/sms/twilio"
 	"example.com/threepid/sms/vonage"
@@ -26,41 +28,56 @@ import (
 )
 
 // provider is what can stand in -sms. open is given what follows the colon, for
-// those that are a URL; all others have it in the environment.
+// those that are a URL; all others have it in the environment. receipts returns a reader of its
+// delivery receipts; nil: there is none.
 type provider struct {
-	name string
-	url  bool
-	open func(env *environment, url string) (sms.Sender, error)
+	name     string
+	url      bool
+	open     func(env *environment, url string) (sms.Sender, error)
+	receipts func(env *environment) (receipt.Reader, error)
 }
 
 // providers is the one place to add a provider. Variables are named as the
 // providers' own tools name them.
 func providers(stdout io.Writer) []provider {
 	return []provider{
-		{"console", false, func(*environment, string) (sms.Sender, error) { return console.New(stdout), nil }},
-		{"twilio", false, openTwilio},
+		{"console", false, func(*environment, string) (sms.Sender, error) { return console.New(stdout), nil }, nil},
+		{"twilio", false, openTwilio, func(env *environment) (receipt.Reader, error) {
+			return twilio.NewReceipts(env.must("TWILIO_AUTH_TOKEN"), env.receiptURL)
+		}},
 		{"vonage", false, func(env *environment, _ string) (sms.Sender, error) {
 			return vonage.New(vonage.Options{
 				APIKey: env.must("VONAGE_API_KEY"), APISecret: env.must("VONAGE_API_SECRET"), From: env.must("VONAGE_FROM"),
-				BaseURL: env.get("VONAGE_BASE_URL"),
+				BaseURL: env.get("VONAGE_BASE_URL"), ReceiptURL: env.receiptURL,
 			})
+		}, func(env *environment) (receipt.Reader, error) {
+			return vonage.NewReceipts(env.must("VONAGE_SIGNATURE_SECRET"), nil)
 		}},
 		{"infobip", false, func(env *environment, _ string) (sms.Sender, error) {
 			return infobip.New(infobip.Options{
 				BaseURL: env.must("INFOBIP_BASE_URL"), APIKey: env.must("INFOBIP_API_KEY"), From: env.must("INFOBIP_FROM"),
+				ReceiptURL: withToken(env.receiptURL, env.get("INFOBIP_RECEIPT_TOKEN")),
 			})
+		}, func(env *environment) (receipt.Reader, error) {
+			return infobip.NewReceipts(env.must("INFOBIP_RECEIPT_TOKEN"))
 		}},
 		{"plivo", false, func(env *environment, _ string) (sms.Sender, error) {
 			from, powerpack := env.either("PLIVO_FROM", "PLIVO_POWERPACK_UUID")
 			return plivo.New(plivo.Options{
 				AuthID: env.must("PLIVO_AUTH_ID"), AuthToken: env.must("PLIVO_AUTH_TOKEN"),
-				From: from, PowerpackUUID: powerpack, BaseURL: env.get("PLIVO_BASE_URL"),
+				From: from, PowerpackUUID: powerpack, BaseURL: env.get("PLIVO_BASE_URL"), ReceiptURL: env.receiptURL,
 			})
+		}, func(env *environment) (receipt.Reader, error) {
+			return plivo.NewReceipts(env.must("PLIVO_AUTH_TOKEN"), env.receiptURL)
 		}},
-		{"sns", false, openSNS},
-		{"gateway", true, openGateway},
+		{"sns", false, openSNS, nil},
+		{"gateway", true, openGateway, func(env *environment) (receipt.Reader, error) {
+			return gateway.NewKannelReceipts(env.must("THREEPID_GATEWAY_RECEIPT_SECRET"))
+		}},
 		{"webhook", true, func(env *environment, url string) (sms.Sender, error) {
 			return webhook.New(url, webhook.Options{Secret: env.get("THREEPID_WEBHOOK_SECRET")})
+		}, func(env *environment) (receipt.Reader, error) {
+			return webhook.NewReceipts(env.must("THREEPID_WEBHOOK_SECRET"), nil)
 		}},
 	}
 }
@@ -71,6 +88,7 @@ func openTwilio(env *environment, _ string) (sms.Sender, error) {
 		AccountSID: env.must("TWILIO_ACCOUNT_SID"),
 		APIKey:     env.get("TWILIO_API_KEY"),
 		BaseURL:    env.get("TWILIO_BASE_URL"),
+		ReceiptURL: env.receiptURL,
 	}
 	if o.APIKey != "" {
 		o.APISecret = env.must("TWILIO_API_SECRET")
@@ -104,6 +122,7 @@ func openGateway(env *environment, url string) (sms.Sender, error) {
 	o := gateway.Options{
 		URL: url, Body: env.get("THREEPID_GATEWAY_BODY"), From: env.get("THREEPID_GATEWAY_FROM"),
 		User: env.get("THREEPID_GATEWAY_USER"), Password: env.get("THREEPID_GATEWAY_PASSWORD"),
+		ReceiptSecret: env.get("THREEPID_GATEWAY_RECEIPT_SECRET"),
 	}
 	switch {
 	case strings.HasPrefix(strings.TrimSpace(o.Body), "{"):
@@ -114,43 +133,79 @@ func openGateway(env *environment, url string) (sms.Sender, error) {
 	return gateway.New(o)
 }
 
-// openSender opens what -sms names: one provider, or several that stand in for
-// each other.
-func openSender(list string, getenv func(string) string, stdout io.Writer, logger *slog.Logger) (sms.Sender, error) {
-	var opened []compose.Provider
-	var errs []error
-	known := providers(stdout)
-	for _, name := range splitProviders(list, known) {
-		sender, err := openProvider(name, known, getenv)
-		errs = append(errs, err)
-		short, _, _ := strings.Cut(name, ":")
-		opened = append(opened, compose.Provider{Name: short, Sender: sender})
-	}
-	if err := errors.Join(errs...); err != nil {
-		return nil, err
-	}
-	if len(opened) == 1 {
-		return opened[0].Sender, nil
-	}
-	return compose.NewFailover(compose.FailoverOptions{Logger: logger}, opened...)
+// senders are what -sms names.
+type senders struct {
+	sms.Sender
+
+	health   *compose.Health           // of several that stand in for each other
+	receipts map[string]receipt.Reader // by their paths
 }
 
-func openProvider(name string, known []provider, getenv func(string) string) (sms.Sender, error) {
+// openSender opens what -sms names: one provider, or several that stand in for
+// each other. receipts is the public URL for their delivery receipts; it may be empty.
+func openSender(list, receipts string, getenv func(string) string, stdout io.Writer, logger *slog.Logger) (senders, error) {
+	var opened []compose.Provider
+	var errs []error
+	all := senders{receipts: make(map[string]receipt.Reader)}
+	known := providers(stdout)
+	for _, name := range splitProviders(list, known) {
+		short, _, _ := strings.Cut(name, ":")
+		env := &environment{getenv: getenv}
+		if receipts != "" {
+			env.receiptURL = strings.TrimRight(receipts, "/") + receiptsPath + short
+		}
+		sender, reader, err := openProvider(name, known, env)
+		errs = append(errs, err)
+		opened = append(opened, compose.Provider{Name: short, Sender: sender})
+		if reader != nil {
+			all.receipts[receiptsPath+short] = reader
+		}
+	}
+	err := errors.Join(errs...)
+	switch {
+	case err == nil && receipts != "" && len(all.receipts) == 0:
+		err = errors.New("-receipts-url: no provider of -sms has delivery receipts")
+	case err == nil && len(opened) == 1:
+		all.Sender = opened[0].Sender
+	case err == nil:
+		all.health = compose.NewHealth(compose.HealthOptions{Logger: logger})
+		all.Sender, err = compose.NewFailover(compose.FailoverOptions{Logger: logger, Health: all.health}, opened...)
+	}
+	return all, err
+}
+
+// receiptsPath precedes the names of the providers that post delivery receipts.
+const receiptsPath = "/receipts/"
+
+// withToken adds a token to a URL, unless there is none.
+func withToken(address, token string) string {
+	if address == "" {
+		return ""
+	}
+	return address + "?token=" + url.QueryEscape(token)
+}
+
+func openProvider(name string, known []provider, env *environment) (sms.Sender, receipt.Reader, error) {
 	i := slices.IndexFunc(known, func(p provider) bool { return p.named(name) })
 	if i < 0 {
 		short, _, _ := strings.Cut(name, ":") // the rest may hold a password
-		return nil, fmt.Errorf("-sms: unknown provider %q; use %s", short, usage(known))
+		return nil, nil, fmt.Errorf("-sms: unknown provider %q; use %s", short, usage(known))
 	}
-	env := &environment{getenv: getenv}
 	_, rest, _ := strings.Cut(name, ":")
 	sender, err := known[i].open(env, rest)
+	var reader receipt.Reader
+	if env.receiptURL != "" && known[i].receipts != nil {
+		var readerErr error
+		reader, readerErr = known[i].receipts(env)
+		err = errors.Join(err, readerErr)
+	}
 	if len(env.missing) > 0 {
-		return nil, fmt.Errorf("-sms: %s: set %s in the environment", known[i].name, strings.Join(env.missing, " and "))
+		return nil, nil, fmt.Errorf("-sms: %s: set %s in the environment", known[i].name, strings.Join(env.missing, " and "))
 	}
 	if err != nil {
-		return nil, fmt.Errorf("-sms: %w", err)
+		return nil, nil, fmt.Errorf("-sms: %w", err)
 	}
-	return sender, nil
+	return sender, reader, nil
 }
 
 // named reports whether name is this provider, with a URL if it has to have one.
@@ -194,6 +249,8 @@ func splitProviders(list string, known []provider) []string {
 type environment struct {
 	getenv  func(string) string
 	missing []string
+
+	receiptURL string // of the provider's delivery receipts; may be empty
 }
 
 func (e *environment) get(name string) string { return e.getenv(name) }

@@ -85,7 +85,7 @@ func carriers() []carrier {
 
 func (a carrier) open(base string) (sms.Sender, error) {
 	env := func(name string) string { return strings.ReplaceAll(a.env[name], "BASE", base) }
-	return example.OpenSender(strings.ReplaceAll(a.name, "BASE", base), env, io.Discard, slog.New(slog.DiscardHandler))
+	return example.OpenSender(strings.ReplaceAll(a.name, "BASE", base), "", env, io.Discard, slog.New(slog.DiscardHandler))
 }
 
 func textTo(t *testing.T, sender sms.Sender, attempt int64) error {
@@ -163,8 +163,8 @@ func TestBadProviders(t *testing.T) {
 		"gateway:http://" + secret + "/{{.No}}": "gateway",
 		"webhook:ftp://" + secret:               "webhook",
 	} {
-		sender, err := example.OpenSender(list, func(string) string { return "" }, io.Discard, slog.New(slog.DiscardHandler))
-		if sender != nil || err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), secret) {
+		sender, err := example.OpenSender(list, "", func(string) string { return "" }, io.Discard, slog.New(slog.DiscardHandler))
+		if sender.Sender != nil || err == nil || !strings.Contains(err.Error(), says) || strings.Contains(err.Error(), secret) {
 			t.Errorf("%s: %v", list, err)
 		}
 	}
@@ -185,7 +185,7 @@ func TestFailoverOrder(t *testing.T) {
 	}
 	status, fine := http.StatusOK, http.StatusOK
 	a, b := fake("a", &status), fake("b", &fine)
-	sender, err := example.OpenSender("webhook:"+a.URL+"/?x=1,2, gateway:"+b.URL+"/{{.To}}",
+	sender, err := example.OpenSender("webhook:"+a.URL+"/?x=1,2, gateway:"+b.URL+"/{{.To}}", "",
 		func(string) string { return "" }, io.Discard, slog.New(slog.DiscardHandler))
 	if err != nil {
 		t.Fatal(err)

@@ -14,13 +14,16 @@ import (
 	"example.com/threepid"
 	"example.com/threepid/example/web"
 	"example.com/threepid/limits"
+	"example.com/threepid/observe"
 	"example.com/threepid/observe/prometheus"
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/compose"
+	"example.com/threepid/sms/receipt"
 	"example.com/threepid/store"
 )
 
 // serve mounts the plugin on a Gin server and runs it until ctx is done.
-func serve(ctx context.Context, listener net.Listener, cfg config, st store.Store, sender sms.Sender,
+func serve(ctx context.Context, listener net.Listener, cfg config, st store.Store, open senders,
 	logger *slog.Logger, stdout io.Writer,
 ) error {
 	defer func() { _ = listener.Close() }() // the server has closed it unless it never ran
@@ -32,11 +35,9 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	if cfg.publicURL == "" {
 		cfg.publicURL = loopbackURL(listener.Addr())
 	}
-	site, sender, closePhone := page(cfg, listener.Addr(), sender)
+	site, sender, closePhone := page(cfg, listener.Addr(), open.Sender)
 	opts, metrics := options(cfg, logger), prometheus.New()
-	if cfg.opsListen != "" {
-		opts.Observer = metrics
-	}
+	opts.Observer = observer(cfg, metrics, open.health)
 	closeAccounts, err := useAccounts(&opts, cfg.accounts, site)
 	if err != nil {
 		return err
@@ -47,7 +48,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		return err
 	}
 	defer func() { _ = plugin.Close() }()
-	if err := mount(router, plugin, site, cfg); err != nil {
+	if err := mount(router, plugin, site, cfg, open.receipts); err != nil {
 		return err
 	}
 	public := endpoint{newServer(router), listener, false}
@@ -58,6 +59,21 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	}
 	greet(stdout, openable(listener.Addr()), cfg)
 	return serveUntil(ctx, logger, append(private, public)...)
+}
+
+// observer returns what receives the plugin's events; nil: nothing does.
+func observer(cfg config, metrics *prometheus.Metrics, health *compose.Health) observe.Observer {
+	var all []observe.Observer
+	if cfg.opsListen != "" {
+		all = append(all, metrics)
+	}
+	if health != nil {
+		all = append(all, health)
+	}
+	if len(all) == 0 {
+		return nil
+	}
+	return observe.All(all...)
 }
 
 // newRouter returns a router that logs requests.
@@ -80,8 +96,14 @@ func useAccounts(opts *threepid.Options, name string, site *web.Site) (closeAll 
 	return closeAll, err
 }
 
-// mount mounts what Register has not: further base paths, the page, and the 404 of other paths.
-func mount(router *gin.Engine, plugin *threepid.Plugin, site *web.Site, cfg config) error {
+// mount mounts what Register has not: further base paths, delivery receipts, the page, and the 404 of
+// other paths.
+func mount(router *gin.Engine, plugin *threepid.Plugin, site *web.Site, cfg config, receipts map[string]receipt.Reader) error {
+	for path, reader := range receipts {
+		if err := plugin.MountReceipts(router, path, reader); err != nil {
+			return err
+		}
+	}
 	for _, basePath := range cfg.basePaths[1:] {
 		if err := plugin.Mount(router, basePath); err != nil {
 			return err

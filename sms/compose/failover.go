@@ -42,6 +42,10 @@ type FailoverOptions struct {
 	FailureThreshold uint32
 	Cooldown         time.Duration
 
+	// Health passes over a provider in a country to which it does not deliver. Defaults to
+	// none: only Send's errors count.
+	Health *Health
+
 	// Logger receives a record for each provider that failed, without numbers and codes,
 	// and for each that is skipped. Defaults to slog.Default().
 	Logger *slog.Logger
@@ -53,7 +57,8 @@ type FailoverOptions struct {
 // matter, so a client cannot choose an expensive provider without an SMS through each of
 // those before it.
 //
-// A rejected number is not tried with another provider. If all providers are skipped, all
+// With a Health, a provider that does not deliver to the number's country is tried last. A
+// rejected number is not tried with another provider. If all providers are skipped, all
 // are tried nevertheless: a slow response is better than none.
 type Failover struct {
 	options   FailoverOptions
@@ -120,6 +125,9 @@ func (f *Failover) logState(provider string, to gobreaker.State) {
 func (f *Failover) Send(ctx context.Context, m sms.Message) error {
 	start := max(m.SentBefore, 0) % len(f.providers)
 	order := slices.Concat(f.providers[start:], f.providers[:start])
+	slices.SortStableFunc(order, func(a, b guarded) int {
+		return boolInt(f.options.Health.passes(a.Name, m.Country)) - boolInt(f.options.Health.passes(b.Name, m.Country))
+	})
 	errs, done := f.try(ctx, m, order, true)
 	if !done && len(errs) == 0 {
 		errs, done = f.try(ctx, m, order, false)
@@ -128,6 +136,13 @@ func (f *Failover) Send(ctx context.Context, m sms.Message) error {
 		return nil
 	}
 	return errors.Join(errs...)
+}
+
+func boolInt(b bool) int {
+	if b {
+		return 1
+	}
+	return 0
 }
 
 // try tries one provider after another, and skips those whose circuit breaker is open if
