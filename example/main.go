@@ -20,6 +20,7 @@ import (
 	"runtime/debug"
 	"strings"
 	"syscall"
+	"time"
 
 	"example.com/threepid/limits"
 )
@@ -47,6 +48,8 @@ type config struct {
 	serverKeys     tokenList
 	opsListen      string
 	opsTokens      tokenList
+	statistics     time.Duration
+	journal        time.Duration
 }
 
 func main() {
@@ -121,6 +124,9 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.Var(&cfg.serverKeys, "server-key", "`key` of at least 32 characters without which the database reveals no code; @file reads it from a file; may be repeated, the first makes new codes")
 	flags.StringVar(&cfg.opsListen, "ops-listen", "", "private `address` for operators: a page, /metrics, /healthz and /readyz, such as 127.0.0.1:8009 (default: none)")
 	flags.Var(&cfg.opsTokens, "ops-token", "`token` without which -ops-listen serves neither page nor metrics, and with which the page offers actions; @file reads it from a file")
+	const day = 24 * time.Hour
+	flags.DurationVar(&cfg.statistics, "statistics-lifetime", 90*day, "how long hourly statistics and the audit log are kept; 0 keeps none")
+	flags.DurationVar(&cfg.journal, "journal-lifetime", 7*day, "how long what happened to each number is kept; 0 keeps nothing")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			err = errors.New("see the flags above")

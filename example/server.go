@@ -162,7 +162,18 @@ func options(cfg config, logger *slog.Logger) threepid.Options {
 		ConcealAccounts: cfg.conceal,
 		Messages:        threepid.Messages{Brand: cfg.brand},
 		ServerKeys:      keys(cfg.serverKeys),
+
+		StatisticsLifetime: orNone(cfg.statistics),
+		JournalLifetime:    orNone(cfg.journal),
 	}
+}
+
+// orNone returns a lifetime as the options have it, where 0 is the default and not none.
+func orNone(lifetime time.Duration) time.Duration {
+	if lifetime == 0 {
+		return -1
+	}
+	return lifetime
 }
 
 func keys(list []string) [][]byte {

@@ -19,7 +19,7 @@ type cluster struct {
 }
 
 // startCluster starts the nodes with their limits on (default) or off. With "+ops" after that
-// they have events and metrics too.
+// they have events and metrics too, and with "+quiet" no history.
 func startCluster(ctx context.Context, cfg config, limits string) (c *cluster, err error) {
 	c = &cluster{}
 	defer func() {
@@ -36,9 +36,13 @@ func startCluster(ctx context.Context, cfg config, limits string) (c *cluster, e
 			return c, err
 		}
 		setting, ops := strings.CutSuffix(limits, "+ops")
+		setting, quiet := strings.CutSuffix(setting, "+quiet")
 		args := []string{"-db", db, "-limits", setting, "-guard", cfg.guard, "-sms", "webhook:" + c.provider.url, "-trusted-proxies", "127.0.0.1"}
 		if ops {
 			args = append(args, "-ops-listen", "127.0.0.1:0")
+		}
+		if quiet {
+			args = append(args, "-statistics-lifetime", "0", "-journal-lifetime", "0")
 		}
 		node, err := startExample(ctx, cfg.dir, args...)
 		if err != nil {

@@ -107,7 +107,7 @@ func parseFlags(args []string) (config, error) {
 	flags.BoolVar(&cfg.timing, "timing", false, "test whether requests for numbers with and without an account take equally long")
 	flags.BoolVar(&cfg.freeze, "freeze", false, "stop one of the -nodes and measure the others")
 	flags.StringVar(&works, "work", "verification", "`kinds` of work, separated by commas: "+strings.Join(workNames(), ", "))
-	flags.StringVar(&limits, "limits", "default,off", "the example's -limits, each measured in turn; ratios are to the last one; default+ops serves metrics too")
+	flags.StringVar(&limits, "limits", "default,off", "the example's -limits, each measured in turn; ratios are to the last one; default+ops serves metrics too, and default+quiet keeps no history")
 	flags.StringVar(&cfg.guard, "guard", "on", "the example's -guard")
 	flags.StringVar(&cfg.db, "db", "", "what the example is given as -db (default: a new SQLite file); it should be new, too")
 	flags.IntVar(&cfg.nodes, "nodes", 1, "how many examples share the database")
