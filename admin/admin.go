@@ -13,6 +13,7 @@
 package admin
 
 import (
+	"context"
 	"errors"
 	"log/slog"
 	"net/http"
@@ -102,14 +103,25 @@ func New(plugin *threepid.Plugin, o Options) (http.Handler, error) {
 		return nil, err
 	}
 	s := &server{Options: o, plugin: plugin, pages: parsed, now: plugin.Options().Now}
-	return s.headers(http.StripPrefix(o.Prefix, http.NewCrossOriginProtection().Handler(s.routes()))), nil
+	sameOrigin := http.NewCrossOriginProtection()
+	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.fail(w, r, http.StatusForbidden, "Another site sent this request, or the browser is too old to say that none did.")
+	}))
+	return s.headers(http.StripPrefix(o.Prefix, s.authorized(sameOrigin.Handler(s.routes())))), nil
 }
 
 // routes returns the handler for paths without the prefix.
 func (s *server) routes() http.Handler {
 	mux := http.NewServeMux()
-	read := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, s.needs(Read, h)) }
-	write := func(pattern string, h http.HandlerFunc) { mux.Handle(pattern, s.needs(Write, h)) }
+	methods := make(map[string][]string) // by path
+	handle := func(pattern string, h http.Handler) {
+		method, path, _ := strings.Cut(pattern, " ")
+		path = strings.TrimSuffix(path, "{$}")
+		methods[path] = append(methods[path], method)
+		mux.Handle(pattern, h)
+	}
+	read := func(pattern string, h http.HandlerFunc) { handle(pattern, s.needs(Read, h)) }
+	write := func(pattern string, h http.HandlerFunc) { handle(pattern, s.needs(Write, h)) }
 	read("GET /{$}", s.glance)
 	read("GET /blocks", s.blocks)
 	read("GET /limits", s.limits)
@@ -123,7 +135,12 @@ func (s *server) routes() http.Handler {
 	write("POST /number/export", s.export)
 	write("POST /number/erase", s.erase)
 	s.routeAPI(read, write)
-	mux.HandleFunc("GET /", func(w http.ResponseWriter, r *http.Request) {
+	mux.HandleFunc("/", func(w http.ResponseWriter, r *http.Request) {
+		if allowed := methods[r.URL.Path]; allowed != nil {
+			w.Header().Set("Allow", strings.Join(allowed, ", "))
+			s.fail(w, r, http.StatusMethodNotAllowed, "This page takes "+strings.Join(allowed, " and ")+" requests only.")
+			return
+		}
 		s.fail(w, r, http.StatusNotFound, "There is no such page.")
 	})
 	return mux
@@ -134,18 +151,46 @@ func (*server) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
 		h.Set("Content-Security-Policy", policy)
-		h.Set("Referrer-Policy", "no-referrer")
+		// With no-referrer, a browser sends "Origin: null" with the page's own forms. It sends no
+		// Sec-Fetch-Site to a server without TLS, so nothing would show that a form is the page's own.
+		h.Set("Referrer-Policy", "same-origin")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Cache-Control", "no-store")
 		next.ServeHTTP(w, r)
 	})
 }
 
+// visitor is who sent a request, and what they may do.
+type visitor struct {
+	operator string
+	access   Access
+}
+
+type visitorKey struct{}
+
+// authorized asks Authorize, once for each request.
+func (s *server) authorized(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var v visitor
+		v.operator, v.access = s.Authorize(r)
+		if s.ReadOnly {
+			v.access = min(v.access, Read)
+		}
+		ctx := observe.WithOperator(r.Context(), v.operator)
+		next.ServeHTTP(w, r.WithContext(context.WithValue(ctx, visitorKey{}, v)))
+	})
+}
+
+// visitorOf returns who sent a request.
+func visitorOf(r *http.Request) visitor {
+	v, _ := r.Context().Value(visitorKey{}).(visitor)
+	return v
+}
+
 // needs refuses requests without an access, and bounds bodies.
 func (s *server) needs(access Access, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		operator, has := s.access(r)
-		switch {
+		switch has := visitorOf(r).access; {
 		case has == None:
 			s.fail(w, r, http.StatusForbidden, "You may not see this page.")
 			return
@@ -154,15 +199,6 @@ func (s *server) needs(access Access, next http.HandlerFunc) http.Handler {
 			return
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-		next(w, r.WithContext(observe.WithOperator(r.Context(), operator)))
+		next(w, r)
 	})
-}
-
-// access returns what a request may do.
-func (s *server) access(r *http.Request) (operator string, access Access) {
-	operator, access = s.Authorize(r)
-	if s.ReadOnly {
-		access = min(access, Read)
-	}
-	return operator, access
 }

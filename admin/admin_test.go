@@ -13,6 +13,7 @@ import (
 	"net/url"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -350,7 +351,7 @@ func TestAccess(t *testing.T) {
 				t.Errorf("%s with access %d: %d", pattern, access, r.status)
 			}
 			if r.header.Get("Content-Security-Policy") == "" || r.header.Get("X-Content-Type-Options") != "nosniff" ||
-				r.header.Get("Cache-Control") != "no-store" || r.header.Get("Referrer-Policy") != "no-referrer" {
+				r.header.Get("Cache-Control") != "no-store" || r.header.Get("Referrer-Policy") != "same-origin" {
 				t.Errorf("%s: headers %v", pattern, r.header)
 			}
 			if strings.HasPrefix(path, "/api/") && !json.Valid([]byte(r.body)) {
@@ -381,15 +382,18 @@ func TestReadOnly(t *testing.T) {
 func TestOtherSites(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{})
-	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}} {
-		if r := h.do(t, http.MethodPost, "/number/unblock", form("number", number), header...); r.status != http.StatusForbidden {
-			t.Errorf("%q: %d", header, r.status)
+	for _, header := range [][]string{{"Sec-Fetch-Site", "cross-site"}, {"Sec-Fetch-Site", "same-site"}, {"Origin", "https://evil.example"}, {"Origin", "null"}} {
+		expect(t, fmt.Sprint(header), h.do(t, http.MethodPost, "/number/unblock", form("number", number), header...), http.StatusForbidden, "Another site")
+		api := h.do(t, http.MethodPost, "/api/v1/number/unblock", body("/api/v1/number/unblock"), header...)
+		if expect(t, fmt.Sprint(header, " in JSON"), api, http.StatusForbidden, "Another site"); !json.Valid([]byte(api.body)) {
+			t.Errorf("not JSON: %s", api.body)
 		}
 	}
-	if r := h.do(t, http.MethodPost, "/number/unblock", form("number", number), "Sec-Fetch-Site", "same-origin"); r.status != http.StatusOK {
-		t.Errorf("its own page: %d", r.status)
+	// A browser sends Sec-Fetch-Site to a server with TLS, or on its own machine, and otherwise only Origin.
+	for _, header := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", h.url}} {
+		expect(t, fmt.Sprint(header), h.do(t, http.MethodPost, "/number/unblock", form("number", number), header...), http.StatusOK)
 	}
-	if actions, err := h.plugin.Actions(t.Context(), time.Time{}, 10); err != nil || len(actions) != 2 { // and explain
+	if actions, err := h.plugin.Actions(t.Context(), time.Time{}, 10); err != nil || len(actions) != 4 { // each is followed by explain
 		t.Errorf("actions: %+v, %v", actions, err)
 	}
 }
@@ -426,7 +430,11 @@ func TestAPI(t *testing.T) {
 		{http.MethodGet, "/api/v1/actions?since=x", "", http.StatusBadRequest, "RFC 3339"},
 		{http.MethodGet, "/api/v1/nothing", "", http.StatusNotFound, "error"},
 		{http.MethodGet, "/nothing", "", http.StatusNotFound, "no such page"},
-		{http.MethodGet, "/number/unblock", "", http.StatusNotFound, "no such page"},
+		{http.MethodPost, "/api/v1/nothing", "{}", http.StatusNotFound, "error"},
+		{http.MethodGet, "/number/unblock", "", http.StatusMethodNotAllowed, "POST requests only"},
+		{http.MethodPut, "/number", "", http.StatusMethodNotAllowed, "GET and POST requests only"},
+		{http.MethodPost, "/", "a=b", http.StatusMethodNotAllowed, "GET requests only"},
+		{http.MethodDelete, "/api/v1/blocks", "", http.StatusMethodNotAllowed, "GET requests only"},
 	} {
 		r := h.do(t, row.method, row.path, row.body)
 		expect(t, row.method+" "+row.path+" "+row.body, r, row.status, row.has)
@@ -477,6 +485,21 @@ func TestNothingKept(t *testing.T) {
 	expect(t, "audit", h.do(t, http.MethodGet, "/audit", ""), http.StatusOK, "No actions are kept")
 	expect(t, "number", h.do(t, http.MethodPost, "/number", form("number", number)), http.StatusOK, "No journal is kept")
 	expect(t, "statistics", h.do(t, http.MethodGet, "/api/v1/statistics", ""), http.StatusNotImplemented, "no history")
+}
+
+// TestAuthorizeOnce counts the calls of Authorize, which may ask another service.
+func TestAuthorizeOnce(t *testing.T) {
+	t.Parallel()
+	var calls atomic.Int32
+	h := start(t, admin.Options{Authorize: func(*http.Request) (string, admin.Access) {
+		calls.Add(1)
+		return "carol", admin.Read
+	}})
+	expect(t, "a page", h.do(t, http.MethodGet, "/blocks", ""), http.StatusOK, "carol")
+	expect(t, "an action", h.do(t, http.MethodPost, "/number/erase", form("number", number)), http.StatusForbidden)
+	if n := calls.Load(); n != 2 {
+		t.Errorf("%d calls for two requests", n)
+	}
 }
 
 // TestOperator has the audit log name the operator of the host's choice, however odd.

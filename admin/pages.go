@@ -90,8 +90,8 @@ type page struct {
 
 // show writes a page.
 func (s *server) show(w http.ResponseWriter, r *http.Request, status int, name string, p page) {
-	operator, access := s.access(r)
-	p.Prefix, p.Operator, p.Writes, p.Now, p.Logout = s.Prefix, operator, access == Write, s.now(), s.Logout
+	v := visitorOf(r)
+	p.Prefix, p.Operator, p.Writes, p.Now, p.Logout = s.Prefix, v.operator, v.access == Write, s.now(), s.Logout
 	var body bytes.Buffer
 	if err := s.pages.byName[name].ExecuteTemplate(&body, "layout", p); err != nil {
 		s.Logger.Error("threepid: the operator's page cannot be written", "page", name, "error", err)
