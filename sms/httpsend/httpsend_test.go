@@ -18,15 +18,20 @@ import (
 // stalling is a connection whose writes, once told to, arrive but do not return.
 type stalling struct {
 	net.Conn
-	stall *atomic.Bool
-	over  <-chan struct{}
-	end   func() // closes over; may be called twice
+	stall   *atomic.Bool
+	reached <-chan struct{} // closed when the request has arrived
+	over    <-chan struct{}
+	end     func() // closes over; may be called twice
 }
 
 func (s stalling) Write(b []byte) (int, error) {
 	n, err := s.Conn.Write(b)
 	if s.stall.Load() {
-		<-s.over
+		select {
+		case <-s.reached:
+			<-s.over
+		case <-time.After(100 * time.Millisecond): // what was written was not the request, but HTTP/2's own
+		}
 	}
 	return n, err
 }
@@ -46,10 +51,11 @@ func TestWhatArrivedIsUncertain(t *testing.T) {
 			var protocols http.Protocols
 			protocols.SetHTTP1(!http2)
 			protocols.SetUnencryptedHTTP2(http2)
-			arrived := make(chan struct{}, 2)
+			arrived, reached := make(chan struct{}, 2), make(chan struct{})
 			server := httptest.NewUnstartedServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 				arrived <- struct{}{}
 				if r.URL.Path == "/slow" {
+					close(reached)
 					<-r.Context().Done()
 				}
 			}))
@@ -65,7 +71,7 @@ func TestWhatArrivedIsUncertain(t *testing.T) {
 				Protocols: &protocols,
 				DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
 					conn, err := new(net.Dialer).DialContext(ctx, network, address)
-					return stalling{conn, &stall, over, end}, err
+					return stalling{conn, &stall, reached, over, end}, err
 				},
 			}
 			client := httpsend.Client(&http.Client{Transport: transport})
