@@ -137,14 +137,14 @@ func guardRules(g *limits.Guard) []rule {
 	return []rule{
 		{"Mode", []string{mode}},
 		{"Judges", []string{fmt.Sprintf("from %d numbers in %s on", g.MinNumbers, span(g.Window))}},
-		{"Wants", []string{fmt.Sprintf("%d %% of them validated", g.MinValidatedPercent)}},
+		{"Wants", []string{fmt.Sprintf("%d%% of them validated", g.MinValidatedPercent)}},
 		{"Blocks", []string{"for " + span(g.InitialBlock) + " at first, then for twice as long each time, up to " + span(g.MaxBlock)}},
 		{"Never blocks", []string{orNone(g.Allow)}},
 	}
 }
 
 func policyRules(p *limits.Policy) []rule {
-	countries := "all"
+	countries := "all, but no numbers of no country"
 	if len(p.AllowCountries) > 0 {
 		countries = strings.Join(p.AllowCountries, ", ")
 	}

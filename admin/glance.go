@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"slices"
 	"strings"
 	"time"
 
@@ -20,8 +21,9 @@ type period struct {
 	every     int // how many steps a label of the plot is for
 }
 
+const day = 24 // hours
+
 func periods() []period {
-	const day = 24
 	return []period{
 		{"24h", "24 hours", day, time.Hour, 3},
 		{"7d", "7 days", 7 * day, 6 * time.Hour, 8},
@@ -40,9 +42,9 @@ type glance struct {
 	Priced   bool
 	Currency string
 
-	Hours   *plot
-	Times   *plot
-	Reasons *plot
+	Hours   *chart
+	Times   *bars
+	Reasons *bars
 }
 
 // glance serves the first page: what happened in the latest hours or days.
@@ -55,6 +57,9 @@ func (s *server) glance(w http.ResponseWriter, r *http.Request) {
 	}
 	hour := s.now().UTC().Truncate(time.Hour)
 	to := hour.Add(time.Hour)
+	if g.Period.hours > day {
+		to = hour.Truncate(day * time.Hour).Add(day * time.Hour) // whole days, of which today is the last
+	}
 	from := to.Add(-time.Duration(g.Period.hours) * time.Hour)
 	statistics, err := s.plugin.Statistics(r.Context(), from, to)
 	if errors.Is(err, store.ErrUnsupported) {
@@ -64,6 +69,7 @@ func (s *server) glance(w http.ResponseWriter, r *http.Request) {
 	var blocks []limits.Block
 	if err == nil {
 		blocks, err = s.plugin.AllBlocks(r.Context())
+		blocks = slices.DeleteFunc(blocks, func(b limits.Block) bool { return b.DryRun })
 	}
 	if err != nil {
 		s.broken(w, r, err)
@@ -73,7 +79,7 @@ func (s *server) glance(w http.ResponseWriter, r *http.Request) {
 	g.Summary = summarize(statistics, from, to, g.Period.step, s.Price)
 	g.Headline = headline(statistics, hour, len(blocks))
 	g.Findings = findings(statistics, hour)
-	g.Hours, g.Times, g.Reasons = plotParts(g.Summary, g.Period.every), plotTimes(g.Summary), plotReasons(g.Summary)
+	g.Hours, g.Times, g.Reasons = chartParts(g.Summary, g.Period.every), barsOfTimes(g.Summary), barsOfReasons(g.Summary)
 	s.show(w, r, http.StatusOK, "glance", page{Title: "At a glance", Current: "/", Content: g})
 }
 
@@ -81,8 +87,8 @@ func (s *server) glance(w http.ResponseWriter, r *http.Request) {
 func headline(statistics []observe.Statistic, hour time.Time, blocks int) string {
 	now := summarize(statistics, hour, hour.Add(time.Hour), time.Hour, nil).All
 	before := summarize(statistics, hour.Add(-time.Hour), hour, time.Hour, nil).All
-	text := fmt.Sprintf("%s SMS since %s UTC, %s confirmed; %s in the hour before, %s confirmed.",
-		count(now.Sent), hour.Format("15:04"), now.Share(), count(before.Sent), before.Share())
+	text := now.words("since "+hour.Format("15:04")+" UTC") + "; " + before.words("in the hour before") + "."
+	text = strings.ToUpper(text[:1]) + text[1:]
 	switch blocks {
 	case 0:
 		return text + " Nothing is blocked."
@@ -90,6 +96,14 @@ func headline(statistics []observe.Statistic, hour time.Time, blocks int) string
 		return text + " One block is in force."
 	}
 	return text + fmt.Sprintf(" %d blocks are in force.", blocks)
+}
+
+// words says how many SMS there were at a time, and how many of them were confirmed.
+func (t *tally) words(when string) string {
+	if t.Sent == 0 {
+		return "no SMS " + when
+	}
+	return count(t.Sent) + " SMS " + when + ", " + t.Share() + " confirmed"
 }
 
 const (
@@ -148,9 +162,18 @@ func judge(now *tally, earlier *summary) string {
 	case now.Undelivered*two > now.Delivered+now.Undelivered:
 		return text + " Most receipts say that the SMS were not delivered: the provider or a network may be down."
 	case hours > 0 && sent*hours > two*two*usual.Sent:
-		return text + fmt.Sprintf(" That is %d times as many SMS as usual: it looks like pumping.", sent*hours/(two*usual.Sent))
+		return text + fmt.Sprintf(" That is %s as many SMS as usual: it looks like pumping.", times(sent*hours/(two*usual.Sent)))
 	}
 	return text + " There are no more SMS than usual: the provider may not deliver them."
+}
+
+// times writes a factor.
+func times(n int64) string {
+	const twice = 2
+	if n == twice {
+		return "twice"
+	}
+	return count(n) + " times"
 }
 
 // label returns the name of a part of a period.

@@ -48,13 +48,8 @@ func functions() template.FuncMap {
 		"words":   wordsOf,
 		"country": countryName,
 		"nav":     navigation,
-		"tallies": func(list []tally, countries, priced bool, currency string) any {
-			return struct {
-				List              []tally
-				Countries, Priced bool
-				Currency          string
-			}{list[:min(len(list), maxTallies)], countries, priced, currency}
-		},
+		"tallies": listTallies,
+		"reason":  blockWords,
 		"rules": func(title string, rules []rule) any {
 			return struct {
 				Title string
@@ -64,8 +59,26 @@ func functions() template.FuncMap {
 	}
 }
 
-// maxTallies is how many countries or providers are listed.
+// maxTallies is how many countries or providers are listed one by one.
 const maxTallies = 30
+
+// tallyList is a table of countries or providers.
+type tallyList struct {
+	List              []tally
+	Rest              int   // how many more there are
+	Others            tally // their sum
+	Countries, Priced bool
+	Currency          string
+}
+
+func listTallies(list []tally, countries, priced bool, currency string) *tallyList {
+	l := &tallyList{List: list[:min(len(list), maxTallies)], Countries: countries, Priced: priced, Currency: currency}
+	for i := range list[len(l.List):] {
+		l.Rest++
+		l.Others.merge(&list[len(l.List)+i])
+	}
+	return l
+}
 
 // link is a page in the navigation.
 type link struct{ Path, Name string }

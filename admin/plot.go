@@ -1,95 +1,101 @@
 package admin
 
-// The plots are SVG without text that a screen reader would read twice: each comes with a table of the
-// same numbers.
+import "strconv"
 
-// plot is a bar chart.
-type plot struct {
-	Title         string
-	Width, Height float64
-	Bars          []bar
-	Lines         []gridLine
-	Labels        []label
-	Rows          []plotRow // the table
-	Columns       []string
+// A chart is two SVG images whose geometry is in percent, so that they fit any width and their text keeps
+// its size: the axis, and the bars. A table of the same numbers follows. Counts of named things are a
+// table with a bar in each row.
+
+// chart is a bar chart over time.
+type chart struct {
+	Title   string
+	Bars    []bar
+	Lines   []label // of the axis: Y and Text
+	Labels  []label // below the bars: X and Text
+	Rows    []chartRow
+	Columns []string
 }
 
-// bar is a rectangle. Class is that of the stylesheet.
+// bar is a rectangle, in percent of the image. Class is that of the stylesheet.
 type bar struct {
 	X, Y, Width, Height float64
 	Class               string
 }
 
-type gridLine struct{ Y float64 }
-
+// label is a text. A Minor one is left out on narrow screens.
 type label struct {
-	X, Y   float64
-	Text   string
-	Anchor string
+	X, Y  float64
+	Text  string
+	Minor bool
 }
 
-type plotRow struct {
+// chartRow is a row of the chart's table.
+type chartRow struct {
 	Name   string
 	Values []string
 }
 
 const (
-	plotWidth  = 720
-	plotHeight = 220
-	plotLeft   = 64 // for the numbers of the axis
-	plotBottom = 24 // for the names of the bars
-	plotTop    = 12
-	barGap     = 0.22
-
-	rowHeight = 46
+	chartTop    = 5  // percent of the height above the highest bar
+	chartBottom = 88 // where the bars stand
+	barGap      = 0.22
 )
 
-// plotParts draws the SMS and confirmations of each part of a period. Of every such number of parts, one has
-// a label.
-func plotParts(s *summary, every int) *plot {
-	p := &plot{Title: "SMS and confirmations", Width: plotWidth, Height: plotHeight, Columns: []string{"accepted", "confirmed", "failed"}}
+// chartParts draws the SMS and confirmations of each part of a period. Of every such number of parts, one
+// has a label.
+func chartParts(s *summary, every int) *chart {
+	c := &chart{Title: "SMS and confirmations", Columns: []string{"accepted", "confirmed", "not sent"}}
 	top := int64(0)
 	for i := range s.Parts {
 		top = max(top, s.Parts[i].Sent)
 	}
-	scale := axis(p, top)
-	step := (plotWidth - plotLeft) / float64(len(s.Parts))
-	width := step * (1 - barGap)
-	base := float64(plotHeight - plotBottom)
+	scale := axis(c, top)
+	const all, two = 100, 2
+	step := all / float64(len(s.Parts))
 	for i := range s.Parts {
 		part := &s.Parts[i]
-		x := plotLeft + float64(i)*step + step*barGap/2
+		x := (float64(i) + barGap/two) * step
 		stack := func(y float64, n int64, class string) float64 {
 			if height := float64(n) * scale; height > 0 {
-				p.Bars = append(p.Bars, bar{x, y - height, width, height, class})
+				c.Bars = append(c.Bars, bar{x, y - height, step * (1 - barGap), height, class})
 				return y - height
 			}
 			return y
 		}
-		y := stack(base, part.Accepted+part.Unknown, "sent")
+		y := stack(chartBottom, part.Accepted+part.Unknown, "sent")
 		stack(y, part.Failed+part.Rejected, "failed")
-		stack(base, min(part.Confirmed, part.Accepted+part.Unknown), "confirmed")
+		stack(chartBottom, min(part.Confirmed, part.Accepted+part.Unknown), "confirmed")
 		if i%every == 0 {
-			p.Labels = append(p.Labels, label{x + width/2, plotHeight - 6, s.label(i), "middle"})
+			c.Labels = append(c.Labels, label{X: (float64(i) + 1./two) * step, Text: s.label(i), Minor: i/every%two == 1})
 		}
 		if part.Sent+part.Confirmed > 0 {
-			p.Rows = append(p.Rows, plotRow{s.label(i), []string{count(part.Accepted + part.Unknown), count(part.Confirmed), count(part.Failed + part.Rejected)}})
+			c.Rows = append(c.Rows, chartRow{s.label(i), []string{count(part.Accepted + part.Unknown), count(part.Confirmed), count(part.Failed + part.Rejected)}})
 		}
 	}
-	return p
+	return c
 }
 
 // axis draws lines at round numbers, and returns how high one SMS is.
-func axis(p *plot, top int64) float64 {
+func axis(c *chart, top int64) float64 {
 	step := roundStep(max(top, 1))
 	most := (max(top, 1) + step - 1) / step * step
-	scale := (plotHeight - plotBottom - plotTop) / float64(most)
+	scale := (chartBottom - chartTop) / float64(most)
 	for n := int64(0); n <= most; n += step {
-		y := plotHeight - plotBottom - float64(n)*scale
-		p.Lines = append(p.Lines, gridLine{y})
-		p.Labels = append(p.Labels, label{plotLeft - 6, y + 4, count(n), "end"})
+		c.Lines = append(c.Lines, label{Y: chartBottom - float64(n)*scale, Text: short(n)})
 	}
 	return scale
+}
+
+// short writes a round number in few characters, such as 20k.
+func short(n int64) string {
+	const thousand, million = 1000, 1_000_000
+	switch {
+	case n >= million:
+		return strconv.FormatFloat(float64(n)/million, 'f', -1, 64) + "M"
+	case n >= 10*thousand:
+		return strconv.FormatInt(n/thousand, 10) + "k"
+	}
+	return count(n)
 }
 
 // roundStep returns 1, 2 or 5 times a power of ten, of which at most five are needed to reach top.
@@ -104,37 +110,51 @@ func roundStep(top int64) int64 {
 	}
 }
 
-// plotTimes draws how many confirmations took how long.
-func plotTimes(s *summary) *plot {
-	rows := make([]named, 0, len(s.Times))
-	for _, t := range s.Times {
-		rows = append(rows, named{boundWords(t.Name), t.Count})
-	}
-	return plotRows("Time from SMS to confirmation", "confirmations", rows, "confirmed")
+// bars are a table with a bar in each row.
+type bars struct {
+	Title, Name, Unit string // the table's, and its columns'
+	Class             string
+	Rows              []barRow
 }
 
-// plotReasons draws why requests were refused.
-func plotReasons(s *summary) *plot {
-	rows := make([]named, 0, len(s.Reasons))
-	for _, r := range s.Reasons {
-		rows = append(rows, named{r.Name, r.Count})
-	}
-	const most = 12
-	return plotRows("Refusals by reason", "requests", rows[:min(most, len(rows))], "failed")
+type barRow struct {
+	Name  string
+	Note  string
+	Count int64
+	Width float64 // in percent
 }
 
-// plotRows draws a horizontal bar for each row, below its name.
-func plotRows(title, unit string, rows []named, class string) *plot {
-	p := &plot{Title: title, Width: plotWidth, Height: float64(len(rows)*rowHeight + 4), Columns: []string{unit}}
+// barsOf draws a bar for each count. note explains a name; it may be nil.
+func barsOf(b bars, list []named, note func(name string) string) *bars {
 	top := int64(1)
-	for _, r := range rows {
-		top = max(top, r.Count)
+	for _, one := range list {
+		top = max(top, one.Count)
 	}
-	for i, r := range rows {
-		y := float64(i * rowHeight)
-		p.Bars = append(p.Bars, bar{0, y + 28, float64(r.Count) / float64(top) * plotWidth, 12, class})
-		p.Labels = append(p.Labels, label{0, y + 20, r.Name + ": " + count(r.Count), "start"})
-		p.Rows = append(p.Rows, plotRow{r.Name, []string{count(r.Count)}})
+	const all = 100
+	for _, one := range list {
+		row := barRow{Name: one.Name, Count: one.Count, Width: all * float64(one.Count) / float64(top)}
+		if note != nil {
+			if row.Note = note(one.Name); row.Note == one.Name {
+				row.Note = ""
+			}
+		}
+		b.Rows = append(b.Rows, row)
 	}
-	return p
+	return &b
+}
+
+// barsOfTimes draws how many confirmations took how long.
+func barsOfTimes(s *summary) *bars {
+	list := make([]named, 0, len(s.Times))
+	for _, t := range s.Times {
+		list = append(list, named{boundWords(t.Name), t.Count})
+	}
+	return barsOf(bars{Title: "Time from SMS to confirmation", Name: "Time", Unit: "Confirmations", Class: "confirmed"}, list, nil)
+}
+
+// barsOfReasons draws why requests were refused.
+func barsOfReasons(s *summary) *bars {
+	const most = 12
+	list := s.Reasons[:min(most, len(s.Reasons))]
+	return barsOf(bars{Title: "Refusals by reason", Name: "Reason", Unit: "Requests", Class: "failed"}, list, reasonWords)
 }

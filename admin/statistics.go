@@ -76,6 +76,22 @@ func (t *tally) add(s *observe.Statistic, price float64) {
 	}
 }
 
+// merge adds another tally.
+func (t *tally) merge(o *tally) {
+	t.Sent += o.Sent
+	t.Accepted += o.Accepted
+	t.Failed += o.Failed
+	t.Rejected += o.Rejected
+	t.Unknown += o.Unknown
+	t.Confirmed += o.Confirmed
+	t.Delivered += o.Delivered
+	t.Undelivered += o.Undelivered
+	t.Segments += o.Segments
+	t.Cost += o.Cost
+	t.latency += o.latency
+	t.confirming += o.confirming
+}
+
 // named is a count of something with a name.
 type named struct {
 	Name  string

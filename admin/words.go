@@ -13,13 +13,13 @@ import (
 	"example.com/threepid/observe"
 )
 
-// span writes a duration as people do, such as "2 min 5 s".
+// span writes a duration as people do, such as "2 min 5 s". A line does not break before a unit.
 func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
-		return fmt.Sprintf("%d ms", d.Milliseconds())
+		return fmt.Sprintf("%d\u00a0ms", d.Milliseconds())
 	case d < time.Minute:
-		return strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + " s"
+		return strings.TrimSuffix(strconv.FormatFloat(d.Seconds(), 'f', 1, 64), ".0") + "\u00a0s"
 	case d < time.Hour:
 		return units(d, time.Minute, "min", time.Second, "s")
 	case d < 48*time.Hour:
@@ -29,9 +29,9 @@ func span(d time.Duration) string {
 }
 
 func units(d, big time.Duration, bigName string, small time.Duration, smallName string) string {
-	text := fmt.Sprintf("%d %s", d/big, bigName)
+	text := fmt.Sprintf("%d\u00a0%s", d/big, bigName)
 	if rest := d % big / small; rest > 0 {
-		text += fmt.Sprintf(" %d %s", rest, smallName)
+		text += fmt.Sprintf(" %d\u00a0%s", rest, smallName)
 	}
 	return text
 }
@@ -50,7 +50,7 @@ func percent(part, of int64) string {
 	if of == 0 {
 		return "–"
 	}
-	return fmt.Sprintf("%d %%", (part*100+of/2)/of)
+	return fmt.Sprintf("%d%%", (part*100+of/2)/of)
 }
 
 // countryName returns the English name of a country.
@@ -153,11 +153,32 @@ func scopeWords(scope string) string {
 
 // limitWords writes a limit.
 func limitWords(l limits.Limit) string {
-	text := fmt.Sprintf("%d at once, then one every %s", l.Burst, span(l.Every))
+	every := span(l.Every)
+	if one := map[time.Duration]string{time.Second: "second", time.Minute: "minute", time.Hour: "hour"}[l.Every]; one != "" {
+		every = one
+	}
+	text := fmt.Sprintf("%d at once, then one every %s", l.Burst, every)
 	if l.CountValidated {
 		text += ", including those that validated"
 	}
 	return text
+}
+
+// blockWords explains the reason of a block.
+func blockWords(reason string) string {
+	if reason == "" {
+		return "not known"
+	}
+	for short, long := range map[string]string{
+		"few validations":                   "few of the numbers were validated",
+		"many SMS at once, few validations": "many SMS at once, and few of the numbers were validated",
+		"neighbouring numbers":              "SMS to one number after the other, none of which was validated",
+	} {
+		if rest, ok := strings.CutPrefix(reason, short); ok && (rest == "" || rest[0] == ',') {
+			return long + rest
+		}
+	}
+	return reason
 }
 
 // reasonWords explains the reason of a refusal.
@@ -182,7 +203,24 @@ func reasonWords(reason string) string {
 		return words
 	}
 	if scope, limit := strings.CutPrefix(reason, "limit: "); limit {
-		return "the limit by " + scope + " was reached"
+		return "the limit on " + limitedWords(scope) + " was reached"
 	}
 	return reason
+}
+
+// limitedWords returns what the limit with a scope limits.
+func limitedWords(scope string) string {
+	words := map[string]string{
+		"number":            "SMS to one number",
+		"number and client": "SMS to one number that one client requests",
+		"client":            "SMS that one client requests",
+		"range":             "SMS to one range of numbers",
+		"range and client":  "SMS to one range that one client requests",
+		"country":           "SMS to one country",
+		"global":            "all SMS",
+	}[scope]
+	if words == "" {
+		return scope // such as look-ups
+	}
+	return words
 }
