@@ -122,7 +122,7 @@ func openGateway(env *environment, url string) (sms.Sender, error) {
 	o := gateway.Options{
 		URL: url, Body: env.get("THREEPID_GATEWAY_BODY"), From: env.get("THREEPID_GATEWAY_FROM"),
 		User: env.get("THREEPID_GATEWAY_USER"), Password: env.get("THREEPID_GATEWAY_PASSWORD"),
-		ReceiptSecret: env.get("THREEPID_GATEWAY_RECEIPT_SECRET"),
+		ReceiptURL: env.receiptURL, ReceiptSecret: env.get("THREEPID_GATEWAY_RECEIPT_SECRET"),
 	}
 	switch {
 	case strings.HasPrefix(strings.TrimSpace(o.Body), "{"):

@@ -45,8 +45,9 @@ type TemplateData struct {
 	SentBefore int // sms.Message.SentBefore
 
 	// ReceiptToken is a token of this message, made of Options.ReceiptSecret, for the URL of its
-	// delivery receipt: see KannelReceipts. Empty without a secret.
-	ReceiptToken string
+	// delivery receipt. ReceiptURL is that URL: Options.ReceiptURL with the parameters id and
+	// token, see KannelReceipts. Both are empty without Options.ReceiptSecret.
+	ReceiptToken, ReceiptURL string
 
 	// The message's validity, rounded down, but at least 1; 0 when it has none.
 	ValiditySeconds, ValidityMinutes int64
@@ -77,6 +78,10 @@ type Options struct {
 	User, Password string
 
 	From string // the sender ID. Defaults to none
+
+	// ReceiptURL is the public URL of the delivery receipts, without a query: see
+	// KannelReceipts and TemplateData.ReceiptURL. Defaults to none.
+	ReceiptURL string
 
 	// ReceiptSecret makes TemplateData.ReceiptToken. At least 16 bytes. With it, the message's ID
 	// is reported as the provider's, because receipts have it. Defaults to none.
@@ -116,10 +121,7 @@ func New(o Options) (*Sender, error) {
 			s.options.Method = http.MethodPost
 		}
 	}
-	if o.ReceiptSecret != "" && len(o.ReceiptSecret) < minSecret {
-		return nil, errors.New("gateway: Options.ReceiptSecret must have at least 16 bytes")
-	}
-	for _, step := range []func() error{s.checkHeader, s.parse, s.compile, s.validateTemplates} {
+	for _, step := range []func() error{s.checkReceipts, s.checkHeader, s.parse, s.compile, s.validateTemplates} {
 		if err := step(); err != nil {
 			return nil, err
 		}
@@ -210,13 +212,10 @@ func (s *Sender) fill(t *template.Template, m sms.Message) []byte {
 	}
 	_, unicode := sms.Segments(m.Text)
 	text := bytes.NewBuffer([]byte{}) // nothing at all is no error
-	token := ""
-	if s.options.ReceiptSecret != "" {
-		token = receiptToken(s.options.ReceiptSecret, m.ID)
-	}
+	token, receipts := s.receiptOf(m.ID)
 	err := t.Execute(text, TemplateData{
-		ReceiptToken: token,
-		ID:           m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: cmp.Or(m.From, s.options.From),
+		ReceiptToken: token, ReceiptURL: receipts,
+		ID: m.ID, To: m.To, Digits: strings.TrimPrefix(m.To, "+"), Text: m.Text, From: cmp.Or(m.From, s.options.From),
 		Country: m.Country, Attempt: m.Attempt, Unicode: unicode, SentBefore: m.SentBefore,
 		ValiditySeconds: httpsend.Validity(m, time.Second, 1, math.MaxInt64),
 		ValidityMinutes: httpsend.Validity(m, time.Minute, 1, math.MaxInt64),

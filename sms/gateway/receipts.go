@@ -7,8 +7,10 @@ import (
 	"errors"
 	"net/http"
 	"net/url"
+	"strings"
 
 	"example.com/threepid/sms"
+	"example.com/threepid/sms/httpsend"
 	"example.com/threepid/sms/receipt"
 )
 
@@ -17,22 +19,47 @@ var _ receipt.Reader = (*KannelReceipts)(nil)
 // minSecret is in bytes.
 const minSecret = 16
 
-// receiptToken returns the token of a message: who has not sent it cannot know it.
+// receiptToken returns the token of a message, which only a holder of the secret can make.
 func receiptToken(secret, id string) string {
 	mac := hmac.New(sha256.New, []byte(secret))
 	_, _ = mac.Write([]byte("receipt\x00" + id))
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
+// checkReceipts validates the options about receipts.
+func (s *Sender) checkReceipts() error {
+	o := s.options
+	switch {
+	case o.ReceiptSecret != "" && len(o.ReceiptSecret) < minSecret:
+		return errors.New("gateway: Options.ReceiptSecret must have at least 16 bytes")
+	case o.ReceiptURL != "" && o.ReceiptSecret == "":
+		return errors.New("gateway: Options.ReceiptURL needs Options.ReceiptSecret")
+	case strings.Contains(o.ReceiptURL, "?"):
+		return errors.New("gateway: Options.ReceiptURL must have no query; each message gets one of its own")
+	}
+	return httpsend.ReceiptURL("gateway", o.ReceiptURL)
+}
+
+// receiptOf returns the token of a message, and the URL of its receipts.
+func (s *Sender) receiptOf(id string) (token, address string) {
+	if s.options.ReceiptSecret == "" {
+		return "", ""
+	}
+	token = receiptToken(s.options.ReceiptSecret, id)
+	if s.options.ReceiptURL != "" {
+		address = s.options.ReceiptURL + "?id=" + queryEscape(id) + "&token=" + token
+	}
+	return token, address
+}
+
 // WithKannelReceipts returns o, as [Kannel] made it, with a request for delivery receipts to a URL
 // without a query, such as https://example.org/receipts/kannel. Kannel signs nothing, so the
 // receipts of each message have a token of its own, which is made with the secret: at least 16 bytes
-// that nobody else knows.
+// that nobody else knows. New validates both.
 func WithKannelReceipts(o Options, receiptURL, secret string) Options {
 	// Types 1, 2 and 16: delivered, not delivered, refused by the SMS centre. %d is Kannel's.
-	o.URL += "&dlr-mask=19&dlr-url=" + queryEscape(receiptURL+"?id=") + "{{.ID}}" + queryEscape("&token=") + "{{.ReceiptToken}}" +
-		queryEscape("&type=%d")
-	o.ReceiptSecret = secret
+	o.URL += "&dlr-mask=19&dlr-url={{.ReceiptURL}}" + queryEscape("&type=%d")
+	o.ReceiptURL, o.ReceiptSecret = receiptURL, secret
 	return o
 }
 

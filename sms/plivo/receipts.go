@@ -20,7 +20,12 @@ var _ receipt.Reader = (*Receipts)(nil)
 
 // Receipts reads Plivo's message status callbacks, which Options.ReceiptURL asks for:
 // https://www.plivo.com/docs/messaging/api/message/message-status-callbacks. They must have a
-// signature of version 3, which is made with the AuthToken. It has no time, so an old request can be
+// signature that is made with the AuthToken of the account, or of the main account. Plivo documents
+// version 2 for messages (https://www.plivo.com/docs/messaging/concepts/signature-validation), and also
+// sends version 3, which it documents for calls.
+//
+// Version 2 signs the URL and a nonce, but not the parameters: a client that has seen one signature
+// can forge receipts, so the URL should be https. Neither version has a time, so an old request can be
 // repeated, which changes nothing.
 type Receipts struct {
 	token   string
@@ -44,12 +49,7 @@ func (p *Receipts) Read(r *http.Request, body []byte) ([]sms.Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	want := []byte(p.signature(r, form, len(body) > 0))
-	valid := false
-	for given := range strings.SplitSeq(r.Header.Get("X-Plivo-Signature-V3"), ",") {
-		valid = hmac.Equal([]byte(strings.TrimSpace(given)), want) || valid
-	}
-	if !valid {
+	if !p.signed(r, form, len(body) > 0) {
 		return nil, receipt.ErrForged
 	}
 	status, known := delivery(form.Get("Status"))
@@ -60,15 +60,43 @@ func (p *Receipts) Read(r *http.Request, body []byte) ([]sms.Receipt, error) {
 	return receipt.One("plivo", form.Get("MessageUUID"), status, known, reason)
 }
 
-// signature returns what Plivo signs a request with: the URL with its sorted query, the sorted
-// parameters of the body, and the nonce.
-func (p *Receipts) signature(r *http.Request, form url.Values, posted bool) string {
+// signed reports whether a request has a valid signature of either version. The headers with Ma have
+// the signature of the main account.
+func (p *Receipts) signed(r *http.Request, form url.Values, posted bool) bool {
+	valid := false
+	for version, text := range map[string]string{
+		"V2": p.base() + r.Header.Get("X-Plivo-Signature-V2-Nonce"),
+		"V3": p.signedText(form, posted) + "." + r.Header.Get("X-Plivo-Signature-V3-Nonce"),
+	} {
+		if r.Header.Get("X-Plivo-Signature-"+version+"-Nonce") == "" {
+			continue
+		}
+		mac := hmac.New(sha256.New, []byte(p.token))
+		_, _ = mac.Write([]byte(text))
+		want := []byte(base64.StdEncoding.EncodeToString(mac.Sum(nil)))
+		for _, name := range []string{"X-Plivo-Signature-" + version, "X-Plivo-Signature-Ma-" + version} {
+			for given := range strings.SplitSeq(r.Header.Get(name), ",") {
+				valid = hmac.Equal([]byte(strings.TrimSpace(given)), want) || valid
+			}
+		}
+	}
+	return valid
+}
+
+// base returns the URL without its query.
+func (p *Receipts) base() string {
 	base := url.URL{Scheme: p.address.Scheme, Host: p.address.Host, Path: p.address.Path}
+	return base.String()
+}
+
+// signedText returns what version 3 signs, without the nonce: the URL with its sorted query, and the
+// sorted parameters of the body.
+func (p *Receipts) signedText(form url.Values, posted bool) string {
 	query := p.address.Query()
 	if !posted {
 		maps.Copy(query, form)
 	}
-	text := base.String()
+	text := p.base()
 	if joined := join(query, "=", "&"); joined != "" || posted {
 		text += "?" + joined
 		if joined != "" && posted {
@@ -78,9 +106,7 @@ func (p *Receipts) signature(r *http.Request, form url.Values, posted bool) stri
 	if posted {
 		text += join(form, "", "")
 	}
-	mac := hmac.New(sha256.New, []byte(p.token))
-	_, _ = mac.Write([]byte(text + "." + r.Header.Get("X-Plivo-Signature-V3-Nonce")))
-	return base64.StdEncoding.EncodeToString(mac.Sum(nil))
+	return text
 }
 
 // join writes parameters in the order of their names and values.

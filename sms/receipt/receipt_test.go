@@ -56,8 +56,8 @@ func (r request) read(reader receipt.Reader) ([]sms.Receipt, error) {
 	return reader.Read(req, []byte(r.body))
 }
 
-// provider makes the requests of a provider, as its documentation describes them: signed at a time, by
-// who has the key.
+// provider makes the requests of a provider, as its documentation describes them: signed at a time,
+// with a key.
 type provider struct {
 	name, section string
 	reader        receipt.Reader
@@ -90,7 +90,8 @@ func providers(tb testing.TB) []provider {
 	fromPlivo, err := plivo.NewReceipts(secret, address)
 	list = append(list,
 		provider{"plivo", "Receipts of Plivo", keep(fromPlivo, err), signPlivo, secret, false},
-		provider{"plivo", "Receipts of Plivo", fromPlivo, signPlivoGet, secret, false})
+		provider{"plivo", "Receipts of Plivo", fromPlivo, signPlivoGet, secret, false},
+		provider{"plivo", "Receipts of Plivo", fromPlivo, signPlivoURL, secret, false})
 	fromKannel, err := gateway.NewKannelReceipts(secret)
 	list = append(list, provider{"gateway", "Receipts of Kannel", keep(fromKannel, err), signKannel, secret, false})
 	fromWebhook, err := webhook.NewReceipts(hooks, now)
@@ -145,6 +146,13 @@ func signPlivo(status, key string, _ time.Time) request {
 func signPlivoGet(status, key string, _ time.Time) request {
 	values := url.Values{"MessageUUID": {"id-1"}, "Status": {status}, "ErrorCode": {"30005"}}
 	return request{http.MethodGet, "/?" + values.Encode(), "", "", plivoHeader(key, address+"?ErrorCode=30005&MessageUUID=id-1&Status="+status)}
+}
+
+// signPlivoURL signs with version 2, as the main account.
+func signPlivoURL(status, key string, _ time.Time) request {
+	values := url.Values{"MessageUUID": {"id-1"}, "Status": {status}, "ErrorCode": {"30005"}}
+	right := base64.StdEncoding.EncodeToString(mac(sha256.New, key, address+"nonce"))
+	return request{http.MethodPost, "/", form, values.Encode(), http.Header{"X-Plivo-Signature-Ma-V2": {right}, "X-Plivo-Signature-V2-Nonce": {"nonce"}}}
 }
 
 func signKannel(status, key string, _ time.Time) request {
@@ -205,7 +213,7 @@ func TestForgeries(t *testing.T) {
 			forged["too old"] = p.sign(status, p.key, now().Add(-receipt.Tolerance-time.Second))
 			forged["of the future"] = p.sign(status, p.key, now().Add(receipt.Tolerance+time.Second))
 		}
-		if p.name != "infobip" { // which signs nothing
+		if p.name != "infobip" && forged["another key"].header.Get("X-Plivo-Signature-V2-Nonce") == "" { // these sign no parameters
 			other := right()
 			other.body = strings.ReplaceAll(other.body, "id-1", "id-2")
 			other.url = strings.ReplaceAll(other.url, "id-1", "id-2")
@@ -213,7 +221,11 @@ func TestForgeries(t *testing.T) {
 		}
 		if p.name == "plivo" {
 			other := right()
-			other.header.Set("X-Plivo-Signature-V3-Nonce", "another")
+			for _, version := range []string{"V2", "V3"} {
+				if other.header.Get("X-Plivo-Signature-"+version+"-Nonce") != "" {
+					other.header.Set("X-Plivo-Signature-"+version+"-Nonce", "another")
+				}
+			}
 			forged["another nonce"] = other
 		}
 		for name, r := range forged {
@@ -226,6 +238,21 @@ func TestForgeries(t *testing.T) {
 				t.Errorf("%s, just in time: %v", p.name, err)
 			}
 		}
+	}
+}
+
+// TestTokenOfAnEmptyBody has a valid token of Vonage, which signs the body, sent with a query instead.
+func TestTokenOfAnEmptyBody(t *testing.T) {
+	t.Parallel()
+	reader, err := vonage.NewReceipts(secret, now)
+	if err != nil {
+		t.Fatal(err)
+	}
+	part := base64.RawURLEncoding.EncodeToString
+	text := part([]byte(`{"alg":"HS256"}`)) + "." + part(fmt.Appendf(nil, `{"iat":%d,"payload_hash":"%x"}`, now().Unix(), sha256.Sum256(nil)))
+	r := request{http.MethodGet, "/?messageId=id-1&status=failed", "", "", http.Header{"Authorization": {"Bearer " + text + "." + part(mac(sha256.New, secret, text))}}}
+	if got, err := r.read(reader); !errors.Is(err, receipt.ErrForged) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }
 
@@ -253,6 +280,28 @@ func TestKnownSignatures(t *testing.T) {
 	}
 	if err := receipt.VerifyStandard(key, header, []byte(`{"test": 2432232314}`), time.Unix(1614265330, 0)); err != nil {
 		t.Errorf("webhook: %v", err)
+	}
+}
+
+// TestPortsOfTwilio has Twilio sign the URL with a port although it is set without, and the other way
+// round.
+func TestPortsOfTwilio(t *testing.T) {
+	t.Parallel()
+	for signed, set := range map[string]string{
+		"https://example.org:443/r?a=b":  "https://example.org/r?a=b",
+		"https://example.org/r?a=b":      "https://example.org:8443/r?a=b",
+		"http://example.org:80/r":        "http://example.org/r",
+		"https://example.org:8443/other": "https://example.org:8443/other",
+	} {
+		reader, err := twilio.NewReceipts(secret, set)
+		if err != nil {
+			t.Fatal(err)
+		}
+		signature := base64.StdEncoding.EncodeToString(mac(sha1.New, secret, signed+"MessageSidid-1MessageStatusdelivered"))
+		r := request{http.MethodPost, "/", form, "MessageSid=id-1&MessageStatus=delivered", http.Header{"X-Twilio-Signature": {signature}}}
+		if got, err := r.read(reader); err != nil || len(got) != 1 {
+			t.Errorf("%s signed, %s set: %+v, %v", signed, set, got, err)
+		}
 	}
 }
 

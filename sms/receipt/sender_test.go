@@ -40,9 +40,9 @@ func TestSendersAskForReceipts(t *testing.T) {
 		"plivo": {func(base, receipts string) (sms.Sender, error) {
 			return plivo.New(plivo.Options{AuthID: "a", AuthToken: "t", From: "+1", BaseURL: base, ReceiptURL: receipts})
 		}, `{"message_uuid":["u-1"]}`, []string{`"url":"` + receipts + `"`, `"method":"POST"`}, "u-1"},
-		"kannel": {func(base, _ string) (sms.Sender, error) {
-			return gateway.New(gateway.WithKannelReceipts(gateway.Kannel(base+"/send", "me", "k", "A"), "https://example.org/receipts/kannel", secret))
-		}, "0: Accepted for delivery", []string{"dlr-mask=19", "dlr-url=" + url.QueryEscape("https://example.org/receipts/kannel?id="+providertest.Message().ID+"&token=")}, providertest.Message().ID},
+		"kannel": {func(base, receipts string) (sms.Sender, error) {
+			return gateway.New(gateway.WithKannelReceipts(gateway.Kannel(base+"/send", "me", "k", "A"), strings.TrimSuffix(receipts, "?token=a b"), secret))
+		}, "0: Accepted for delivery", []string{"dlr-mask=19", "dlr-url=" + url.QueryEscape("https://example.org/receipts?id="+providertest.Message().ID+"&token=")}, providertest.Message().ID},
 	} {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
@@ -77,9 +77,6 @@ func TestSendersAskForReceipts(t *testing.T) {
 			}
 			if id != row.id {
 				t.Errorf("it reports the ID %q, want %q", id, row.id)
-			}
-			if name == "kannel" {
-				return
 			}
 			if _, err := row.open(server.URL, "receipts"); err == nil {
 				t.Error("no error for a URL that is none")

@@ -23,7 +23,8 @@ var _ receipt.Reader = (*Receipts)(nil)
 // account's AuthToken, also if messages are sent with an API key. The signature has no time, so an
 // old request can be repeated, which changes nothing.
 type Receipts struct {
-	token, address string
+	token     string
+	addresses []string
 }
 
 // NewReceipts returns a reader. address is the public URL at which it is served, which is part of the
@@ -33,7 +34,21 @@ func NewReceipts(authToken, address string) (*Receipts, error) {
 	if address == "" {
 		err = errors.Join(err, errors.New("twilio: the URL of the receipts is missing"))
 	}
-	return &Receipts{authToken, address}, err
+	return &Receipts{authToken, withPorts(address)}, err
+}
+
+// withPorts returns a URL as it is, and with its port added or removed: Twilio signs either.
+func withPorts(address string) []string {
+	u, err := url.Parse(address)
+	if err != nil {
+		return []string{address}
+	}
+	ports := map[string]string{"https": ":443", "http": ":80"}
+	other := strings.TrimSuffix(u.Host, ":"+u.Port())
+	if u.Port() == "" {
+		other = u.Host + ports[u.Scheme]
+	}
+	return []string{address, strings.Replace(address, "//"+u.Host, "//"+other, 1)}
 }
 
 // Read implements receipt.Reader.
@@ -42,7 +57,11 @@ func (t *Receipts) Read(r *http.Request, body []byte) ([]sms.Receipt, error) {
 	if err != nil {
 		return nil, err
 	}
-	if !hmac.Equal([]byte(r.Header.Get("X-Twilio-Signature")), []byte(signature(t.token, t.address, form))) {
+	given, valid := []byte(r.Header.Get("X-Twilio-Signature")), false
+	for _, address := range t.addresses {
+		valid = hmac.Equal(given, []byte(signature(t.token, address, form))) || valid
+	}
+	if !valid {
 		return nil, receipt.ErrForged
 	}
 	status, known := delivery(form.Get("MessageStatus"))

@@ -49,7 +49,8 @@ func (v *Receipts) Read(r *http.Request, body []byte) ([]sms.Receipt, error) {
 	}
 	signed := v.signedForm(form)
 	if token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); bearer {
-		signed = v.signedToken(token, body)
+		// The token covers the body alone, so it does not vouch for a query.
+		signed = len(body) > 0 && v.signedToken(token, body)
 	}
 	if !signed {
 		return nil, receipt.ErrForged
@@ -62,7 +63,8 @@ func (v *Receipts) Read(r *http.Request, body []byte) ([]sms.Receipt, error) {
 	if reason == "0" {
 		reason = ""
 	}
-	return receipt.One("vonage", id, delivery(form.Get("status")), true, reason)
+	status, known := delivery(form.Get("status"))
+	return receipt.One("vonage", id, status, known, reason)
 }
 
 // signedForm reports whether the parameter sig is right.
@@ -116,15 +118,17 @@ func (v *Receipts) mac(text string) []byte {
 	return mac.Sum(nil)
 }
 
-// delivery returns what a status says about delivery.
-func delivery(status string) sms.Delivery {
+// delivery returns what a status says about delivery, if anything.
+func delivery(status string) (d sms.Delivery, known bool) {
 	switch status {
 	case "delivered":
-		return sms.Delivered
+		return sms.Delivered, true
 	case "failed", "rejected", "expired":
-		return sms.Undelivered
-	case "accepted", "buffered":
-		return sms.Delayed
+		return sms.Undelivered, true
+	case "buffered":
+		return sms.Delayed, true
+	case "accepted":
+		return "", false
 	}
-	return sms.DeliveryUnknown
+	return sms.DeliveryUnknown, true
 }
