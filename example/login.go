@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/json"
 	"html/template"
 	"net/http"
 	"strings"
@@ -19,10 +20,14 @@ const (
 	// loginLifetime is how long a browser stays logged in. The cookie ends with the browser.
 	loginLifetime = 12 * time.Hour
 
-	// maxLogins is how many browsers are logged in at most, and maxWrongTokens how many wrong tokens
-	// a minute are compared. After that nobody can log in for the rest of the minute.
-	maxLogins      = 1000
-	maxWrongTokens = 10
+	// maxLogins is how many browsers are logged in at most.
+	maxLogins = 1000
+
+	// maxWrongLogins and maxWrongTokens are how many wrong tokens of one client a minute are compared,
+	// in the form and in the Authorization header. For the rest of the minute, none of its
+	// tokens are.
+	maxWrongLogins = 10
+	maxWrongTokens = 60
 
 	// loginPolicy allows the form, and the stylesheet of the operator's page.
 	loginPolicy = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
@@ -34,14 +39,17 @@ type operators struct {
 	tokens []string
 	now    func() time.Time
 
+	typed, sent *guesses // in the form, and in headers
+
 	mu     sync.Mutex
 	logins map[[sha256.Size]byte]time.Time // until when, by the digest of the cookie
-	minute int64
-	wrong  int // tokens in that minute
 }
 
 func newOperators(tokens []string, now func() time.Time) *operators {
-	return &operators{tokens: tokens, now: now, logins: make(map[[sha256.Size]byte]time.Time)}
+	return &operators{
+		tokens: tokens, now: now, logins: make(map[[sha256.Size]byte]time.Time),
+		typed: newGuesses(maxWrongLogins, now), sent: newGuesses(maxWrongTokens, now),
+	}
 }
 
 // known reports in constant time whether a token is one of the tokens.
@@ -52,22 +60,6 @@ func (o *operators) known(token string) bool {
 		match |= subtle.ConstantTimeCompare(given[:], sum[:])
 	}
 	return match == 1
-}
-
-// try compares a token that was typed, unless too many were wrong in this minute.
-func (o *operators) try(token string) (right, compared bool) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if minute := o.now().Unix() / 60; minute != o.minute {
-		o.minute, o.wrong = minute, 0
-	}
-	if o.wrong >= maxWrongTokens {
-		return false, false
-	}
-	if right = o.known(token); !right {
-		o.wrong++
-	}
-	return right, true
 }
 
 // loggedIn reports whether a browser has logged in.
@@ -81,39 +73,62 @@ func (o *operators) loggedIn(r *http.Request) bool {
 	return o.now().Before(o.logins[sha256.Sum256([]byte(cookie.Value))])
 }
 
-// passes reports whether a request has a token, or comes from a browser that has logged in.
-func (o *operators) passes(r *http.Request) bool {
-	if len(o.tokens) == 0 {
-		return true
+// check returns what a request with a token, or of a browser that has logged in, may do. Without
+// tokens the page is read-only.
+func (o *operators) check(r *http.Request) (access admin.Access, compared bool) {
+	switch token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); {
+	case len(o.tokens) == 0:
+		return admin.Read, true
+	case o.loggedIn(r):
+		return admin.Write, true
+	case !bearer:
+		return admin.None, true
+	default:
+		right, compared := o.sent.try(r, func() bool { return o.known(token) })
+		if !right {
+			return admin.None, compared
+		}
+		return admin.Write, true
 	}
-	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
-	return bearer && o.known(token) || o.loggedIn(r)
 }
 
-// authorize is admin.Options.Authorize. Without tokens the page is read-only.
+// authorize is admin.Options.Authorize.
 func (o *operators) authorize(r *http.Request) (string, admin.Access) {
-	switch {
-	case !o.passes(r):
-		return "", admin.None
-	case len(o.tokens) == 0:
-		return "", admin.Read
-	}
-	return "", admin.Write
+	access, _ := o.check(r)
+	return "", access
 }
 
 // only lets requests pass that may. Browsers are sent to the form.
 func (o *operators) only(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		switch {
-		case o.passes(r), r.URL.Path == "/style.css": // which the form needs
+		if r.URL.Path == "/style.css" { // which the form needs
 			next.ServeHTTP(w, r)
+			return
+		}
+		switch access, compared := o.check(r); {
+		case access != admin.None:
+			next.ServeHTTP(w, r)
+		case !compared:
+			w.Header().Set("Retry-After", "60")
+			refuse(w, r, http.StatusTooManyRequests, "There were too many wrong tokens. Try again in a minute.")
 		case r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 		default:
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			http.Error(w, "a token is needed: Authorization: Bearer TOKEN", http.StatusUnauthorized)
+			refuse(w, r, http.StatusUnauthorized, "A token is needed. Send the header Authorization: Bearer TOKEN.")
 		}
 	})
+}
+
+// refuse writes an error, as JSON to a call of the API.
+func refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
+	if strings.HasPrefix(r.URL.Path, "/api/") {
+		w.Header().Set("Content-Type", "application/json")
+		w.WriteHeader(status)
+		_ = json.NewEncoder(w).Encode(map[string]string{"error": message})
+		return
+	}
+	http.Error(w, message, status)
 }
 
 // login serves the form, and what it posts.
@@ -123,7 +138,7 @@ func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	switch right, compared := o.try(r.PostFormValue("token")); {
+	switch right, compared := o.typed.try(r, func() bool { return o.known(r.PostFormValue("token")) }); {
 	case !compared:
 		w.Header().Set("Retry-After", "60")
 		showLogin(w, http.StatusTooManyRequests, "There were too many wrong tokens. Try again in a minute.")

@@ -1,14 +1,17 @@
 package main_test
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"log/slog"
 	"math/rand/v2"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/url"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -214,6 +217,23 @@ func TestOperatorsLogin(t *testing.T) {
 	}
 	if status, _ := get(t, ops+"/api/v1/blocks", "", "Bearer "+opsToken); status != http.StatusOK {
 		t.Errorf("the token itself, while guesses are refused: %d", status)
+	}
+	statuses = map[int]int{}
+	for i := range 130 { // so that even if another minute begins in between, some are too many
+		status, body := get(t, ops+"/api/v1/blocks", "", fmt.Sprint("Bearer guess ", i))
+		if statuses[status]++; !json.Valid([]byte(body)) {
+			t.Fatalf("%d, and not JSON: %s", status, body)
+		}
+	}
+	if statuses[http.StatusUnauthorized] < 60 || statuses[http.StatusTooManyRequests] < 10 {
+		t.Errorf("guesses in headers: %v", statuses)
+	}
+	if runtime.GOOS == "linux" { // where all of 127.0.0.0/8 are addresses of the machine
+		from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
+		browser.Transport = &http.Transport{DialContext: from.DialContext, DisableKeepAlives: true}
+		if res := login(opsToken); res.status != http.StatusSeeOther {
+			t.Errorf("another client, while guesses are refused: %d", res.status)
+		}
 	}
 	if log := s.stderr.String(); strings.Contains(log, opsToken) || strings.Contains(log, "guess") {
 		t.Errorf("the log has a token: %s", log)
