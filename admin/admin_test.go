@@ -181,6 +181,7 @@ func TestGlance(t *testing.T) {
 		`<th scope="row">United Kingdom</th><td>4</td><td>4</td><td>75%</td><td>20 s</td><td>0</td>`,
 		`<th scope="row">France</th><td>2</td><td>1</td><td>100%</td><td>20 s</td><td class="bad">1</td>`,
 		`<th scope="row">smstest</th><td>6</td>`, "Half of the confirmations took up to 30 s.", "bad input", "the request was malformed", "0.25 EUR", `<td>0.05</td>`)
+	expect(t, "whole days", h.do(t, http.MethodGet, "/?period=7d", ""), http.StatusOK, ">23 Feb</text>", ">1 Mar</text>")
 	for _, period := range []string{"7d", "30d", "nonsense"} {
 		expect(t, period, h.do(t, http.MethodGet, "/?period="+period, ""), http.StatusOK, `<th scope="row">United Kingdom</th><td>4</td>`)
 	}
@@ -272,6 +273,7 @@ func TestFindings(t *testing.T) {
 func TestNumber(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{})
+	expect(t, "a number in the URL", h.do(t, http.MethodPost, "/number?number=%2B447700900001", ""), http.StatusBadRequest, "This is no phone number")
 	expect(t, "the form", h.do(t, http.MethodGet, "/number", ""), http.StatusOK, `<form class="search" method="post" action="/number">`)
 	if err := h.ask(t, number, true); err != nil {
 		t.Fatal(err)
@@ -340,6 +342,29 @@ func TestBlocks(t *testing.T) {
 			t.Fatal(err)
 		}
 		expect(t, "the country", h.do(t, http.MethodPost, "/blocks/lift", form("country", "GB")), http.StatusOK, "is lifted")
+	}
+}
+
+// TestManyBlocks has more ranges blocked than the page shows.
+func TestManyBlocks(t *testing.T) {
+	t.Parallel()
+	h := start(t, admin.Options{}, func(o *threepid.Options) { o.Limits.Disabled = true })
+	for i := range 102 {
+		for n := range 30 {
+			if h.ask(t, fmt.Sprintf("+4474%04d%04d", 1000+i, n), false) != nil {
+				break
+			}
+			_ = h.plugin.Lift(t.Context(), limits.Block{Country: "GB"}) // so that only ranges are blocked
+		}
+	}
+	blocks, err := h.plugin.AllBlocks(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	page := h.do(t, http.MethodGet, "/blocks", "")
+	expect(t, "many blocks", page, http.StatusOK, fmt.Sprintf("%d more ranges are blocked.", len(blocks)-100))
+	if n := strings.Count(page.body, `<li class="card">`); n != 100 || len(page.body) > 150<<10 {
+		t.Errorf("%d of %d blocks in %d bytes", n, len(blocks), len(page.body))
 	}
 }
 

@@ -30,6 +30,9 @@ func shown(b limits.Block) shownBlock {
 	return shownBlock{b, "country", countryName(b.Country) + " (" + b.Country + ")"}
 }
 
+// blocksShown is how many blocks the page shows.
+const blocksShown = 100
+
 func (s *server) blocks(w http.ResponseWriter, r *http.Request) { s.showBlocks(w, r, "") }
 
 func (s *server) showBlocks(w http.ResponseWriter, r *http.Request, notice string) {
@@ -38,15 +41,18 @@ func (s *server) showBlocks(w http.ResponseWriter, r *http.Request, notice strin
 		s.broken(w, r, err)
 		return
 	}
-	list := make([]shownBlock, 0, len(blocks))
-	for _, b := range blocks {
+	list := make([]shownBlock, 0, blocksShown)
+	for _, b := range blocks[:min(len(blocks), blocksShown)] {
 		list = append(list, shown(b))
 	}
-	s.show(w, r, http.StatusOK, "blocks", page{Title: "Blocks", Current: "/blocks", Notice: notice, Content: list})
+	s.show(w, r, http.StatusOK, "blocks", page{Title: "Blocks", Current: "/blocks", Notice: notice, Content: struct {
+		Shown []shownBlock
+		Rest  int
+	}{list, len(blocks) - len(list)}})
 }
 
 func (s *server) lift(w http.ResponseWriter, r *http.Request) {
-	b := limits.Block{Country: r.FormValue("country"), Range: r.FormValue("range"), Network: r.FormValue("network")}
+	b := limits.Block{Country: r.PostFormValue("country"), Range: r.PostFormValue("range"), Network: r.PostFormValue("network")}
 	notice := "The block of " + shown(b).Subject + " is lifted. Other nodes follow within two seconds."
 	switch err := s.plugin.Lift(r.Context(), b); {
 	case errors.Is(err, threepid.ErrNotBlocked):

@@ -31,7 +31,7 @@ func (s *server) number(w http.ResponseWriter, r *http.Request) { s.aboutNumber(
 // aboutNumber does something about the number in a form, unless do is nil, and shows what is known
 // about the number then.
 func (s *server) aboutNumber(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, number string) (notice string, err error)) {
-	l := &lookUp{Typed: strings.TrimSpace(r.FormValue("number"))}
+	l := &lookUp{Typed: strings.TrimSpace(r.PostFormValue("number"))}
 	number := strings.NewReplacer(" ", "", "-", "", "(", "", ")", "", ".", "").Replace(l.Typed)
 	var notice string
 	var err error
@@ -79,7 +79,7 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) {
 
 // erase wants the number to be typed again.
 func (s *server) erase(w http.ResponseWriter, r *http.Request) {
-	if typed := strings.TrimSpace(r.FormValue("number")); strings.TrimSpace(r.FormValue("again")) != typed {
+	if typed := strings.TrimSpace(r.PostFormValue("number")); strings.TrimSpace(r.PostFormValue("again")) != typed {
 		s.showNumber(w, r, http.StatusBadRequest, &lookUp{Typed: typed}, "", "To erase the data about the number, type it again exactly as it is shown.")
 		return
 	}
@@ -89,7 +89,7 @@ func (s *server) erase(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *server) export(w http.ResponseWriter, r *http.Request) {
-	text, err := s.plugin.Export(r.Context(), strings.TrimSpace(r.FormValue("number")))
+	text, err := s.plugin.Export(r.Context(), strings.TrimSpace(r.PostFormValue("number")))
 	switch {
 	case errors.Is(err, threepid.ErrInvalidNumber):
 		s.fail(w, r, http.StatusBadRequest, "This is no phone number in international form.")

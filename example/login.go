@@ -42,12 +42,18 @@ type operators struct {
 	typed, sent *guesses // in the form, and in headers
 
 	mu     sync.Mutex
-	logins map[[sha256.Size]byte]time.Time // until when, by the digest of the cookie
+	logins map[[sha256.Size]byte]login // by the digest of the cookie
+}
+
+// login is a browser that has logged in.
+type login struct {
+	operator string // as they have named themselves
+	until    time.Time
 }
 
 func newOperators(tokens []string, now func() time.Time) *operators {
 	return &operators{
-		tokens: tokens, now: now, logins: make(map[[sha256.Size]byte]time.Time),
+		tokens: tokens, now: now, logins: make(map[[sha256.Size]byte]login),
 		typed: newGuesses(maxWrongLogins, now), sent: newGuesses(maxWrongTokens, now),
 	}
 }
@@ -62,40 +68,51 @@ func (o *operators) known(token string) bool {
 	return match == 1
 }
 
-// loggedIn reports whether a browser has logged in.
-func (o *operators) loggedIn(r *http.Request) bool {
+// loggedIn returns the login of the browser that sent a request.
+func (o *operators) loggedIn(r *http.Request) (found login, ok bool) {
 	cookie, err := r.Cookie(loginCookie)
 	if err != nil {
-		return false
+		return login{}, false
 	}
 	o.mu.Lock()
 	defer o.mu.Unlock()
-	return o.now().Before(o.logins[sha256.Sum256([]byte(cookie.Value))])
+	found = o.logins[sha256.Sum256([]byte(cookie.Value))]
+	return found, o.now().Before(found.until)
 }
 
-// check returns what a request with a token, or of a browser that has logged in, may do. Without
-// tokens the page is read-only.
-func (o *operators) check(r *http.Request) (access admin.Access, compared bool) {
-	switch token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer "); {
-	case len(o.tokens) == 0:
-		return admin.Read, true
-	case o.loggedIn(r):
-		return admin.Write, true
-	case !bearer:
-		return admin.None, true
-	default:
-		right, compared := o.sent.try(r, func() bool { return o.known(token) })
-		if !right {
-			return admin.None, compared
-		}
-		return admin.Write, true
+// visitor is who sent a request, and what they may do.
+type visitor struct {
+	operator string
+	access   admin.Access
+	guessed  bool // too often: the token was not compared
+}
+
+// check returns who sent a request: a client with a token, or a browser that has logged in. Without tokens
+// the page is read-only.
+func (o *operators) check(r *http.Request) visitor {
+	if len(o.tokens) == 0 {
+		return visitor{access: admin.Read}
 	}
+	if login, ok := o.loggedIn(r); ok {
+		return visitor{operator: login.operator, access: admin.Write}
+	}
+	token, bearer := strings.CutPrefix(r.Header.Get("Authorization"), "Bearer ")
+	if !bearer {
+		return visitor{}
+	}
+	switch right, compared := o.sent.try(r, func() bool { return o.known(token) }); {
+	case !compared:
+		return visitor{guessed: true}
+	case !right:
+		return visitor{}
+	}
+	return visitor{operator: "API", access: admin.Write}
 }
 
 // authorize is admin.Options.Authorize.
 func (o *operators) authorize(r *http.Request) (string, admin.Access) {
-	access, _ := o.check(r)
-	return "", access
+	v := o.check(r)
+	return v.operator, v.access
 }
 
 // only lets requests pass that may. Browsers are sent to the form.
@@ -105,10 +122,10 @@ func (o *operators) only(next http.Handler) http.Handler {
 			next.ServeHTTP(w, r)
 			return
 		}
-		switch access, compared := o.check(r); {
-		case access != admin.None:
+		switch v := o.check(r); {
+		case v.access != admin.None:
 			next.ServeHTTP(w, r)
-		case !compared:
+		case v.guessed:
 			w.Header().Set("Retry-After", "60")
 			refuse(w, r, http.StatusTooManyRequests, "There were too many wrong tokens. Try again in a minute.")
 		case r.Method == http.MethodGet && strings.Contains(r.Header.Get("Accept"), "text/html"):
@@ -146,7 +163,7 @@ func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 		showLogin(w, http.StatusUnauthorized, "That is not the token.")
 	default:
 		http.SetCookie(w, &http.Cookie{
-			Name: loginCookie, Value: o.remember(), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
+			Name: loginCookie, Value: o.remember(strings.TrimSpace(r.PostFormValue("name"))), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
 		})
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	}
@@ -154,23 +171,23 @@ func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 
 // remember returns the cookie of a browser that has logged in. The oldest login ends if there are too
 // many.
-func (o *operators) remember() string {
+func (o *operators) remember(operator string) string {
 	value := rand.Text() + rand.Text()
 	o.mu.Lock()
 	defer o.mu.Unlock()
 	now := o.now()
 	oldest := [sha256.Size]byte{}
-	for digest, until := range o.logins {
-		if !now.Before(until) {
+	for digest, login := range o.logins {
+		if !now.Before(login.until) {
 			delete(o.logins, digest)
-		} else if first, ok := o.logins[oldest]; !ok || until.Before(first) {
+		} else if first, ok := o.logins[oldest]; !ok || login.until.Before(first.until) {
 			oldest = digest
 		}
 	}
 	if len(o.logins) >= maxLogins {
 		delete(o.logins, oldest)
 	}
-	o.logins[sha256.Sum256([]byte(value))] = now.Add(loginLifetime)
+	o.logins[sha256.Sum256([]byte(value))] = login{operator, now.Add(loginLifetime)}
 	return value
 }
 
@@ -210,7 +227,9 @@ func showLogin(w http.ResponseWriter, status int, problem string) {
 {{with .}}<p class="problem" role="alert">{{.}}</p>{{end}}
 <form class="search" method="post" action="/login">
 <label for="token">Token, as given with -ops-token</label>
-<div class="row"><input id="token" name="token" type="password" autocomplete="current-password" required autofocus><button>Log in</button></div>
+<input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
+<label for="name">Your name, for the audit log (optional)</label>
+<div class="row"><input id="name" name="name" autocomplete="username" maxlength="60"><button>Log in</button></div>
 </form>
 </main>
 </body>

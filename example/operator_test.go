@@ -179,7 +179,7 @@ func TestOperatorsLogin(t *testing.T) {
 	}
 	login := func(token string, header ...string) response {
 		t.Helper()
-		return ask(http.MethodPost, "/login", url.Values{"token": {token}}.Encode(), header...)
+		return ask(http.MethodPost, "/login", url.Values{"token": {token}, "name": {" Carol "}}.Encode(), header...)
 	}
 	if res := ask(http.MethodGet, "/blocks", ""); res.status != http.StatusSeeOther || res.location != "/login" {
 		t.Errorf("without a login: %d to %q", res.status, res.location)
@@ -215,8 +215,9 @@ func TestOperatorsLogin(t *testing.T) {
 	if statuses[http.StatusTooManyRequests] < 10 || statuses[http.StatusUnauthorized] < 10 {
 		t.Errorf("guesses: %v", statuses)
 	}
-	if status, _ := get(t, ops+"/api/v1/blocks", "", "Bearer "+opsToken); status != http.StatusOK {
-		t.Errorf("the token itself, while guesses are refused: %d", status)
+	status, actions := get(t, ops+"/api/v1/actions", "", "Bearer "+opsToken)
+	if status != http.StatusOK || !strings.Contains(actions, `"operator": "Carol"`) {
+		t.Errorf("the token itself, while guesses are refused: %d %s", status, actions)
 	}
 	statuses = map[int]int{}
 	for i := range 130 { // so that even if another minute begins in between, some are too many

@@ -15,6 +15,7 @@ const blockedNumber = '+44 7400 015821';
 async function loggedIn(t, options = {}) {
   const page = await open(t, { at: `${url}/`, ready: '#token', ...options });
   await page.getByLabel('Token').fill(token);
+  await page.getByLabel('Your name').fill('Carol');
   await page.getByRole('button', { name: 'Log in' }).click();
   await page.getByRole('heading', { name: 'At a glance' }).waitFor();
   return page;
@@ -108,7 +109,7 @@ test('the block of the country is lifted', async (t) => {
   await page.getByRole('status').filter({ hasText: 'is lifted' }).waitFor();
   assert.equal(await page.getByRole('heading', { name: 'United Kingdom' }).count(), 0);
   await goTo(page, 'Audit log');
-  await page.getByRole('row').filter({ hasText: 'lift' }).first().waitFor();
+  await page.getByRole('row').filter({ hasText: 'lift' }).filter({ hasText: 'Carol' }).first().waitFor();
 });
 
 test('an export is saved', async (t) => {
