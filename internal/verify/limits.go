@@ -43,6 +43,9 @@ func (s *Service) ask(ctx context.Context, who limit.Subject, kinds []limit.Kind
 	if len(names.Records) == 0 {
 		return nil
 	}
+	// What follows names these too, and then need not read them.
+	names.Records = append(names.Records, epochKey(who.MSISDN))
+	names.Records = append(names.Records, s.limiter.Keys(who, limit.Range)...)
 	ctx, cancel := bounded(ctx)
 	defer cancel()
 	rows, err := s.units.View(ctx, names)

@@ -268,7 +268,8 @@ func (s *Service) loadState(ctx context.Context, d delivery, withLimits bool) (s
 	withLimits = withLimits && d.who.MSISDN != ""
 	names := store.Names{Session: byKey(d.key)}
 	if withLimits {
-		names.Records = s.limiter.Keys(d.who, limit.SMSKinds()...)
+		// The epoch is for the claim, which then need not read it.
+		names.Records = append(s.limiter.Keys(d.who, limit.SMSKinds()...), epochKey(d.number.MSISDN))
 	}
 	rows, err := s.units.View(ctx, names)
 	if err != nil {

@@ -42,6 +42,8 @@ type unit struct {
 	runs   int    // in how many batches it was
 	where  []*row // its rows in the batch
 	result error
+
+	changed bool // in its latest batch
 }
 
 // applied is what change made of the rows.
@@ -96,7 +98,7 @@ func (u *unit) apply(rows store.Rows) {
 
 // run runs the unit on the rows of a page.
 func (u *unit) run(p *page) {
-	u.where = nil
+	u.where, u.changed = nil, false
 	if errors.Is(u.result, errGone) {
 		return // its caller has returned
 	}
@@ -108,8 +110,16 @@ func (u *unit) run(p *page) {
 	u.rows <- rows
 	a := <-u.applied
 	if u.result = a.err; a.err == nil && a.changed {
+		u.changed = true
 		p.put(u.names, a.after)
 	}
+}
+
+// recalled reports whether the unit ran with rows that were remembered. If its caller has returned, it
+// does not matter.
+func (u *unit) recalled() bool {
+	gone := errors.Is(u.result, errGone) || u.ctx.Err() != nil
+	return !gone && slices.ContainsFunc(u.where, func(r *row) bool { return r.recalled })
 }
 
 // over returns an error if the unit has run out of time.
@@ -143,16 +153,18 @@ func (s *Store) work(units []*unit) {
 			u.batch = len(units)
 			tries = max(tries, u.tries)
 		}
-		err := s.attempt(units)
+		unsure, err := s.attempt(units)
 		var failed *failure
 		switch {
 		case err == nil:
-			finish(units, nil)
-			return
+			finish(slices.DeleteFunc(units, func(u *unit) bool { return slices.Contains(unsure, u) }), nil)
+			units = unsure // which read their rows now
 		case errors.Is(err, errLost): // without these the others can be stored now
 			lost := slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return !u.hasLost() })
 			units = slices.DeleteFunc(units, (*unit).hasLost)
-			go s.again(lost, err)
+			if lost = s.retryStale(lost); len(lost) > 0 {
+				go s.again(lost, err)
+			}
 		case !errors.As(err, &failed), failed.final, !shared && (failed.conflict == conflictNone || tries >= maxTries):
 			finish(units, err)
 			return
@@ -234,28 +246,61 @@ func (s *Store) fail(doing string, err error, writing bool) error {
 	return f
 }
 
-// attempt runs units once and stores what they changed, all of it or nothing.
-func (s *Store) attempt(units []*unit) error {
+// retryStale runs those units again at once that lost rows because what was remembered of them was
+// stale, and returns the others.
+func (s *Store) retryStale(lost []*unit) (others []*unit) {
+	for _, u := range lost {
+		if u.recalled() {
+			s.retries.add(u)
+		} else {
+			others = append(others, u)
+		}
+	}
+	return others
+}
+
+// attempt runs units once and stores what they changed, all of it or nothing. It returns the units
+// that must run again with rows that are read for them, because they changed nothing: so nothing
+// checks that the rows that they relied on were the latest.
+func (s *Store) attempt(units []*unit) (unsure []*unit, err error) {
 	ctx, cancel := s.background()
 	defer cancel()
 	d, err := s.prepare(ctx, s.writer)
 	if err != nil {
-		return s.fail("prepare", err, false)
+		return nil, s.fail("prepare", err, false)
 	}
 	if d.write == "" && d.block == nil {
-		return s.attemptInTx(ctx, d, units)
+		return nil, s.attemptInTx(ctx, d, units)
 	}
-	p, err := s.change(ctx, d, s.writer.in(nil), units)
-	if err != nil {
-		return err
+	p := newPage()
+	for _, u := range units {
+		p.want(u.names)
+	}
+	if !slices.ContainsFunc(units, func(u *unit) bool { return u.tries > 1 }) {
+		s.recent.recall(p)
+	}
+	if err := s.change(ctx, d, s.writer.in(nil), p, units); err != nil {
+		return nil, err
+	}
+	for _, u := range units {
+		if !u.changed && u.recalled() && !errors.Is(u.result, store.ErrNames) { // these only begin another unit
+			unsure = append(unsure, u)
+			u.runs-- // it was no conflict
+		}
 	}
 	inTime := ctx.Err() == nil
 	err = s.store(ctx, d, s.writer.in(nil), p, false)
+	if err != nil {
+		s.recent.forget(p)
+	} else {
+		p.stored()
+		s.recent.keep(p)
+	}
 	var failed *failure
 	if errors.As(err, &failed) && (failed.conflict == conflictLost || inTime && ctx.Err() != nil) {
 		failed.final = true // it commits by itself, even after its callers have returned
 	}
-	return err
+	return unsure, err
 }
 
 func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) error {
@@ -271,8 +316,11 @@ func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) erro
 			return s.fail("take the write lock (inside a transaction of the host's, call Plugin.RedeemTx)", err, false)
 		}
 	}
-	p, err := s.change(ctx, d, q, units)
-	if err != nil {
+	p := newPage()
+	for _, u := range units {
+		p.want(u.names)
+	}
+	if err := s.change(ctx, d, q, p, units); err != nil {
 		return err
 	}
 	if err := s.store(ctx, d, q, p, false); err != nil {
@@ -286,19 +334,15 @@ func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) erro
 	return nil
 }
 
-// change loads the rows of units and calls each unit's change, in order.
-func (s *Store) change(ctx context.Context, d *dialect, q querier, units []*unit) (*page, error) {
-	p := newPage()
-	for _, u := range units {
-		p.want(u.names)
-	}
+// change loads the rows of units that a page wants, and calls each unit's change, in order.
+func (s *Store) change(ctx context.Context, d *dialect, q querier, p *page, units []*unit) error {
 	if err := s.fail("read rows", p.load(ctx, q, d.read), false); err != nil {
-		return nil, err
+		return err
 	}
 	for _, u := range units {
 		u.run(p)
 	}
-	return p, nil
+	return nil
 }
 
 // store writes what has changed in a page.

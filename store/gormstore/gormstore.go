@@ -7,7 +7,10 @@
 // rows of all, the units change them in memory, one after the other, and one write
 // stores them. A row has a version, which is part of the condition of each write:
 // so no row is locked while the database waits for this process, and a row that
-// another transaction has locked or changed holds up only the units that name it.
+// another transaction has locked or changed holds up only the units that name it. The
+// versions also let a unit use rows that this process has just read or written, without
+// reading them again: if another process has changed them since, nothing is stored, and the
+// unit reads them.
 // On PostgreSQL a write is one statement and on MariaDB one block, each a
 // transaction by itself. MySQL has nothing like that: there a process that stops
 // within a write holds locks until the server notices.
@@ -78,6 +81,7 @@ type Store struct {
 	updates        *group[*unit]
 	retries        *group[*unit] // of units that conflicted with another transaction
 	views          *group[*view]
+	recent         *recent
 
 	mu      sync.Mutex
 	dialect *dialect // nil before the first use
@@ -107,6 +111,7 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 	s := &Store{
 		db: own, classify: conflictsOf(db.Dialector), noPrepare: o.NoPrepare,
 		writer: &pool{sqlite: db.Name() == dialectSQLite, db: writerDB, noPrepare: o.NoPrepare},
+		recent: newRecent(),
 		reader: &pool{sqlite: db.Name() == dialectSQLite, db: readerDB, noPrepare: o.NoPrepare},
 	}
 	if db.Name() == dialectMySQL {
@@ -200,6 +205,9 @@ func (s *Store) runViews(views []*view) {
 		}
 		return s.fail("read rows", p.load(ctx, s.reader.in(nil), d.read), false)
 	})
+	if err == nil && s.remembers() {
+		s.recent.keep(p)
+	}
 	for _, v := range views {
 		if err == nil {
 			rows, _ := p.rows(v.names)
@@ -209,6 +217,9 @@ func (s *Store) runViews(views []*view) {
 		v.done <- err
 	}
 }
+
+// remembers reports whether units use rows that are remembered: where a read is a round trip.
+func (s *Store) remembers() bool { return s.db.Name() != dialectSQLite }
 
 // retry calls once again while it fails for a conflict or a lost connection, but a
 // bounded number of times.

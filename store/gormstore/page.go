@@ -32,6 +32,8 @@ type row struct {
 	sid       string // in the database
 	expiresAt int64  // in the database
 	version   int64  // in the database; 0: absent
+	next      int64  // the version that it gets
+	recalled  bool   // it was remembered, and not read for this batch
 	write     bool   // a unit that changed something has named it
 	lost      bool   // another transaction has changed or locked it
 }
@@ -68,6 +70,9 @@ func (p *page) addRow(rows map[store.Key]*row, kind int, key store.Key) {
 
 // load reads what is wanted, with one statement and so at one moment.
 func (p *page) load(ctx context.Context, q querier, text string) error {
+	if len(p.names[0])+len(p.names[1])+len(p.names[2]) == 0 {
+		return nil // all of it was remembered
+	}
 	var args [3]any
 	for i, names := range p.names {
 		args[i] = "[]"
@@ -79,7 +84,9 @@ func (p *page) load(ctx context.Context, q querier, text string) error {
 			args[i] = string(list)
 		}
 	}
-	clear(p.sids) // those that are there come back
+	for _, sid := range p.names[1] {
+		delete(p.sids, sid) // those that are there come back
+	}
 	var kind int64
 	var version, expiresAt int64
 	var key, content []byte
@@ -161,12 +168,31 @@ func (p *page) put(names store.Names, after store.Rows) {
 // do not deadlock.
 func (p *page) written() (docs [2][]any) {
 	for _, r := range sorted(p.sessions) {
+		r.next = nextVersion(r.version)
 		docs[0] = append(docs[0], encodeSession(r))
 	}
 	for _, r := range sorted(p.records) {
-		docs[1] = append(docs[1], recordDoc{Record: r.record, Was: r.version, Version: nextVersion(r.version), wasExpiresAt: r.expiresAt})
+		r.next = nextVersion(r.version)
+		docs[1] = append(docs[1], recordDoc{Record: r.record, Was: r.version, Version: r.next, wasExpiresAt: r.expiresAt})
 	}
 	return docs
+}
+
+// stored takes note that the rows were written.
+func (p *page) stored() {
+	for _, r := range p.sessions {
+		if r.write {
+			r.version, r.sid, r.expiresAt = r.next, r.session.SID, r.session.ExpiresAt
+			if r.sid == "" {
+				r.sid = placeholder + r.key.String()
+			}
+		}
+	}
+	for _, r := range p.records {
+		if r.write {
+			r.version, r.expiresAt = r.next, r.record.ExpiresAt
+		}
+	}
 }
 
 func sorted(rows map[store.Key]*row) []*row {
@@ -258,7 +284,7 @@ type recordDoc struct {
 func (d recordDoc) keepsIndexes() bool { return d.Was != 0 && d.ExpiresAt == d.wasExpiresAt }
 
 func encodeSession(r *row) sessionDoc {
-	d := sessionDoc{Session: r.session, Nonce: hexBytes(r.session.Nonce), Was: r.version, WasSID: r.sid, Version: nextVersion(r.version), wasExpiresAt: r.expiresAt}
+	d := sessionDoc{Session: r.session, Nonce: hexBytes(r.session.Nonce), Was: r.version, WasSID: r.sid, Version: r.next, wasExpiresAt: r.expiresAt}
 	if r.session.Decoy {
 		d.Decoy = 1
 	}

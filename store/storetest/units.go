@@ -49,8 +49,9 @@ func checkError(ctx context.Context, s store.Store) error {
 		halfDone(rows)
 		return errOwn
 	})
-	if !errors.Is(err, errOwn) || runs != 1 {
-		return fmt.Errorf("Update returned %w after %d calls of change, want the error of change after one", orNone(err), runs)
+	const most = 2 // a store may have tried it with rows that it remembered
+	if !errors.Is(err, errOwn) || runs < 1 || runs > most {
+		return fmt.Errorf("Update returned %w after %d calls of change, want the error of change after one or two", orNone(err), runs)
 	}
 	return expectUndone(ctx, s)
 }

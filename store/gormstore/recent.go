@@ -1,0 +1,168 @@
+package gormstore
+
+import (
+	"sync"
+	"time"
+
+	"example.com/threepid/store"
+)
+
+const (
+	// recentTime is how long a row is remembered: at least once, and less than twice as long.
+	recentTime = time.Second
+
+	// maxRecent bounds the rows that are remembered in that time.
+	maxRecent = 20_000
+)
+
+// recent remembers the rows that this process read or wrote last. Most units follow, within
+// milliseconds, a View of the same rows or another unit of the same request, so they need not read
+// them again: a round trip less. Another process may have changed them since. Then the versions in
+// the write are wrong, nothing is stored, and the unit runs again with rows that it reads. A unit that
+// writes nothing has no such check, so it always runs with rows that were read for it.
+type recent struct {
+	mu         sync.Mutex
+	turned     time.Time
+	young, old generation
+}
+
+// generation is what was remembered in one part of time.
+type generation struct {
+	sessions, records map[store.Key]row
+	sids              map[string]store.Key
+}
+
+func newGeneration() generation {
+	return generation{sessions: make(map[store.Key]row), records: make(map[store.Key]row), sids: make(map[string]store.Key)}
+}
+
+func newRecent() *recent { return &recent{young: newGeneration(), old: newGeneration()} }
+
+// turn forgets what is too old.
+func (m *recent) turn() {
+	now := time.Now() //nolint:forbidigo // how long the rows are really remembered
+	switch age := now.Sub(m.turned); {
+	case age < recentTime && len(m.young.sessions)+len(m.young.records) < maxRecent:
+		return
+	case age < 2*recentTime: //nolint:mnd // both generations are too old after twice that time
+		m.old = m.young
+	default:
+		m.old = newGeneration()
+	}
+	m.young, m.turned = newGeneration(), now
+}
+
+// keep remembers the rows of a page, as the database has them.
+func (m *recent) keep(p *page) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.turn()
+	for key, r := range p.sessions {
+		if known, ok := m.session(key); ok && known.version > r.version {
+			continue // a unit has written it since it was read
+		}
+		m.young.sessions[key] = r.clean()
+		if r.session.SID != "" {
+			m.young.sids[r.session.SID] = key
+		}
+	}
+	for key, r := range p.records {
+		if known, ok := m.record(key); !ok || known.version <= r.version {
+			m.young.records[key] = r.clean()
+		}
+	}
+}
+
+// clean returns a row as a batch finds it.
+func (r *row) clean() row {
+	return row{session: r.session, record: r.record, key: r.key, sid: r.sid, expiresAt: r.expiresAt, version: r.version}
+}
+
+// forget forgets the rows of a page, of which it is not known what the database has.
+func (m *recent) forget(p *page) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	for _, g := range []generation{m.young, m.old} {
+		for key := range p.sessions {
+			delete(g.sessions, key)
+		}
+		for key := range p.records {
+			delete(g.records, key)
+		}
+	}
+}
+
+func (m *recent) session(key store.Key) (row, bool) {
+	r, ok := m.young.sessions[key]
+	if !ok {
+		r, ok = m.old.sessions[key]
+	}
+	return r, ok
+}
+
+func (m *recent) record(key store.Key) (row, bool) {
+	r, ok := m.young.records[key]
+	if !ok {
+		r, ok = m.old.records[key]
+	}
+	return r, ok
+}
+
+func (m *recent) sid(sid string) (row, bool) {
+	key, ok := m.young.sids[sid]
+	if !ok {
+		key, ok = m.old.sids[sid]
+	}
+	if !ok {
+		return row{}, false
+	}
+	r, ok := m.session(key)
+	return r, ok && r.session.SID == sid
+}
+
+// recall fills in what a page wants and is remembered, so that it need not be read.
+func (m *recent) recall(p *page) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.turn()
+	var missing [3][]string
+	for _, name := range p.names[0] {
+		if r, ok := m.session(keyNamed(name)); ok {
+			p.recallSession(r)
+		} else {
+			missing[0] = append(missing[0], name)
+		}
+	}
+	for _, sid := range p.names[1] {
+		if r, ok := m.sid(sid); ok {
+			p.recallSession(r)
+		} else {
+			missing[1] = append(missing[1], sid)
+		}
+	}
+	for _, name := range p.names[2] {
+		if r, ok := m.record(keyNamed(name)); ok {
+			r.recalled = true
+			p.records[r.key] = &r
+		} else {
+			missing[2] = append(missing[2], name)
+		}
+	}
+	p.names = missing
+}
+
+// recallSession adds a session that is remembered, once if it is named by key and by sid.
+func (p *page) recallSession(r row) {
+	if old := p.sessions[r.key]; old == nil || !old.recalled {
+		r.recalled = true
+		p.sessions[r.key] = &r
+	}
+	if sid := r.session.SID; sid != "" {
+		p.sids[sid] = p.sessions[r.key]
+	}
+}
+
+func keyNamed(name string) (key store.Key) {
+	_ = key.UnmarshalText([]byte(name)) // it was made of a key
+	return key
+}

@@ -1,0 +1,180 @@
+package db_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"testing"
+	"time"
+
+	"example.com/threepid/store"
+	"example.com/threepid/store/gormstore"
+)
+
+// TestRecentRows has two stores over one database, as two nodes have it: what one remembers of a row,
+// the other has changed since.
+func TestRecentRows(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		db := s.newDatabase(t)
+		a := migrated(t, newStore(t, connect(t, s.dialector(db), connections/3), gormstore.Options{}))
+		b := newStore(t, connect(t, s.dialector(db), connections/3), gormstore.Options{})
+		for name, check := range map[string]func(ctx context.Context, a, b store.Store, names store.Names) error{
+			"Change": checkStaleChange, "Decision": checkStaleDecision, "Absence": checkStaleAbsence, "Deletion": checkStaleDeletion, "Session": checkStaleSession,
+		} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				names := store.Names{Session: store.SessionRef{Key: store.SessionKey(name, "GB", "1")}, Records: []store.Key{store.RecordKey("recent", name), store.RecordKey("recent", name, "2")}}
+				if err := check(t.Context(), a, b, names); err != nil {
+					t.Error(err)
+				}
+			})
+		}
+	})
+}
+
+// write has the first record of a unit have a text.
+func write(ctx context.Context, s store.Store, names store.Names, text string) error {
+	return writeUntil(ctx, s, names, text, 1<<40)
+}
+
+func writeUntil(ctx context.Context, s store.Store, names store.Names, text string, expiresAt int64) error {
+	return s.Update(ctx, names, func(rows *store.Rows) error {
+		rows.Records[0].State, rows.Records[0].ExpiresAt = text, expiresAt
+		return nil
+	})
+}
+
+func remember(ctx context.Context, s store.Store, names store.Names) error {
+	_, err := s.View(ctx, names)
+	return err
+}
+
+// checkStaleChange has a unit add to what another node has written.
+func checkStaleChange(ctx context.Context, a, b store.Store, names store.Names) error {
+	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
+		return err
+	}
+	err := a.Update(ctx, names, func(rows *store.Rows) error {
+		rows.Records[0].State += "z"
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows, err := b.View(ctx, names)
+	if err != nil || rows.Records[0].State != "yz" {
+		return fmt.Errorf("the record is %+v, error %w; want yz", rows.Records[0], err)
+	}
+	return nil
+}
+
+// checkStaleDecision has a unit decide to write nothing.
+func checkStaleDecision(ctx context.Context, a, b store.Store, names store.Names) error {
+	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
+		return err
+	}
+	var saw string
+	refused := errors.New("refused")
+	err := a.Update(ctx, names, func(rows *store.Rows) error {
+		saw = rows.Records[0].State
+		return refused
+	})
+	if !errors.Is(err, refused) || saw != "y" {
+		return fmt.Errorf("a unit that refuses saw %q, error %w; want y", saw, err)
+	}
+	err = a.Update(ctx, names, func(rows *store.Rows) error {
+		saw = rows.Records[0].State
+		return nil
+	})
+	if err != nil || saw != "y" {
+		return fmt.Errorf("a unit that changes nothing saw %q, error %w; want y", saw, err)
+	}
+	return nil
+}
+
+// checkStaleAbsence has another node create what was absent.
+func checkStaleAbsence(ctx context.Context, a, b store.Store, names store.Names) error {
+	if err := errors.Join(remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
+		return err
+	}
+	err := a.Update(ctx, names, func(rows *store.Rows) error {
+		rows.Records[0].State += "z"
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	rows, err := b.View(ctx, names)
+	if err != nil || rows.Records[0].State != "yz" {
+		return fmt.Errorf("the record is %+v, error %w; want yz", rows.Records[0], err)
+	}
+	return nil
+}
+
+// checkStaleDeletion has another node delete what was there.
+func checkStaleDeletion(ctx context.Context, a, b store.Store, names store.Names) error {
+	if err := errors.Join(writeUntil(ctx, a, names, "x", 1), remember(ctx, a, names)); err != nil {
+		return err
+	}
+	if _, err := b.DeleteExpired(ctx, time.UnixMilli(1), 1000); err != nil {
+		return err
+	}
+	var saw string
+	err := a.Update(ctx, names, func(rows *store.Rows) error {
+		saw = rows.Records[0].State
+		rows.Records[0].State, rows.Records[0].ExpiresAt = saw+"z", 1<<40
+		return nil
+	})
+	if err != nil || saw != "" {
+		return fmt.Errorf("a unit saw %q in a row that was deleted, error %w", saw, err)
+	}
+	rows, err := b.View(ctx, names)
+	if err != nil || rows.Records[0].State != "z" {
+		return fmt.Errorf("the record is %+v, error %w; want z", rows.Records[0], err)
+	}
+	return nil
+}
+
+// checkStaleSession counts in a session on both nodes at once, by its key and by its sid.
+func checkStaleSession(ctx context.Context, a, b store.Store, names store.Names) error {
+	key := store.Names{Session: names.Session}
+	err := a.Update(ctx, key, func(rows *store.Rows) error {
+		rows.Session = store.Session{Key: names.Session.Key, SID: "sid-of-" + names.Session.Key.String(), MSISDN: "1", ExpiresAt: 1 << 40}
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	sid := store.Names{Session: store.SessionRef{SID: "sid-of-" + names.Session.Key.String()}}
+	const each = 25
+	var wg sync.WaitGroup
+	errs := make(chan error, 4*each)
+	for _, s := range []store.Store{a, b} {
+		for _, by := range []store.Names{key, sid} {
+			wg.Go(func() {
+				for range each {
+					_, viewErr := s.View(ctx, by)
+					errs <- errors.Join(viewErr, s.Update(ctx, by, func(rows *store.Rows) error {
+						rows.Session.WrongTries++
+						return nil
+					}))
+				}
+			})
+		}
+	}
+	wg.Wait()
+	close(errs)
+	for err := range errs {
+		if err != nil {
+			return err
+		}
+	}
+	rows, err := b.View(ctx, sid)
+	if err != nil || rows.Session.WrongTries != 4*each {
+		return fmt.Errorf("%d tries were counted, error %w; want %d", rows.Session.WrongTries, err, 4*each)
+	}
+	return nil
+}
