@@ -19,8 +19,9 @@ const (
 	// passedOverFor is how long a provider is passed over in a country.
 	passedOverFor = 15 * time.Minute
 
-	// minFailures is how many receipts must say that SMS were not delivered, and at least half of
-	// all.
+	// minFailures is how many receipts must say that SMS were not delivered. They must also be at
+	// least half of the receipts and of the SMS that were sent: many networks send no other receipts,
+	// and some numbers are always wrong.
 	minFailures = 10
 
 	// minHealthSMS is how many SMS of the window are enough to judge confirmations, and minUsualSMS
@@ -168,10 +169,12 @@ func (of *health) collapsed(now time.Time) bool {
 	var recent, usual healthCount
 	hours := 0
 	settled := now.Add(-healthSettles).Unix() / 60
+	sent := 0 // in the whole window
 	for _, c := range of.minutes {
 		if c.at < of.since.Unix()/60 {
 			continue
 		}
+		sent += c.sent
 		recent.delivered += c.delivered
 		recent.failed += c.failed
 		if c.at < settled {
@@ -186,7 +189,7 @@ func (of *health) collapsed(now time.Time) bool {
 			hours++
 		}
 	}
-	if recent.failed >= minFailures && recent.failed >= recent.delivered {
+	if recent.failed >= minFailures && recent.failed >= recent.delivered && 2*recent.failed >= sent {
 		return true
 	}
 	if recent.sent < minHealthSMS || usual.sent < minUsualSMS {

@@ -199,6 +199,21 @@ func TestHealthOfSomeFailures(t *testing.T) {
 	}
 }
 
+// TestHealthOfFailuresAlone has networks that send receipts only for the few SMS that fail.
+func TestHealthOfFailuresAlone(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for i := range 60 {
+		receipt := ""
+		if i%5 == 0 {
+			receipt = "failed"
+		}
+		if got := p.send("GB", receipt == "", receipt); got != "first" {
+			t.Fatalf("passed over after %d SMS", i)
+		}
+	}
+}
+
 // TestHealthOfLateConfirmations has SMS that were sent before be confirmed while new ones are not.
 func TestHealthOfLateConfirmations(t *testing.T) {
 	t.Parallel()
