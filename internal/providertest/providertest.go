@@ -231,7 +231,7 @@ func Network(t *testing.T, open Open) {
 		url := serve(t, func(_ http.ResponseWriter, r *http.Request) {
 			<-r.Context().Done()
 		})
-		ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond)
+		ctx, cancel := context.WithTimeout(t.Context(), 500*time.Millisecond)
 		defer cancel()
 		expect(t, open(t, url).Send(ctx, Message()), "uncertain")
 	})
