@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"log/slog"
 	"math/rand/v2"
 	"net"
@@ -20,9 +21,9 @@ import (
 	"github.com/gin-gonic/gin"
 
 	"example.com/threepid"
+	example "example.com/threepid/example"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
-	"example.com/threepid/store/sqlite"
 )
 
 const opsToken = "token-of-the-operators"
@@ -34,7 +35,7 @@ func TestOperatorsPage(t *testing.T) {
 	needPackages(t, "playwright-core", "axe-core")
 	chromium := needProgram(t, "THREEPID_TEST_CHROMIUM", "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")
 	db := filepath.Join(t.TempDir(), "threepid.db")
-	liveADay(t, db)
+	liveADay(t, db, 1)
 	_, ops := startOps(t, "-ops-token", opsToken, "-db", db, "-limits", "default")
 	_, openOps := startOps(t, "-limits", "default")
 	runNode(t, "operator",
@@ -44,7 +45,8 @@ func TestOperatorsPage(t *testing.T) {
 // day is a day of a small host that has just ended.
 type day struct {
 	t      *testing.T
-	plugin *threepid.Plugin
+	nodes  []*threepid.Plugin // which take turns
+	turn   int
 	sender *smstest.Recorder
 	random *rand.Rand
 	client int
@@ -65,19 +67,27 @@ func (d *day) advance(by time.Duration) {
 	d.now = d.now.Add(by)
 }
 
-// liveADay has a database be used for a day: by honest people, during an outage of the provider, and in
-// the end by somebody who pumps a range.
-func liveADay(t *testing.T, path string) {
+// liveADay has a database be used for a day by several nodes: by honest people, during an outage of the
+// provider, and in the end by somebody who pumps a range.
+func liveADay(t *testing.T, db string, nodes int) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
-	st, err := sqlite.Open(path)
-	if err != nil {
-		t.Fatal(err)
-	}
 	d := &day{t: t, sender: smstest.New(), random: rand.New(rand.NewPCG(1, 2)), now: time.Now().Add(-24 * time.Hour)}
-	d.plugin, err = threepid.Register(gin.New(), st, d.sender, threepid.Options{Now: d.Now, Logger: slog.New(slog.DiscardHandler)})
-	if err != nil {
-		t.Fatal(err)
+	for range nodes {
+		st, err := example.OpenStore(t.Context(), db)
+		if err != nil {
+			t.Fatal(err)
+		}
+		node, err := threepid.Register(gin.New(), st, d.sender, threepid.Options{Now: d.Now, Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		d.nodes = append(d.nodes, node)
+		defer func() {
+			if err := errors.Join(node.Close(), st.Close()); err != nil {
+				t.Error(err)
+			}
+		}()
 	}
 	end := time.Now()
 	for d.Now().Before(end.Add(-30 * time.Minute)) {
@@ -94,9 +104,12 @@ func liveADay(t *testing.T, path string) {
 		d.visit(fmt.Sprintf("+44740001%04d", (5821+i*97)%10_000), false)
 		d.advance(30 * time.Second)
 	}
-	if err := errors.Join(d.plugin.Close(), st.Close()); err != nil {
-		t.Fatal(err)
-	}
+}
+
+// node returns the node whose turn it is.
+func (d *day) node() *threepid.Plugin {
+	d.turn++
+	return d.nodes[d.turn%len(d.nodes)]
 }
 
 func (d *day) number() string {
@@ -114,14 +127,15 @@ func (d *day) number() string {
 func (d *day) visit(number string, confirms bool) {
 	d.client++
 	secret := fmt.Sprint("secret-", d.client)
-	response, err := d.plugin.RequestToken(d.t.Context(), threepid.TokenRequest{
+	node := d.node()
+	response, err := node.RequestToken(d.t.Context(), threepid.TokenRequest{
 		Purpose: threepid.PurposeAdd, ClientSecret: secret, PhoneNumber: number, SendAttempt: 1, ClientKey: fmt.Sprintf("2001:db8:%x::1", d.client),
 	})
 	if err != nil {
 		return
 	}
 	m, _ := d.sender.Last()
-	if err := d.plugin.RecordReceipt(d.t.Context(), sms.Receipt{MessageID: m.ID, Status: sms.Delivered}); err != nil {
+	if err := node.RecordReceipt(d.t.Context(), sms.Receipt{MessageID: m.ID, Status: sms.Delivered}); err != nil {
 		d.t.Fatal(err)
 	}
 	if !confirms {
@@ -132,10 +146,88 @@ func (d *day) visit(number string, confirms bool) {
 	if d.random.IntN(10) == 0 {
 		wrong := submission
 		wrong.Token = "000000"
-		_, _ = d.plugin.SubmitToken(d.t.Context(), wrong)
+		_, _ = d.node().SubmitToken(d.t.Context(), wrong)
 	}
-	if _, err := d.plugin.SubmitToken(d.t.Context(), submission); err != nil {
+	if _, err := d.node().SubmitToken(d.t.Context(), submission); err != nil {
 		d.t.Error(err)
+	}
+}
+
+// TestOperatorsOnThreeNodes asks each of three nodes over PostgreSQL what operators ask, after a day on
+// three others.
+func TestOperatorsOnThreeNodes(t *testing.T) {
+	t.Parallel()
+	open, ok := databases(30)["PostgreSQL"]
+	if !ok {
+		t.Fatal("there is no PostgreSQL among the databases")
+	}
+	db := open(t)
+	liveADay(t, db, 3)
+	ask := func(ops, path, body string) string {
+		t.Helper()
+		method := http.MethodGet
+		if body != "" {
+			method = http.MethodPost
+		}
+		req, err := http.NewRequestWithContext(t.Context(), method, ops+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Authorization", "Bearer "+opsToken)
+		res, err := http.DefaultClient.Do(req)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer func() { _ = res.Body.Close() }()
+		text, err := io.ReadAll(res.Body)
+		if err != nil || res.StatusCode != http.StatusOK {
+			t.Fatalf("%s: %d %s, %v", path, res.StatusCode, text, err)
+		}
+		return string(text)
+	}
+	var nodes, answers []string
+	for range 3 {
+		_, ops := startOps(t, "-ops-token", opsToken, "-db", db, "-limits", "default")
+		nodes = append(nodes, ops)
+		var all struct {
+			Statistics []struct {
+				Event, Result, Provider string
+				Count                   int
+			}
+		}
+		if err := json.Unmarshal([]byte(ask(ops, "/api/v1/statistics", "")), &all); err != nil {
+			t.Fatal(err)
+		}
+		sums := map[string]int{}
+		for _, s := range all.Statistics {
+			sums[s.Event+" "+s.Result+" "+s.Provider] += s.Count
+		}
+		answers = append(answers, fmt.Sprint(sums, ask(ops, "/api/v1/blocks", "")))
+		if sums["sms accepted smstest"] < 100 || sums["sms failed smstest"] < 10 || sums["receipt delivered smstest"] < 100 {
+			t.Errorf("statistics: %v", sums)
+		}
+		explained := ask(ops, "/api/v1/number/explain", `{"number":"+447400015821"}`)
+		for _, part := range []string{`"type": "sms"`, `"type": "receipt"`, `"range": "44740001"`} {
+			if !strings.Contains(explained, part) {
+				t.Errorf("the number's page has no %s: %s", part, explained)
+			}
+		}
+	}
+	if answers[0] != answers[1] || answers[0] != answers[2] {
+		t.Errorf("the nodes disagree: %q", answers)
+	}
+	if !strings.Contains(answers[0], `"range": "44740001"`) {
+		t.Errorf("blocks: %s", answers[0])
+	}
+	ask(nodes[0], "/api/v1/blocks/lift", `{"range":"44740001"}`)
+	if left := ask(nodes[2], "/api/v1/blocks", ""); strings.Contains(left, "44740001") {
+		t.Errorf("another node does not know that the block is lifted: %s", left)
+	}
+	for end := time.Now().Add(20 * time.Second); !strings.Contains(ask(nodes[1], "/api/v1/actions", ""), `"action": "lift"`); time.Sleep(50 * time.Millisecond) {
+		if time.Now().After(end) {
+			t.Fatal("another node does not learn who lifted it")
+		}
 	}
 }
 

@@ -5,16 +5,20 @@ import (
 	"database/sql"
 	"errors"
 	"fmt"
+	"log/slog"
 	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
 
+	"github.com/gin-gonic/gin"
 	"github.com/jackc/pgx/v5"
 	"github.com/jackc/pgx/v5/stdlib"
 	"gorm.io/driver/postgres"
 	"gorm.io/gorm"
 
+	"example.com/threepid"
+	"example.com/threepid/sms/smstest"
 	"example.com/threepid/store"
 	"example.com/threepid/store/gormstore"
 )
@@ -167,6 +171,75 @@ func TestRoundTrips(t *testing.T) {
 		}
 		if n := trace.n.Load() - before; n != 2 {
 			t.Errorf("a unit ran %d statements, want 2", n)
+		}
+		before = trace.n.Load()
+		if err := bump(t.Context(), st, 1); err != nil {
+			t.Fatal(err)
+		}
+		if n := trace.n.Load() - before; n != 1 {
+			t.Errorf("a unit whose rows were just written ran %d statements, want 1", n)
+		}
+		before = trace.n.Load()
+		names := store.Names{Records: []store.Key{store.RecordKey("round trips")}}
+		_, viewErr := st.View(t.Context(), names)
+		err = errors.Join(viewErr, st.Update(t.Context(), names, func(rows *store.Rows) error {
+			rows.Records[0].State, rows.Records[0].ExpiresAt = "x", 1
+			return nil
+		}))
+		if n := trace.n.Load() - before; err != nil || n != 2 {
+			t.Errorf("a view and a unit of the same rows ran %d statements, error %v; want 2", n, err)
+		}
+	})
+}
+
+// TestRoundTripsOfAVerification counts the statements of requestToken and submitToken on PostgreSQL,
+// as docs/SCALING.md has them.
+func TestRoundTripsOfAVerification(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		if s.name != "PostgreSQL" {
+			return
+		}
+		config, err := pgx.ParseConfig(s.newDatabase(t))
+		if err != nil {
+			t.Fatal(err)
+		}
+		trace := &counter{}
+		config.Tracer = trace
+		st := migrated(t, newStore(t, connect(t, postgres.New(postgres.Config{Conn: stdlib.OpenDB(*config)}), 1), gormstore.Options{}))
+		gin.SetMode(gin.TestMode)
+		sender := smstest.New()
+		plugin, err := threepid.Register(gin.New(), st, sender, threepid.Options{
+			Logger: slog.New(slog.DiscardHandler), StatisticsLifetime: -1, JournalLifetime: -1,
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { _ = plugin.Close() })
+		verify := func(number string) int64 {
+			before := trace.n.Load()
+			response, err := plugin.RequestToken(t.Context(), threepid.TokenRequest{
+				Purpose: threepid.PurposeAdd, ClientSecret: "secret", PhoneNumber: number, SendAttempt: 1, ClientKey: "203.0.113.1",
+			})
+			if err == nil {
+				m, _ := sender.Last()
+				_, err = plugin.SubmitToken(t.Context(), threepid.TokenSubmission{
+					SID: response.SID, ClientSecret: "secret", Token: smstest.Token(m), ClientKey: "203.0.113.1",
+				})
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			return trace.n.Load() - before
+		}
+		verify("+447700900001") // prepares
+		fewest := int64(1000)
+		for i := range 10 { // the guard's own statements, once a second, are not in all of them
+			fewest = min(fewest, verify(fmt.Sprintf("+44770090%04d", 10+i)))
+		}
+		if fewest != 8 {
+			t.Errorf("a verification ran %d statements, want 8", fewest)
 		}
 	})
 }
