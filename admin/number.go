@@ -159,19 +159,3 @@ func (l *lookUp) Used() []shownLevel {
 	}
 	return used
 }
-
-// Blocked returns what blocks the number, in words.
-func (l *lookUp) Blocked() []shownBlock {
-	blocked := make([]shownBlock, 0, len(l.Found.Blocks))
-	for _, b := range l.Found.Blocks {
-		of := shownBlock{Block: b, Kind: "the number"}
-		switch {
-		case b.Range != "":
-			of.Kind = "its range, +" + b.Range + "****,"
-		case b.Country != "":
-			of.Kind = "its country"
-		}
-		blocked = append(blocked, of)
-	}
-	return blocked
-}

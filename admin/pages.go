@@ -42,7 +42,7 @@ func functions() template.FuncMap {
 	return template.FuncMap{
 		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
 		"clock":   func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04:05") },
-		"minute":  func(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") },
+		"minute":  minuteOf,
 		"span":    span,
 		"count":   count,
 		"words":   wordsOf,
