@@ -18,7 +18,7 @@ const (
 	// maxReceiptBody is in bytes. Infobip puts up to a hundred receipts into one request.
 	maxReceiptBody = 256 << 10
 
-	// forgeryInterval is how often forged receipts are logged, of which anybody can send many.
+	// forgeryInterval is how often forged receipts are logged: every client can send many.
 	forgeryInterval = time.Minute
 )
 

@@ -166,7 +166,7 @@ func TestHealthIsNew(t *testing.T) {
 	}
 }
 
-// TestHealthIsBounded has more providers than anybody, at once.
+// TestHealthIsBounded reports more providers than are kept, from several goroutines.
 func TestHealthIsBounded(t *testing.T) {
 	t.Parallel()
 	h := compose.NewHealth(compose.HealthOptions{Logger: slog.New(slog.DiscardHandler)})
@@ -231,7 +231,7 @@ func TestHealthOfLateConfirmations(t *testing.T) {
 	}
 }
 
-// TestHealthWaits has several people ask at once, who have not read their SMS yet.
+// TestHealthWaits has many SMS sent within minutes, which their readers have not confirmed yet.
 func TestHealthWaits(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
