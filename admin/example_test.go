@@ -14,6 +14,14 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
+// user and userOf stand for a host's own sessions.
+type user struct {
+	name    string
+	support bool
+}
+
+func userOf(*http.Request) (user, bool) { return user{}, false }
+
 // A host mounts the page behind its own authorization.
 func ExampleNew() {
 	gin.SetMode(gin.TestMode)
@@ -27,10 +35,14 @@ func ExampleNew() {
 	page, err := admin.New(plugin, admin.Options{
 		Prefix: "/admin",
 		Authorize: func(r *http.Request) (string, admin.Access) {
-			if name, password, ok := r.BasicAuth(); ok && name == "carol" && password == "from your own sessions" {
-				return name, admin.Write
+			user, ok := userOf(r) // of the host's own sessions
+			switch {
+			case !ok:
+				return "", admin.None
+			case user.support:
+				return user.name, admin.Read
 			}
-			return "", admin.None
+			return user.name, admin.Write
 		},
 	})
 	if err != nil {
