@@ -166,6 +166,50 @@ func TestHealthIsNew(t *testing.T) {
 	}
 }
 
+// TestHealthOfTheFirstHour has a new provider confirm well for less than an hour: that is not yet what
+// is usual.
+func TestHealthOfTheFirstHour(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for range 100 {
+		p.send("GB", true, "")
+		p.now = p.now.Add(30 * time.Second)
+	}
+	for i := range 30 {
+		if got := p.send("GB", false, ""); got != "first" {
+			t.Fatalf("passed over after %d SMS", i)
+		}
+		p.now = p.now.Add(time.Minute)
+	}
+}
+
+// TestHealthOfFewSMS has only ten SMS in half an hour, of which nobody confirms one.
+func TestHealthOfFewSMS(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	p.usual()
+	p.now = p.now.Add(40 * time.Minute)
+	if n := p.until(3*time.Minute, func() string { return p.send("GB", false, "") }); n >= 0 {
+		t.Errorf("passed over after %d SMS", n)
+	}
+}
+
+// TestHealthOfOtherNodes has receipts arrive for SMS that other nodes have sent: a third failed.
+func TestHealthOfOtherNodes(t *testing.T) {
+	t.Parallel()
+	p := newPlace(t)
+	for i := range 90 {
+		status := "delivered"
+		if i%3 == 0 {
+			status = "failed"
+		}
+		p.health.Observe(t.Context(), observe.Receipt{Meta: observe.Meta{At: p.now}, Provider: "first", Country: "GB", Status: status})
+	}
+	if got := p.send("GB", false, ""); got != "first" {
+		t.Errorf("through %s", got)
+	}
+}
+
 // TestHealthIsBounded reports more providers than are kept, from several goroutines.
 func TestHealthIsBounded(t *testing.T) {
 	t.Parallel()
