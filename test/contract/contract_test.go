@@ -21,7 +21,7 @@ func TestDescription(t *testing.T) { //nolint:paralleltest // the client's trans
 	if testing.Short() {
 		t.Skip("it runs the plugin's tests once more, which takes a quarter of a minute")
 	}
-	o := &observer{t: t, next: http.DefaultTransport, description: load(t), met: map[string]int{}}
+	o := &observer{t: t, next: http.DefaultTransport, description: load(t), specification: loadSpecification(t), met: map[string]int{}}
 	http.DefaultTransport = o
 	t.Cleanup(func() { http.DefaultTransport = o.next })
 	t.Run("Plugin", func(t *testing.T) {
@@ -56,6 +56,8 @@ type observer struct {
 	t           *testing.T
 	next        http.RoundTripper
 	description *description
+
+	specification *specification // of the identity service
 
 	mu         sync.Mutex
 	exchanges  int
@@ -122,6 +124,7 @@ func (o *observer) observe(x exchange) {
 		complain("the request", o.description.checkRequest(path, x))
 	}
 	complain("the answer", o.description.checkAnswer(path, x))
+	complain("the answer, by the specification of the identity service", o.specification.check(x))
 	o.exchanges++
 	o.met[row(x.req.Method, path, strconv.Itoa(x.res.StatusCode), x.errcode())]++
 }
