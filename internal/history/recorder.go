@@ -134,22 +134,28 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	r.flushing.Lock()
 	defer r.flushing.Unlock()
 	totals, entries, lost := r.outgoing()
-	err := r.Store.PutTotals(ctx, totals)
-	if err != nil {
-		err = fmt.Errorf("threepid: store statistics: %w", err)
-	}
-	r.written(totals, err != nil)
-	if addErr := r.Store.AddEntries(ctx, entries); addErr != nil {
-		err = errors.Join(err, fmt.Errorf("threepid: store the journal: %w", addErr))
-	} else {
-		r.mu.Lock()
-		r.unsaved = r.unsaved[len(entries):]
-		r.mu.Unlock()
-	}
+	err := r.write(ctx, totals, entries)
 	if lost > 0 {
 		err = errors.Join(err, fmt.Errorf("threepid: %d events are missing in the journal, because too many waited for the database", lost))
 	}
 	return err
+}
+
+// write writes totals and entries. After a failure it tries nothing more: where there is one writer,
+// requests wait for it.
+func (r *Recorder) write(ctx context.Context, totals []store.Total, entries []store.Entry) error {
+	err := r.Store.PutTotals(ctx, totals)
+	r.written(totals, err != nil)
+	if err != nil {
+		return fmt.Errorf("threepid: store statistics: %w", err)
+	}
+	if err := r.Store.AddEntries(ctx, entries); err != nil {
+		return fmt.Errorf("threepid: store the journal: %w", err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.unsaved = r.unsaved[len(entries):]
+	return nil
 }
 
 // outgoing returns what Flush has to write.

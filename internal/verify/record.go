@@ -11,6 +11,10 @@ const (
 	// recordInterval is how often the history is written.
 	recordInterval = 2 * time.Second
 
+	// failingInterval is how long the next try waits while the database fails. On SQLite each try
+	// waits for a lock as a request does, and requests wait for it.
+	failingInterval = 20 * time.Second
+
 	// recordLastTimeout bounds how long Close waits for it.
 	recordLastTimeout = 2 * time.Second
 )
@@ -21,21 +25,23 @@ func (s *Service) recordUntilClosed() {
 	if s.history == nil {
 		return
 	}
-	ticker := time.NewTicker(recordInterval)
-	defer ticker.Stop()
 	failing := false
 	for {
+		pause := recordInterval
+		if failing {
+			pause = failingInterval
+		}
 		select {
 		case <-s.closing.Done():
 			return
-		case <-ticker.C:
+		case <-time.After(pause):
 		}
 		s.settleReceipts()
 		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
 		err := s.history.Flush(ctx)
 		cancel()
 		if err != nil && !failing && s.closing.Err() == nil {
-			s.Logger.Error("threepid: statistics and journal cannot be stored; trying again every two seconds", "error", err)
+			s.Logger.Error("threepid: statistics and journal cannot be stored; trying again every 20 seconds", "error", err)
 		}
 		failing = err != nil
 	}
