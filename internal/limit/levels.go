@@ -89,13 +89,30 @@ func (b *Budgets) Levels(who Subject, records []store.Record) []limits.Level {
 	return all
 }
 
+// How many undelivered numbers the guard takes back. A network that lives on pumping could report
+// that it delivered nothing, and bill nevertheless: beyond these the guard counts as if there were no
+// receipts. Where SMS really do not arrive, a block takes nothing from anybody.
+func undeliveredInRange() []limits.Limit {
+	return []limits.Limit{{Burst: 20, Every: 3 * time.Minute}}
+}
+
+func undeliveredInCountry() []limits.Limit {
+	return []limits.Limit{{Burst: 100, Every: 36 * time.Second}}
+}
+
 // Undelivered takes back that the guard counted the number, for an SMS that was not delivered.
 func (g *Ledger) Undelivered() {
-	number := g.find(Number)
-	if number == nil || !g.who.Guarded || number.Confirmed || !g.countedLately(number) {
+	number, r := g.find(Number), g.find(Range)
+	if number == nil || r == nil || !g.who.Guarded || number.Confirmed || !g.countedLately(number) {
 		return
 	}
+	next, wait := takeAll(undeliveredInRange(), r.Undelivered, g.now)
+	if wait > 0 {
+		return
+	}
+	r.Undelivered, r.changed = next, true
 	g.uncount(number.Counted)
+	g.events[len(g.events)-1].undelivered = true
 }
 
 // AllBlocks returns the countries and networks that are blocked.

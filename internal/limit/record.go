@@ -48,13 +48,14 @@ type record struct {
 	Since     int64   `json:"i,omitempty"` // since when both are counted
 
 	// Ranges.
-	Guard state `json:"g,omitzero"`
+	Guard       state   `json:"g,omitzero"`
+	Undelivered []int64 `json:"u,omitempty"` // level of undeliveredInRange
 }
 
 // expires returns when the record may be deleted.
 func (r *record) expires(g rules, now int64) int64 {
 	at := max(now, r.Clients.end(), r.Reserved.end(), r.Ranges.end())
-	for _, levels := range [][]int64{r.SMS, r.Codes, r.Failed, r.Reserve, r.ReserveCodes, r.Share} {
+	for _, levels := range [][]int64{r.SMS, r.Codes, r.Failed, r.Reserve, r.ReserveCodes, r.Share, r.Undelivered} {
 		for _, level := range levels {
 			at = max(at, level)
 		}

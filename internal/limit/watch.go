@@ -32,11 +32,11 @@ type watched struct {
 	state
 
 	area   area
-	name   string // country, or network for the log
-	share  []int64
-	others counts // of the other nodes, in the phase that othersIn names
-	hours  counts // whole hours, of this node
-	before counts // whole hours, of the other nodes
+	name   string  // country, or network for the log
+	share  []int64 // of a network: of guardShare; of a country: of undeliveredInCountry
+	others counts  // of the other nodes, in the phase that othersIn names
+	hours  counts  // whole hours, of this node
+	before counts  // whole hours, of the other nodes
 
 	othersIn string
 
@@ -62,6 +62,7 @@ type event struct {
 	sent        bool  // an SMS is being sent that counts
 	validatedAt int64 // the number validated that was counted then
 	notSentAt   int64 // no SMS was sent to the number that was counted then
+	undelivered bool  // it was sent, and not delivered
 }
 
 // Report tells the Watch what happened in a unit of work that is stored, and returns what
@@ -82,6 +83,13 @@ func (w *Watch) Report(g *Ledger) []limits.Block {
 func (w *Watch) record(e event, now int64) []limits.Block {
 	country, network := w.subject(areaCountry, e.who, now), w.subject(areaNetwork, e.who, now)
 	host := w.subject(areaHost, e.who, now)
+	if e.undelivered {
+		next, wait := takeAll(undeliveredInCountry(), country.share, now)
+		if wait > 0 {
+			return nil
+		}
+		country.share = next
+	}
 	subjects := []*watched{country, host}
 	if network != nil && network.Count > 0 && !w.counts(network, e, now) {
 		subjects = nil

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"example.com/threepid"
+	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 	"example.com/threepid/sms"
 	"example.com/threepid/store"
@@ -25,6 +26,8 @@ func receiptTests() []test {
 		{"UndeliveredIsNotUnconfirmed", testUndeliveredIsNotUnconfirmed},
 		{"UndeliveredAfterAValidation", testUndeliveredAfterAValidation},
 		{"UndeliveredThenSentAgain", testUndeliveredThenSentAgain},
+		{"UndeliveredWithoutEnd", testUndeliveredWithoutEnd},
+		{"UndeliveredWithoutEndInACountry", testUndeliveredWithoutEndInACountry},
 	}
 }
 
@@ -113,6 +116,7 @@ func testReceiptsWithoutAnSMS(t *testing.T, open opener) {
 	n := start(t, open(t))
 	keepsHistory(t, n.store)
 	n.receipt(t, "unheard-of", sms.Undelivered)
+	n.receipt(t, "unheard-of", sms.Undelivered) // again
 	n.receipt(t, "", sms.Delivered)
 	n.receipt(t, "not an ID of "+n.url, sms.Delivered)
 	n.clock.advance(time.Minute)
@@ -159,7 +163,7 @@ func testUndeliveredIsNotUnconfirmed(t *testing.T, open opener) {
 			var heard heardBlocks
 			n := start(t, open(t), guarded(&heard))
 			keepsHistory(t, n.store)
-			const many = 60
+			const many = 40
 			for i := range many {
 				n.clock.advance(time.Minute)
 				if n.asks(newSecret(), mobile(1, i*97%10_000)).status != http.StatusOK {
@@ -222,5 +226,41 @@ func testUndeliveredThenSentAgain(t *testing.T, open opener) {
 	})
 	if let > 24 {
 		t.Errorf("%d numbers were sent SMS, heard %+v", let, heard.all)
+	}
+}
+
+// testUndeliveredWithoutEnd has a network report of all SMS that it did not deliver them, as one that
+// lives on pumping might: its range is blocked nevertheless.
+func testUndeliveredWithoutEnd(t *testing.T, open opener) {
+	var heard heardBlocks
+	n := start(t, open(t), guarded(&heard))
+	keepsHistory(t, n.store)
+	let, _ := until(t, func(i int) answer {
+		n.clock.advance(10 * time.Second)
+		a := n.asks(newSecret(), mobile(1, i*97%10_000))
+		if a.status == http.StatusOK {
+			n.receipt(t, n.latestID(t), sms.Undelivered)
+		}
+		return a
+	})
+	if let < 40 || let > 80 { // twenty more, and those of the last minutes
+		t.Errorf("%d SMS were sent, heard %+v", let, heard.all)
+	}
+}
+
+// testUndeliveredWithoutEndInACountry does the same with numbers of many ranges.
+func testUndeliveredWithoutEndInACountry(t *testing.T, open opener) {
+	var heard heardBlocks
+	n := start(t, open(t), guarded(&heard))
+	keepsHistory(t, n.store)
+	for i := range 400 {
+		n.clock.advance(5 * time.Second)
+		if n.asks(newSecret(), mobile(i%90, i*97%10_000)).status == http.StatusOK {
+			n.receipt(t, n.latestID(t), sms.Undelivered)
+		}
+	}
+	blocked := slices.IndexFunc(heard.all, func(b limits.Block) bool { return b.Country == "GB" && b.Range == "" })
+	if blocked < 0 {
+		t.Errorf("%d SMS were sent, and the country is not blocked: %+v", n.sms.Count(), heard.all)
 	}
 }

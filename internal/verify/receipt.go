@@ -35,10 +35,16 @@ type earlyReceipt struct {
 	until   time.Time
 }
 
-// add has a receipt wait, and reports whether there was room.
+// add has a receipt wait, and reports whether there was room. One that waits already is not added
+// again: otherwise somebody who repeats it could take the room of others.
 func (e *early) add(r earlyReceipt) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()
+	if slices.ContainsFunc(e.list, func(other earlyReceipt) bool {
+		return other.receipt.MessageID == r.receipt.MessageID && other.receipt.Status == r.receipt.Status
+	}) {
+		return true
+	}
 	if len(e.list) == maxEarly {
 		return false
 	}
