@@ -83,11 +83,7 @@ func liveADay(t *testing.T, db string, nodes int) {
 			t.Fatal(err)
 		}
 		d.nodes = append(d.nodes, node)
-		defer func() {
-			if err := errors.Join(node.Close(), st.Close()); err != nil {
-				t.Error(err)
-			}
-		}()
+		defer d.end(node.Close, st.Close) //nolint:gocritic // all of them end when the day has
 	}
 	end := time.Now()
 	for d.Now().Before(end.Add(-30 * time.Minute)) {
@@ -103,6 +99,15 @@ func liveADay(t *testing.T, db string, nodes int) {
 	for i := 0; d.Now().Before(end.Add(-time.Minute)); i++ {
 		d.visit(fmt.Sprintf("+44740001%04d", (5821+i*97)%10_000), false)
 		d.advance(30 * time.Second)
+	}
+}
+
+// end closes a node and its store.
+func (d *day) end(closers ...func() error) {
+	for _, c := range closers {
+		if err := c(); err != nil {
+			d.t.Error(err)
+		}
 	}
 }
 
