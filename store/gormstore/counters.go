@@ -2,6 +2,7 @@ package gormstore
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"time"
 
@@ -47,6 +48,30 @@ func (s *Store) statement(ctx context.Context) *gorm.DB {
 	return s.db.Session(&gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true})
 }
 
+// backgroundBusy is how long a write in the background waits for SQLite's lock, in milliseconds.
+const backgroundBusy = 500
+
+// inBackground runs statements that no request waits for. On SQLite they have the connection that
+// requests write with, so they must not keep it for as long as those may wait for another process.
+func (s *Store) inBackground(ctx context.Context, do func(*gorm.DB) error) error {
+	if s.db.Name() != dialectSQLite {
+		return do(s.statement(ctx))
+	}
+	return s.statement(ctx).Connection(func(conn *gorm.DB) (err error) {
+		conn = conn.Session(&gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true})
+		const pragma = "PRAGMA busy_timeout"
+		var usual int
+		if err := conn.Raw(pragma).Scan(&usual).Error; err != nil {
+			return err
+		}
+		defer func() { err = errors.Join(err, conn.Exec(fmt.Sprintf("%s = %d", pragma, usual)).Error) }()
+		if err := conn.Exec(fmt.Sprintf("%s = %d", pragma, min(usual, backgroundBusy))).Error; err != nil {
+			return err
+		}
+		return do(conn)
+	})
+}
+
 // PutCounts implements [store.Counters].
 func (s *Store) PutCounts(ctx context.Context, counts []store.Count) error {
 	rows := make([]countRow, 0, len(counts))
@@ -60,7 +85,8 @@ func (s *Store) PutCounts(ctx context.Context, counts []store.Count) error {
 		Columns:   []clause.Column{{Name: "subject"}, {Name: "started_at"}, {Name: "node"}},
 		DoUpdates: clause.AssignmentColumns([]string{"sent", "validated", "expires_at"}),
 	}
-	if err := s.statement(ctx).Clauses(replace).CreateInBatches(rows, putAtOnce).Error; err != nil {
+	err := s.inBackground(ctx, func(db *gorm.DB) error { return db.Clauses(replace).CreateInBatches(rows, putAtOnce).Error })
+	if err != nil {
 		return fmt.Errorf("gormstore: put counts: %w", err)
 	}
 	return nil

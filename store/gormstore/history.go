@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
 
 	"example.com/threepid/store"
@@ -59,7 +60,8 @@ func (s *Store) PutTotals(ctx context.Context, totals []store.Total) error {
 		Columns:   []clause.Column{{Name: "started_at"}, {Name: "name"}, {Name: "node"}},
 		DoUpdates: clause.AssignmentColumns([]string{"counted", "millis", "units", "expires_at"}),
 	}
-	if err := s.statement(ctx).Clauses(replace).CreateInBatches(rows, putAtOnce).Error; err != nil {
+	err := s.inBackground(ctx, func(db *gorm.DB) error { return db.Clauses(replace).CreateInBatches(rows, putAtOnce).Error })
+	if err != nil {
 		return fmt.Errorf("gormstore: put totals: %w", err)
 	}
 	return nil
@@ -91,7 +93,9 @@ func (s *Store) AddEntries(ctx context.Context, entries []store.Entry) error {
 	if len(rows) == 0 {
 		return ctx.Err()
 	}
-	if err := s.statement(ctx).Clauses(clause.OnConflict{DoNothing: true}).CreateInBatches(rows, addAtOnce).Error; err != nil {
+	once := clause.OnConflict{DoNothing: true}
+	err := s.inBackground(ctx, func(db *gorm.DB) error { return db.Clauses(once).CreateInBatches(rows, addAtOnce).Error })
+	if err != nil {
 		return fmt.Errorf("gormstore: add entries: %w", err)
 	}
 	return nil

@@ -2,12 +2,14 @@ package sqlite_test
 
 import (
 	"context"
+	"database/sql"
 	"errors"
 	"fmt"
 	"path/filepath"
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"example.com/threepid/store"
 	"example.com/threepid/store/sqlite"
@@ -102,5 +104,55 @@ func TestReadOnlyForAWhile(t *testing.T) {
 	pragma(t, s, "query_only = 0")
 	if err := put(t.Context(), s, 2); err != nil {
 		t.Errorf("afterwards: %v", err)
+	}
+}
+
+// TestHistoryGivesWay has another process hold the lock for longer than a write in the background
+// waits, but not than a request does. The two share a connection.
+func TestHistoryGivesWay(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "threepid.db")
+	s, err := sqlite.Open(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = s.Close() }()
+	lock := func() (release func()) {
+		t.Helper()
+		db, err := sql.Open("sqlite3", "file:"+path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		db.SetMaxOpenConns(1)
+		if _, err := db.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+			t.Fatal(err)
+		}
+		return func() {
+			if _, err := db.ExecContext(context.Background(), "ROLLBACK"); err != nil {
+				t.Error(err)
+			}
+			_ = db.Close()
+		}
+	}
+	total := []store.Total{{At: 1, Name: "sms", Node: "node", Count: 1, ExpiresAt: 1}}
+	release := lock()
+	began := time.Now()
+	err = s.PutTotals(t.Context(), total)
+	if took := time.Since(began); err == nil || took > 5*time.Second {
+		t.Errorf("a write in the background returned %v after %v, while another process holds the lock", err, took)
+	}
+	go func() {
+		time.Sleep(2 * time.Second)
+		release()
+	}()
+	err = s.Update(t.Context(), store.Names{Records: []store.Key{store.RecordKey("x")}}, func(rows *store.Rows) error {
+		rows.Records[0].State, rows.Records[0].ExpiresAt = "x", 1
+		return nil
+	})
+	if err != nil {
+		t.Errorf("a unit does not wait for the lock after that: %v", err)
+	}
+	if err := s.PutTotals(t.Context(), total); err != nil {
+		t.Error(err)
 	}
 }

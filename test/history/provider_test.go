@@ -61,7 +61,7 @@ type provider struct {
 	received func(*call) // hears of each SMS that was accepted
 	mood     func() mood
 
-	serving sync.WaitGroup // calls of which history does not have the end yet
+	serving sync.RWMutex // read-locked by calls of which history does not have the end yet
 }
 
 // mood is how the provider treats one SMS.
@@ -99,8 +99,8 @@ func startProvider(t *testing.T, h *history) *provider {
 
 func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 	begin := p.history.now()
-	p.serving.Add(1)
-	defer p.serving.Done()
+	p.serving.RLock()
+	defer p.serving.RUnlock()
 	var h handover
 	if err := json.NewDecoder(r.Body).Decode(&h); err != nil {
 		w.WriteHeader(http.StatusBadRequest)
