@@ -225,7 +225,22 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 	if !strings.Contains(answers[0], `"range": "44740001"`) {
 		t.Errorf("blocks: %s", answers[0])
 	}
+	blockedRanges := func(ops string) (count int) {
+		t.Helper()
+		_, after, _ := strings.Cut(ask(ops, "/metrics", ""), `threepid_blocks{kind="range"} `)
+		if _, err := fmt.Sscan(after, &count); err != nil {
+			t.Fatal(err)
+		}
+		return count
+	}
+	before := blockedRanges(nodes[1])
+	if before < 1 || before != blockedRanges(nodes[2]) {
+		t.Errorf("nodes that have just started count %d and %d blocked ranges", before, blockedRanges(nodes[2]))
+	}
 	ask(nodes[0], "/api/v1/blocks/lift", `{"range":"44740001"}`)
+	if after := blockedRanges(nodes[1]); after != before-1 {
+		t.Errorf("another node counts %d blocked ranges after one of %d is lifted", after, before)
+	}
 	if left := ask(nodes[2], "/api/v1/blocks", ""); strings.Contains(left, "44740001") {
 		t.Errorf("another node does not know that the block is lifted: %s", left)
 	}
@@ -300,10 +315,16 @@ func TestOperatorsLogin(t *testing.T) {
 	if res := ask(http.MethodPost, "/number/unblock", "number=%2B447700900001"); res.status != http.StatusOK {
 		t.Errorf("an action, logged in: %d", res.status)
 	}
+	if cookies[0].Secure {
+		t.Error("a browser would not send the cookie without TLS")
+	}
 	ask(http.MethodPost, "/logout", "")
 	jar.SetCookies(address, cookies) // which somebody has kept
 	if res := ask(http.MethodGet, "/blocks", ""); res.status != http.StatusSeeOther {
 		t.Errorf("after logging out: %d", res.status)
+	}
+	if res := login(opsToken, "X-Forwarded-Proto", "https"); len(res.cookies) != 1 || !res.cookies[0].Secure {
+		t.Errorf("behind a proxy that ends TLS, a browser would send the cookie without TLS too: %+v", res.cookies)
 	}
 	statuses := map[int]int{}
 	for i := range 30 {

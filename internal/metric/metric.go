@@ -1,13 +1,15 @@
 // Package metric has what the collectors of a plugin's events share: it bounds their labels, and
-// knows what is blocked now.
+// counts blocks by kind.
 package metric
 
 import (
+	"context"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
-	"example.com/threepid/observe"
+	"example.com/threepid/limits"
 )
 
 const (
@@ -63,57 +65,41 @@ func Result(right bool) string {
 	return "wrong"
 }
 
-// Blocks are what the guard of this node has blocked. It is safe for concurrent use.
+// readTimeout is how long Blocks wait for what is blocked.
+const readTimeout = 2 * time.Second
+
+// Blocks counts what is blocked. It is safe for concurrent use. The zero value is ready to use.
 type Blocks struct {
-	mu    sync.Mutex
-	until map[string]map[string]time.Time // by kind and subject
+	read atomic.Pointer[func(context.Context) ([]limits.Block, error)]
 }
 
-// NewBlocks returns Blocks without any.
-func NewBlocks() *Blocks {
-	return &Blocks{until: map[string]map[string]time.Time{"range": {}, "country": {}, "network": {}}}
-}
+// Read sets the function that returns what is blocked.
+func (b *Blocks) Read(read func(context.Context) ([]limits.Block, error)) { b.read.Store(&read) }
 
-// Add adds a block. Those that have ended by now are removed, so that their number is bounded
-// if nobody counts them.
-func (b *Blocks) Add(e observe.Block, now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.prune(now)
-	if subjects, ok := b.until[e.Kind]; ok && !e.DryRun {
-		subjects[e.Subject] = e.Until
+// Count returns how many ranges, countries and networks are blocked; nothing if there is no
+// function, or if it fails.
+func (b *Blocks) Count(ctx context.Context) map[string]int {
+	read := b.read.Load()
+	if read == nil {
+		return nil
 	}
-}
-
-// Remove removes a block. With a number, the block of its range ends.
-func (b *Blocks) Remove(e observe.Unblock) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	kind := e.Kind
-	if kind == "number" {
-		kind = "range"
+	ctx, cancel := context.WithTimeout(ctx, readTimeout)
+	defer cancel()
+	blocks, err := (*read)(ctx)
+	if err != nil {
+		return nil
 	}
-	delete(b.until[kind], e.Subject)
-}
-
-// Count returns how many blocks of each kind have not ended.
-func (b *Blocks) Count(now time.Time) map[string]int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	b.prune(now)
-	counts := map[string]int{}
-	for kind, subjects := range b.until {
-		counts[kind] = len(subjects)
-	}
-	return counts
-}
-
-func (b *Blocks) prune(now time.Time) {
-	for _, subjects := range b.until {
-		for subject, until := range subjects {
-			if !now.Before(until) {
-				delete(subjects, subject)
-			}
+	counts := map[string]int{"range": 0, "country": 0, "network": 0}
+	for _, block := range blocks {
+		switch {
+		case block.DryRun:
+		case block.Network != "":
+			counts["network"]++
+		case block.Range != "":
+			counts["range"]++
+		default:
+			counts["country"]++
 		}
 	}
+	return counts
 }

@@ -1,13 +1,14 @@
 package metric_test
 
 import (
+	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"testing"
-	"time"
 
 	"example.com/threepid/internal/metric"
-	"example.com/threepid/observe"
+	"example.com/threepid/limits"
 )
 
 func TestLabelsAreBounded(t *testing.T) {
@@ -39,28 +40,25 @@ func TestCountry(t *testing.T) {
 
 func TestBlocks(t *testing.T) {
 	t.Parallel()
-	b, now := metric.NewBlocks(), time.Now()
-	for i, e := range []observe.Block{
-		{Kind: "range", Subject: "+44740012****", Until: now.Add(time.Hour)},
-		{Kind: "range", Subject: "+44740013****", Until: now.Add(time.Hour)},
-		{Kind: "range", Subject: "+44740013****", Until: now.Add(2 * time.Hour)},
-		{Kind: "country", Subject: "FR", Until: now.Add(time.Minute)},
-		{Kind: "network", Subject: "203.0.113.0/24", Until: now.Add(time.Hour), DryRun: true},
-		{Kind: "planet", Subject: "Mars", Until: now.Add(time.Hour)},
-	} {
-		b.Add(e, now.Add(time.Duration(i)))
+	var b metric.Blocks
+	if got := b.Count(t.Context()); got != nil {
+		t.Errorf("%v without a function", got)
 	}
-	expect := func(at time.Time, ranges, countries int) {
-		t.Helper()
-		want := map[string]int{"range": ranges, "country": countries, "network": 0}
-		if got := b.Count(at); !maps.Equal(got, want) {
-			t.Errorf("%v, want %v", got, want)
+	blocks, failure := []limits.Block{
+		{Range: "44740012", Country: "GB"}, {Range: "44740013", Country: "GB"}, {Country: "FR"},
+		{Network: "203.0.113.0/24", DryRun: true}, {Range: "44740014", Country: "GB", DryRun: true},
+	}, error(nil)
+	b.Read(func(ctx context.Context) ([]limits.Block, error) {
+		if _, ok := ctx.Deadline(); !ok {
+			t.Error("the function may take for ever")
 		}
+		return blocks, failure
+	})
+	if got, want := b.Count(t.Context()), (map[string]int{"range": 2, "country": 1, "network": 0}); !maps.Equal(got, want) {
+		t.Errorf("%v, want %v", got, want)
 	}
-	expect(now, 2, 1)
-	expect(now.Add(time.Minute), 2, 0)
-	b.Remove(observe.Unblock{Kind: "number", Subject: "+44740012****"})
-	expect(now, 1, 0)
-	expect(now.Add(time.Hour), 1, 0) // the second block of the range lasts longer
-	expect(now.Add(2*time.Hour), 0, 0)
+	failure = errors.New("no store")
+	if got := b.Count(t.Context()); got != nil {
+		t.Errorf("%v, although it is not known", got)
+	}
 }

@@ -95,36 +95,55 @@ func (s *Service) AllBlocks(ctx context.Context) ([]limits.Block, error) {
 
 // blockedRanges returns the ranges in the journal whose records say that they are blocked: an
 // operator may have ended a block, and a later one may last longer.
-func (s *Service) blockedRanges(ctx context.Context) ([]limits.Block, error) {
-	events, err := s.history.Ranges(ctx, s.Now().Add(-s.Guard.MaxBlock), maxRanges)
+func (s *Service) blockedRanges(ctx context.Context) (blocks []limits.Block, err error) {
+	ranges, err := s.rangesBlockedBefore(ctx)
+	if err != nil || len(ranges) == 0 {
+		return nil, err
+	}
+	var names store.Names
+	for _, r := range ranges {
+		names.Records = append(names.Records, s.limiter.Keys(r.who, limit.Range)...)
+	}
+	rows, err := s.units.View(ctx, names)
 	if err != nil {
 		return nil, err
 	}
-	var blocks []limits.Block
-	seen := make(map[string]bool)
-	for _, e := range events {
-		block, ok := e.(observe.Block)
-		if !ok || seen[block.Subject] {
-			continue
-		}
-		seen[block.Subject] = true
-		who := s.rangeOf(strings.Trim(block.Subject, "+*"))
-		rows, err := s.units.View(ctx, store.Names{Records: s.limiter.Keys(who, limit.Range)})
-		if err != nil {
-			return nil, err
-		}
-		g, err := s.ledger(rows.Records, who, limit.Range)
+	each := len(names.Records) / len(ranges)
+	for i, r := range ranges {
+		g, err := s.ledger(rows.Records[i*each:(i+1)*each], r.who, limit.Range)
 		if err != nil {
 			return nil, err
 		}
 		for _, b := range g.Blocks() {
 			if b.Range != "" {
-				b.Reason = block.Reason
+				b.Reason = r.reason
 				blocks = append(blocks, b)
 			}
 		}
 	}
 	return blocks, nil
+}
+
+// blockedRange is a range that was blocked, and why.
+type blockedRange struct {
+	who    limit.Subject
+	reason string
+}
+
+// rangesBlockedBefore returns the ranges that are in the journal, each with its latest reason.
+func (s *Service) rangesBlockedBefore(ctx context.Context) (ranges []blockedRange, err error) {
+	events, err := s.history.Ranges(ctx, s.Now().Add(-s.Guard.MaxBlock), maxRanges)
+	if err != nil {
+		return nil, err
+	}
+	seen := make(map[string]bool)
+	for _, e := range events {
+		if block, ok := e.(observe.Block); ok && !seen[block.Subject] {
+			seen[block.Subject] = true
+			ranges = append(ranges, blockedRange{s.rangeOf(strings.Trim(block.Subject, "+*")), block.Reason})
+		}
+	}
+	return ranges, nil
 }
 
 // rangeOf returns the subject of a range, which is named by the digits with which its numbers

@@ -3,7 +3,6 @@ package otel
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"go.opentelemetry.io/otel/attribute"
 	"go.opentelemetry.io/otel/metric"
@@ -59,9 +58,9 @@ func (m *maker) histogram(name, unit, help string, bounds ...float64) histogram 
 	return histogram{h}
 }
 
-func (m *maker) gauge(name, help, label string, counts func() map[string]int) {
-	_, err := m.meter.Int64ObservableGauge(name, metric.WithDescription(help), metric.WithInt64Callback(func(_ context.Context, o metric.Int64Observer) error {
-		for value, n := range counts() {
+func (m *maker) gauge(name, help, label string, counts func(context.Context) map[string]int) {
+	_, err := m.meter.Int64ObservableGauge(name, metric.WithDescription(help), metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
+		for value, n := range counts(ctx) {
 			o.Observe(int64(n), metric.WithAttributes(attribute.String(label, value)))
 		}
 		return nil
@@ -135,9 +134,6 @@ func (o *Observer) countOperation(ctx context.Context, event observe.Event) {
 			return
 		}
 		o.blocked.add(ctx, 1, "kind", o.labels.Bound("kind", e.Kind))
-		o.blocks.Add(e, time.Now()) //nolint:forbidigo // as the reader
-	case observe.Unblock:
-		o.blocks.Remove(e)
 	case observe.Unit:
 		op := o.labels.Bound("op", e.Op)
 		o.unitSeconds.record(ctx, e.Duration.Seconds(), "op", op)

@@ -4,6 +4,7 @@
 //
 //	observer, err := otel.New(otel.Options{})
 //	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: observer})
+//	observer.ReadBlocks(plugin.AllBlocks)
 //
 // The metrics have the names and labels of package observe/prometheus; docs/OPERATIONS.md lists
 // them. Each request to an endpoint is a span, a child of the host's if its middleware has
@@ -15,13 +16,13 @@ package otel
 import (
 	"context"
 	"errors"
-	"time"
 
 	"go.opentelemetry.io/otel"
 	"go.opentelemetry.io/otel/metric"
 	"go.opentelemetry.io/otel/trace"
 
 	labels "example.com/threepid/internal/metric"
+	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 )
 
@@ -41,7 +42,7 @@ type Options struct {
 type Observer struct {
 	tracer trace.Tracer
 	labels labels.Labels
-	blocks *labels.Blocks
+	blocks labels.Blocks
 
 	instruments
 }
@@ -60,10 +61,16 @@ func New(o Options) (*Observer, error) {
 		o.TracerProvider = otel.GetTracerProvider()
 	}
 	m := maker{meter: o.MeterProvider.Meter(scope)}
-	observer := &Observer{tracer: o.TracerProvider.Tracer(scope), blocks: labels.NewBlocks(), instruments: m.instruments()}
-	m.gauge("threepid_blocks", "Ranges, countries and networks that the guard blocks now, as far as this node has blocked them.", "kind",
-		func() map[string]int { return observer.blocks.Count(time.Now()) }) //nolint:forbidigo // of the reader
+	observer := &Observer{tracer: o.TracerProvider.Tracer(scope), instruments: m.instruments()}
+	m.gauge("threepid_blocks", "Ranges, countries and networks that the guard of all nodes blocks now.", "kind", observer.blocks.Count)
 	return observer, errors.Join(m.errs...)
+}
+
+// ReadBlocks sets the function that returns what is blocked, such as threepid.Plugin.AllBlocks.
+// Each collection calls it, with a deadline of two seconds. Without a function, or if it fails,
+// threepid_blocks is missing.
+func (o *Observer) ReadBlocks(read func(context.Context) ([]limits.Block, error)) {
+	o.blocks.Read(read)
 }
 
 // Observe implements [observe.Observer].

@@ -1,6 +1,7 @@
 package otel_test
 
 import (
+	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -15,6 +16,7 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
+	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 	"example.com/threepid/observe/otel"
 )
@@ -27,6 +29,9 @@ func newObserver(t *testing.T) (*otel.Observer, *metric.ManualReader) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o.ReadBlocks(func(context.Context) ([]limits.Block, error) {
+		return []limits.Block{{Range: "44740013"}, {Network: "203.0.113.0/24", DryRun: true}}, nil
+	})
 	return o, reader
 }
 

@@ -4,6 +4,7 @@
 //	metrics := prometheus.New()
 //	registry.MustRegister(metrics)
 //	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: metrics})
+//	metrics.ReadBlocks(plugin.AllBlocks)
 //
 // docs/OPERATIONS.md lists the metrics. The number of series is bounded: see [Metrics].
 package prometheus
@@ -11,11 +12,11 @@ package prometheus
 import (
 	"context"
 	"strconv"
-	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/threepid/internal/metric"
+	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 )
 
@@ -46,8 +47,7 @@ type Metrics struct {
 	dropped         prometheus.Counter
 
 	labels  metric.Labels
-	current *metric.Blocks
-	now     func() time.Time
+	current metric.Blocks
 }
 
 var (
@@ -79,7 +79,7 @@ func New() *Metrics {
 			Buckets: []float64{5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600},
 		}),
 		blocked:      counter("threepid_blocks_total", "Blocks by the guard: a range, a country or a network.", "kind"),
-		blocks:       prometheus.NewDesc("threepid_blocks", "Ranges, countries and networks that the guard blocks now, as far as this node has blocked them.", []string{"kind"}, nil),
+		blocks:       prometheus.NewDesc("threepid_blocks", "Ranges, countries and networks that the guard of all nodes blocks now.", []string{"kind"}, nil),
 		numbers:      counter("threepid_numbers_total", "Numbers that were added to accounts, removed or released.", "change"),
 		unitSeconds:  histogram("threepid_store_unit_duration_seconds", "Duration of a unit of work of the store.", quick, "op"),
 		unitFailures: counter("threepid_store_failures_total", "Units of work that the store failed.", "op"),
@@ -87,9 +87,6 @@ func New() *Metrics {
 		batchUnits:   histogram("threepid_store_batch_units", "Units of work that shared a statement or transaction.", []float64{1, 2, 4, 8, 16, 32, 64, 128}, "op"),
 		swept:        prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_swept_rows_total", Help: "Expired rows that were deleted."}),
 		dropped:      prometheus.NewCounter(prometheus.CounterOpts{Name: "threepid_events_dropped_total", Help: "Events that were dropped because the observer was too slow."}),
-
-		current: metric.NewBlocks(),
-		now:     time.Now, //nolint:forbidigo // of the scrape
 	}
 }
 
@@ -113,9 +110,16 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
-	for kind, count := range m.current.Count(m.now()) {
+	for kind, count := range m.current.Count(context.Background()) {
 		ch <- prometheus.MustNewConstMetric(m.blocks, prometheus.GaugeValue, float64(count), kind)
 	}
+}
+
+// ReadBlocks sets the function that returns what is blocked, such as threepid.Plugin.AllBlocks.
+// Each scrape calls it, with a deadline of two seconds. Without a function, or if it fails,
+// threepid_blocks is missing.
+func (m *Metrics) ReadBlocks(read func(context.Context) ([]limits.Block, error)) {
+	m.current.Read(read)
 }
 
 // Observe implements observe.Observer.
@@ -156,9 +160,6 @@ func (m *Metrics) observeOperation(event observe.Event) {
 			return
 		}
 		m.blocked.WithLabelValues(m.labels.Bound("kind", e.Kind)).Inc()
-		m.current.Add(e, m.now())
-	case observe.Unblock:
-		m.current.Remove(e)
 	case observe.Unit:
 		op := m.labels.Bound("op", e.Op)
 		m.unitSeconds.WithLabelValues(op).Observe(e.Duration.Seconds())

@@ -1,6 +1,7 @@
 package prometheus_test
 
 import (
+	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -10,6 +11,7 @@ import (
 	client "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
+	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 	"example.com/threepid/observe/prometheus"
 )
@@ -18,6 +20,9 @@ import (
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := prometheus.New()
+	m.ReadBlocks(func(context.Context) ([]limits.Block, error) {
+		return []limits.Block{{Range: "44740013"}, {Network: "203.0.113.0/24", DryRun: true}}, nil
+	})
 	later := time.Now().Add(time.Hour)
 	for _, e := range []observe.Event{
 		observe.Request{Endpoint: "/account/3pid/msisdn/requestToken", Status: 200, Duration: 3 * time.Millisecond},
@@ -43,7 +48,7 @@ func TestMetrics(t *testing.T) {
 		m.Observe(t.Context(), e)
 	}
 	const want = `
-# HELP threepid_blocks Ranges, countries and networks that the guard blocks now, as far as this node has blocked them.
+# HELP threepid_blocks Ranges, countries and networks that the guard of all nodes blocks now.
 # TYPE threepid_blocks gauge
 threepid_blocks{kind="country"} 0
 threepid_blocks{kind="network"} 0
