@@ -162,9 +162,7 @@ func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 	case !right:
 		showLogin(w, http.StatusUnauthorized, "That is not the token.")
 	default:
-		http.SetCookie(w, &http.Cookie{
-			Name: loginCookie, Value: o.remember(strings.TrimSpace(r.PostFormValue("name"))), Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil,
-		})
+		http.SetCookie(w, newLoginCookie(r, o.remember(strings.TrimSpace(r.PostFormValue("name")))))
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	}
 }
@@ -191,6 +189,16 @@ func (o *operators) remember(operator string) string {
 	return value
 }
 
+// newLoginCookie returns a cookie for the browser that sent a request. With TLS, also if a proxy
+// ends it, browsers send it over TLS only. Nobody gains from a false X-Forwarded-Proto: it changes
+// only the cookie of the client that sent it.
+func newLoginCookie(r *http.Request, value string) *http.Cookie {
+	return &http.Cookie{
+		Name: loginCookie, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
+		Secure: r.TLS != nil || r.Header.Get("X-Forwarded-Proto") == "https",
+	}
+}
+
 // logoutPath is where the page's button to log out posts to; empty: there is nobody to log out.
 func (o *operators) logoutPath() string {
 	if len(o.tokens) == 0 {
@@ -206,7 +214,9 @@ func (o *operators) logout(w http.ResponseWriter, r *http.Request) {
 		delete(o.logins, sha256.Sum256([]byte(cookie.Value)))
 		o.mu.Unlock()
 	}
-	http.SetCookie(w, &http.Cookie{Name: loginCookie, Path: "/", MaxAge: -1, HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: r.TLS != nil})
+	expired := newLoginCookie(r, "")
+	expired.MaxAge = -1
+	http.SetCookie(w, expired)
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
 }
 

@@ -1,0 +1,38 @@
+package main
+
+import (
+	"fmt"
+	"net/http/httptest"
+	"testing"
+	"time"
+)
+
+// TestGuessersAreBounded has more clients send wrong tokens than are remembered.
+func TestGuessersAreBounded(t *testing.T) {
+	t.Parallel()
+	now := time.Unix(0, 0)
+	g := newGuesses(2, func() time.Time { return now })
+	try := func(client int, right bool) (compared bool) {
+		r := httptest.NewRequest("GET", "/", nil)
+		r.RemoteAddr = fmt.Sprintf("10.%d.%d.1:1234", client>>8, client&255)
+		got, compared := g.try(r, func() bool { return right })
+		if got != (right && compared) {
+			t.Errorf("client %d: %v", client, got)
+		}
+		return compared
+	}
+	for client := range maxGuessers {
+		if !try(client, false) {
+			t.Fatalf("client %d is refused at once", client)
+		}
+	}
+	if try(maxGuessers, true) || len(g.wrong) != maxGuessers {
+		t.Errorf("one more client is compared, and %d are remembered", len(g.wrong))
+	}
+	if !try(0, true) || !try(0, false) || try(0, true) {
+		t.Error("a client that is remembered has two wrong tokens")
+	}
+	if now = now.Add(time.Minute); !try(maxGuessers, true) {
+		t.Error("a minute later the client is still refused")
+	}
+}
