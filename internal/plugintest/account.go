@@ -23,8 +23,7 @@ const (
 	deletedBody = `{"id_server_unbind_result":"no-support"}`
 )
 
-// accountTests are about the numbers of an account: the list, adding, deleting
-// and releasing.
+// accountTests are about the numbers of an account: listing, adding, deleting and releasing them.
 func accountTests() []test {
 	return []test{
 		{"AccountFromCodeToDelete", testAccountFromCodeToDelete},
@@ -44,7 +43,7 @@ func accountTests() []test {
 	}
 }
 
-// authenticated has the host take an access token for the user of that name.
+// authenticated makes the host accept an access token for the user of that name.
 func authenticated(o *threepid.Options) {
 	o.Authenticate = func(c *gin.Context) (string, error) {
 		userID, ok := strings.CutPrefix(c.GetHeader("Authorization"), "Bearer ")
@@ -58,7 +57,7 @@ func authenticated(o *threepid.Options) {
 	}
 }
 
-// authed makes a request with the user's access token.
+// authed sends a request with the user's access token.
 func (n *node) authed(userID, method, path, body string) answer {
 	n.tb.Helper()
 	req, err := http.NewRequestWithContext(n.tb.Context(), method, n.url+path, strings.NewReader(body))
@@ -75,8 +74,7 @@ func (n *node) add(userID, sid, clientSecret string) answer {
 	return n.authed(userID, http.MethodPost, putPath, fmt.Sprintf(`{"sid":%q,"client_secret":%q}`, sid, clientSecret))
 }
 
-// validatedBy has a number validated by the client with that secret, and returns
-// the sid.
+// validatedBy validates a number as the client with that secret, and returns the sid.
 func (n *node) validatedBy(clientSecret, path string, attempt int) (sid string) {
 	n.tb.Helper()
 	a := n.mustRequest(path, request(map[string]any{"client_secret": clientSecret, "send_attempt": attempt}))
@@ -161,9 +159,9 @@ func testAccountAddWantsAValidation(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// testAccountAddWantsItsOwnPurpose submits codes that were sent for another purpose:
-// they put no number on an account. A thief who talked a person out of one has not been
-// allowed that.
+// testAccountAddWantsItsOwnPurpose submits codes that were sent for another purpose. They add no
+// number to an account: a thief who talked a person into revealing a code for one purpose must not
+// use it for another.
 func testAccountAddWantsItsOwnPurpose(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	expect(t, n.add(alice, n.validatedBy("for-register", regPath, 1), "for-register"), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
@@ -176,7 +174,7 @@ func testAccountAddWantsItsOwnPurpose(t *testing.T, open opener) {
 	}
 }
 
-// testAccountAddOfAValidationThatTheHostTook has the host take it for an account.
+// testAccountAddOfAValidationThatTheHostTook redeems a validation before the client adds it.
 func testAccountAddOfAValidationThatTheHostTook(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	sid := n.validatedBy(secret, addPath, 1)
@@ -202,7 +200,7 @@ func testAccountAddByTheSameUserAgain(t *testing.T, open opener) {
 	}
 	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_IN_USE")
 
-	// Deleted, the number needs a new validation, also by the same client.
+	// After the deletion, the number needs a new validation, also from the same client.
 	expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)
 	for _, user := range []string{alice, bob} {
 		expect(t, n.add(user, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
@@ -217,8 +215,8 @@ func testAccountAddByTheSameUserAgain(t *testing.T, open opener) {
 	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testAccountFreedNumberIsProvedAnew has people keep validations of a number that
-// leaves its account: their own, another's, and one whose code was submitted later.
+// testAccountFreedNumberIsProvedAnew has validations of a number that then leaves its account: the
+// holder's own, another user's, and one whose code is submitted later.
 func testAccountFreedNumberIsProvedAnew(t *testing.T, open opener) {
 	for name, free := range map[string]func(n *node) error{
 		"deleted": func(n *node) error {
@@ -232,7 +230,7 @@ func testAccountFreedNumberIsProvedAnew(t *testing.T, open opener) {
 			n := start(t, open(t), authenticated)
 			used, kept := n.validatedBy("used", addPath, 1), n.validatedBy("kept", addPath, 1)
 			pending := n.mustRequest(addPath, request(map[string]any{"client_secret": "pending"})).text("sid")
-			// Only the account that has a number can free it.
+			// Only the account that has a number can delete it.
 			expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
 			expectDone(t, n.add(alice, used, "used"), `{}`)
 			expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
@@ -266,7 +264,7 @@ func testAccountAddOfANumberThatIsTaken(t *testing.T, open opener) {
 				t.Errorf("error %q", a.text("error"))
 			}
 			n.expectNumbers(t, alice)
-			// Once it is free, a user who wants it must prove it again.
+			// Once it is free, a user who wants the number must prove it again.
 			if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); err != nil {
 				t.Fatal(err)
 			}
@@ -279,7 +277,7 @@ func testAccountAddOfANumberThatIsTaken(t *testing.T, open opener) {
 
 const rivals = 50
 
-// race has many accounts add at once, to each of two nodes in turn. One wins.
+// race makes many accounts add a number at once, on two nodes in turn. One succeeds.
 func race(t *testing.T, nodes []*node, add func(n *node, i int, userID string) answer) {
 	t.Helper()
 	answers := make([]answer, rivals)
@@ -324,8 +322,7 @@ func testAccountAddOfOneNumberByMany(t *testing.T, open opener) {
 	race(t, nodes, func(n *node, i int, userID string) answer { return n.add(userID, sids[i], secretOf(i)) })
 }
 
-// testAccountAddRacesTheHost has the host take validations while accounts do: each
-// is had by one of them.
+// testAccountAddRacesTheHost redeems validations while accounts add them: each is used once.
 func testAccountAddRacesTheHost(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	for i := range 10 {
@@ -350,7 +347,7 @@ func testAccountAddRacesTheHost(t *testing.T, open opener) {
 func testAccountDelete(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	n.associate(t, alice, msisdn)
-	// What is not there, or another's, is not on this account afterwards either.
+	// A number that is absent, or on another account, is not on this account afterwards.
 	expectDone(t, n.authed(bob, http.MethodPost, deletePath, deleteOurs), deletedBody)
 	n.expectNumbers(t, alice, store.Association{MSISDN: msisdn, AddedAt: 1})
 	for _, body := range []string{

@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// accountFailureTests are about an account's endpoints when something breaks.
+// accountFailureTests are about an account's endpoints when the store or the host fails.
 func accountFailureTests() []test {
 	return []test{
 		{"AccountStoreFails", testAccountStoreFails},
@@ -24,7 +24,7 @@ func accountFailureTests() []test {
 	}
 }
 
-// failingAccounts fail as long as they are told to.
+// failingAccounts fail while they are told to.
 type failingAccounts struct {
 	store.Accounts
 	mu  sync.Mutex
@@ -81,12 +81,12 @@ func testAccountStoreFails(t *testing.T, open opener) {
 		}
 	}
 	accounts.fail(nil)
-	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_IN_USE") // alice's validation now
+	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_IN_USE") // with alice's new validation
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// testAccountAddCutOffGoesOn loses the store at each step of an add. The user
-// who repeats it gets the number, and nobody else does.
+// testAccountAddCutOffGoesOn loses the store at each step of an add. The user who repeats the
+// request gets the number, and nobody else does.
 func testAccountAddCutOffGoesOn(t *testing.T, open opener) {
 	for step := 1; step <= 2; step++ {
 		for name, wrap := range map[string]func(store.Store, func(string) error) store.Store{
@@ -96,7 +96,7 @@ func testAccountAddCutOffGoesOn(t *testing.T, open opener) {
 				t.Parallel()
 				inner := open(t)
 				var mu sync.Mutex
-				left := -1 // writes that go well; -1 counts none
+				left := -1 // writes that succeed; -1 means all
 				n := start(t, both{wrap(inner, func(op string) error {
 					mu.Lock()
 					defer mu.Unlock()
@@ -125,8 +125,8 @@ func testAccountAddCutOffGoesOn(t *testing.T, open opener) {
 	}
 }
 
-// testAccountWithOneNumber has a host refuse a second number. The validation is
-// good for another request when the first number is gone.
+// testAccountWithOneNumber makes a host refuse a second number. The validation can be used in
+// another request when the first number is gone.
 func testAccountWithOneNumber(t *testing.T, open opener) {
 	accounts := &failingAccounts{Accounts: open(t)}
 	n := start(t, accounts.Accounts.(Store), authenticated, legacy, func(o *threepid.Options) { o.Accounts = accounts })

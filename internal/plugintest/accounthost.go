@@ -19,8 +19,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// accountHostTests are about an account's endpoints and their host: who
-// authenticates, what is mounted, and what fails.
+// accountHostTests are about an account's endpoints and their host: authentication, which endpoints
+// are mounted, and what fails.
 func accountHostTests() []test {
 	return []test{
 		{"AccountIsMountedForAuthenticateAlone", testAccountIsMountedForAuthenticateAlone},
@@ -59,8 +59,7 @@ func testAccountOmitted(t *testing.T, open opener) {
 	}
 }
 
-// testAccountMethods is about preflights and wrong methods, for which nobody
-// need be logged in.
+// testAccountMethods is about preflights and wrong methods, which need no authentication.
 func testAccountMethods(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
 		o.Authenticate = func(c *gin.Context) (string, error) {
@@ -142,8 +141,8 @@ func testAccountWithoutAUser(t *testing.T, open opener) {
 	}
 }
 
-// testAccountHostAnswersItself has the host ask for user-interactive
-// authentication first, which reads its part of the body.
+// testAccountHostAnswersItself makes the host ask for user-interactive authentication first, which
+// reads its part of the body.
 func testAccountHostAnswersItself(t *testing.T, open opener) {
 	n := start(t, open(t), legacy, func(o *threepid.Options) {
 		o.Authenticate = func(c *gin.Context) (string, error) {
@@ -196,8 +195,8 @@ func testAccountHostAnswersItself(t *testing.T, open opener) {
 	expectDone(t, n.authed(alice, http.MethodPost, putPath, auth("xyz")), `{}`)
 }
 
-// testAccountHostReadsTheBodyFirst has the host read whatever comes: no more than
-// the limit, and the endpoint reads it too.
+// testAccountHostReadsTheBodyFirst makes the host read the body first: it reads no more than the
+// limit, and the endpoint reads it too.
 func testAccountHostReadsTheBodyFirst(t *testing.T, open opener) {
 	var mu sync.Mutex
 	var most int
@@ -226,7 +225,7 @@ func testAccountHostReadsTheBodyFirst(t *testing.T, open opener) {
 	if most != 64<<10 {
 		t.Errorf("the host read %d bytes", most)
 	}
-	// Length unsaid.
+	// A body of unknown length.
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+deletePath, io.MultiReader(bytes.NewReader([]byte(deleteOurs))))
 	if err != nil {
 		t.Fatal(err)
@@ -235,8 +234,8 @@ func testAccountHostReadsTheBodyFirst(t *testing.T, open opener) {
 	expectDone(t, n.send(req), deletedBody)
 }
 
-// testAccountThatOnlyLooksUp has Register refuse what it can tell, and the log say
-// what it cannot.
+// testAccountThatOnlyLooksUp checks that Register refuses what it can detect, and that the log
+// reports the rest.
 func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	st := open(t)
 	lookUp := store.OwnerFunc(st.Owner)
@@ -259,7 +258,7 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	sid := n.validatedBy(secret, addPath, 1)
 	expect(t, n.add(alice, sid, secret), http.StatusInternalServerError, "M_UNKNOWN")
 	expect(t, n.authed(alice, http.MethodGet, listPath, ""), http.StatusInternalServerError, "M_UNKNOWN")
-	expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody) // there is nothing to take away
+	expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody) // there is nothing to delete
 	n.associate(t, alice, msisdn)
 	expect(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), http.StatusInternalServerError, "M_UNKNOWN")
 	if got := strings.Count(n.logs.String(), "Options.Accounts only looks numbers up"); got != 3 {
@@ -269,7 +268,7 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 		t.Errorf("Release: %v", err)
 	}
 
-	// What cannot be done takes no validation and voids none.
+	// A request that cannot succeed redeems no validation and voids none.
 	n = start(t, st, func(o *threepid.Options) { o.Accounts = lookUp })
 	sid = n.validatedBy("another", pwdPath, 1)
 	for name, err := range map[string]error{
@@ -285,8 +284,7 @@ func testAccountThatOnlyLooksUp(t *testing.T, open opener) {
 	}
 }
 
-// testAccountConcealed has an account's endpoints conceal what requestToken
-// conceals.
+// testAccountConcealed checks that an account's endpoints conceal what requestToken conceals.
 func testAccountConcealed(t *testing.T, open opener) {
 	eachTwins(t, open, func(t *testing.T, tw *twins) {
 		real, decoy := tw.request(1)

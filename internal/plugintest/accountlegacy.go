@@ -29,8 +29,8 @@ func accountLegacyTests() []test {
 
 func legacy(o *threepid.Options) { o.AllowLegacyClients = true }
 
-// legacyAdd is what a client of r0.5 sends: it names its identity server, and asks
-// for the number to be bound there.
+// legacyAdd is the request of an r0.5 client: it names its identity server and asks it to bind the
+// number.
 func (n *node) legacyAdd(userID, sid, clientSecret string) answer {
 	n.tb.Helper()
 	return n.authed(userID, http.MethodPost, listPath,
@@ -62,7 +62,7 @@ func testLegacyAdd(t *testing.T, open opener) {
 		expect(t, n.send(req), http.StatusUnauthorized, errcode)
 	}
 
-	// The newer endpoint fails as it did.
+	// The newer endpoint fails in the same way.
 	expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)
 	expect(t, n.add(alice, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 	expect(t, n.legacyAdd(alice, sid, secret), http.StatusForbidden, "M_THREEPID_AUTH_FAILED")
@@ -117,8 +117,8 @@ func testLegacyAddFails(t *testing.T, open opener) {
 	expect(t, n.legacyAdd(alice, "sid", secret), http.StatusServiceUnavailable, "M_UNKNOWN")
 }
 
-// testLegacyAddIsMountedWithAdd has it be on its path only with /account/3pid/add, and
-// for hosts that accept such clients.
+// testLegacyAddIsMountedWithAdd checks that the endpoint is mounted only together with
+// /account/3pid/add, and only for hosts that accept such clients.
 func testLegacyAddIsMountedWithAdd(t *testing.T, open opener) {
 	omit := func(e threepid.Endpoint) func(*threepid.Options) {
 		return func(o *threepid.Options) { o.OmitEndpoints = []threepid.Endpoint{e} }

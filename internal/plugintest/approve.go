@@ -90,8 +90,8 @@ func testApproveIsToldAll(t *testing.T, open opener) {
 	}
 }
 
-// singleUse is a CAPTCHA whose tokens are good for one check each, as the hosts'
-// services have it. It reads them from X-Captcha.
+// singleUse is a CAPTCHA whose tokens can be checked once, like those of real services. It reads
+// them from X-Captcha.
 type singleUse struct {
 	mu    sync.Mutex
 	used  map[string]bool
@@ -121,7 +121,7 @@ func (s *singleUse) count() int {
 	return s.asked
 }
 
-// postSolved is post with a CAPTCHA's token.
+// postSolved is post with the token of a solved CAPTCHA.
 func (n *node) postSolved(path, body, token string) answer {
 	n.tb.Helper()
 	req, err := http.NewRequestWithContext(n.tb.Context(), http.MethodPost, n.url+path, strings.NewReader(body))
@@ -132,8 +132,8 @@ func (n *node) postSolved(path, body, token string) answer {
 	return n.send(req)
 }
 
-// testApproveIsAskedOncePerAttempt has a single-use token solve an attempt: also
-// when it is tried again after a failure, on another node, or was sent already.
+// testApproveIsAskedOncePerAttempt solves a CAPTCHA once for an attempt. The token is not checked
+// again when the attempt is repeated after a failure, on another node, or after the SMS was sent.
 func testApproveIsAskedOncePerAttempt(t *testing.T, open opener) {
 	var captcha singleUse
 	st := open(t)
@@ -141,7 +141,7 @@ func testApproveIsAskedOncePerAttempt(t *testing.T, open opener) {
 	other := start(t, st, approve(captcha.check))
 	n.sms.Fail(errors.New("no route"))
 	expect(t, n.postSolved(addPath, attempt(1), "first"), http.StatusBadGateway, "M_SEND_ERROR")
-	for _, node := range []*node{other, other, n} { // once to be sent, then because it was
+	for _, node := range []*node{other, other, n} { // first to be sent, then because it was
 		expect(t, node.postSolved(addPath, attempt(1), "first"), http.StatusOK, "")
 	}
 	expect(t, n.postSolved(addPath, attempt(0), ""), http.StatusOK, "") // seen, with a later one
@@ -149,13 +149,13 @@ func testApproveIsAskedOncePerAttempt(t *testing.T, open opener) {
 		t.Errorf("the hook was asked %d times about one attempt", captcha.count())
 	}
 	expectDenied(t, n.postSolved(addPath, attempt(2), "first")) // a new attempt needs a new approval
-	expectDenied(t, n.postSolved(addPath, attempt(2), ""))      // which a refusal is not
+	expectDenied(t, n.postSolved(addPath, attempt(2), ""))      // a refused one does not count
 	expect(t, n.postSolved(addPath, attempt(2), "second"), http.StatusOK, "")
 	if got := n.sms.Count() + other.sms.Count(); got != 2 {
 		t.Errorf("%d SMS were sent, want 2", got)
 	}
 
-	// For another purpose it is another request, with an approval of its own.
+	// For another purpose it is a new request, which needs its own approval.
 	n.sms.Fail(errors.New("no route"))
 	expect(t, n.postSolved(addPath, attempt(3), "third"), http.StatusBadGateway, "M_SEND_ERROR")
 	expectDenied(t, n.postSolved(regPath, attempt(3), "third"))
@@ -174,7 +174,8 @@ func testApproveIsAskedOnceByIdenticalRequests(t *testing.T, open opener) {
 	expect(t, n.postSolved(addPath, attempt(2), "twice"), http.StatusOK, "")
 }
 
-// testApproveComesAfterTheLimits has a request that they refuse use up nothing.
+// testApproveComesAfterTheLimits checks that a request that the limits refuse does not use up a
+// CAPTCHA.
 func testApproveComesAfterTheLimits(t *testing.T, open opener) {
 	var captcha singleUse
 	n := start(t, open(t), approve(captcha.check), func(o *threepid.Options) {
@@ -191,8 +192,8 @@ func testApproveComesAfterTheLimits(t *testing.T, open opener) {
 	expect(t, n.postSolved(addPath, attempt(2), "kept"), http.StatusOK, "")
 }
 
-// testApproveIsAskedLast has it asked of no request that is malformed or that
-// the other rules refuse.
+// testApproveIsAskedLast checks that the hook is not called for requests that are malformed or that
+// other rules refuse.
 func testApproveIsAskedLast(t *testing.T, open opener) {
 	n := start(t, open(t), approve(func(_ context.Context, i limits.ApprovalRequest) error {
 		t.Errorf("asked about %s", i.MSISDN)
@@ -209,7 +210,7 @@ func testApproveIsAskedLast(t *testing.T, open opener) {
 	expectDenied(t, n.post(addPath, dial(inFrance)))
 	expectDenied(t, n.post(addPath, dial(serviceNumbers(phonenumbers.PREMIUM_RATE)[0])))
 
-	// A number that is not read back as itself is none: see verify.Number.
+	// The hook gets only numbers that parse to the same number again: see phone.Number.
 	n = start(t, open(t), approve(func(_ context.Context, i limits.ApprovalRequest) error {
 		t.Errorf("asked about %s", i.MSISDN)
 		return limits.ErrDenied
@@ -253,7 +254,7 @@ func testApproveRefusesOrFails(t *testing.T, open opener) {
 	}
 }
 
-// testApproveThatPanics has the same attempt go through afterwards, at once.
+// testApproveThatPanics checks that the same attempt succeeds at once after a panic.
 func testApproveThatPanics(t *testing.T, open opener) {
 	router := gin.New()
 	router.Use(gin.CustomRecoveryWithWriter(io.Discard, func(c *gin.Context, _ any) { c.Status(http.StatusInternalServerError) }))
@@ -281,7 +282,7 @@ func testApproveThatPanics(t *testing.T, open opener) {
 	}
 }
 
-// testApproveThatHangs ends with the caller.
+// testApproveThatHangs checks that a hook that hangs ends with the caller's context.
 func testApproveThatHangs(t *testing.T, open opener) {
 	began := make(chan struct{})
 	ended := make(chan error, 1)

@@ -12,7 +12,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// attemptTests are about send_attempt, and which token an attempt brings.
+// attemptTests are about send_attempt, and which code an attempt gets.
 func attemptTests() []test {
 	return []test{
 		{"Attempts", testAttempts},
@@ -25,8 +25,8 @@ func attemptTests() []test {
 	}
 }
 
-// testAttempts is the heart: an SMS only if send_attempt is greater than the
-// last one seen for that country, number and client_secret.
+// testAttempts checks the main rule: an SMS is sent only if send_attempt is greater than the last
+// one seen for that country, number and client_secret.
 func testAttempts(t *testing.T, open opener) {
 	n := start(t, open(t))
 	steps := []struct {
@@ -59,8 +59,8 @@ func testAttempts(t *testing.T, open opener) {
 	}
 }
 
-// testSentBefore checks what a sender is told of the SMS before and of the code's
-// lifetime, with limits and without.
+// testSentBefore checks what a sender is told about earlier SMS and the code's lifetime, with
+// limits and without.
 func testSentBefore(t *testing.T, open opener) {
 	for name, off := range map[string]bool{"limits": false, "no limits": true} {
 		t.Run(name, func(t *testing.T) {
@@ -75,14 +75,14 @@ func testSentBefore(t *testing.T, open opener) {
 					t.Errorf("attempt %d: %d sent before, valid for %v; want %d, 10m", m.Attempt, m.SentBefore, m.Validity, want)
 				}
 			}
-			expectSent(7, http.StatusOK, 0) // whatever the client calls it
+			expectSent(7, http.StatusOK, 0) // whichever number the client gives it
 			n.sms.Fail(errors.New("busy"), sms.ErrUncertain)
 			expectSent(1000, http.StatusBadGateway, 1)
-			expectSent(1001, http.StatusBadGateway, 1) // nothing was sent for 1000
-			expectSent(1001, http.StatusOK, 1)         // another try of the same
+			expectSent(1001, http.StatusBadGateway, 1) // no SMS was sent for 1000
+			expectSent(1001, http.StatusOK, 1)         // the same attempt again
 			expectSent(1002, http.StatusOK, 2)
 			expect(t, n.submit(n.mustRequest(addPath, attempt(1002)).text("sid"), secret, n.token()), http.StatusOK, "")
-			expectSent(1003, http.StatusOK, 0) // the last one arrived
+			expectSent(1003, http.StatusOK, 0) // the last SMS arrived
 		})
 	}
 }
@@ -118,14 +118,14 @@ func testResendAfterLifetimeTextsANewToken(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testAnotherPurposeAfterValidationStartsAnew has a validated session be asked
-// for something else: the old validation does not count for it, the new code does.
+// testAnotherPurposeAfterValidationStartsAnew uses a validated session for another purpose: the old
+// validation does not count for it, the new code does.
 func testAnotherPurposeAfterValidationStartsAnew(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	old := n.token()
 	expect(t, n.submit(sid, secret, old), http.StatusOK, "")
-	n.mustRequest(addPath, attempt(2)) // for the same purpose it stays
+	n.mustRequest(addPath, attempt(2)) // for the same purpose the validation stays
 	if v, err := n.plugin.Validated(t.Context(), sid, secret); err != nil || v.Purpose != store.PurposeAdd {
 		t.Errorf("%+v, %v", v, err)
 	}
@@ -156,8 +156,8 @@ func testTokenOfAnotherPurposeIsAnother(t *testing.T, open opener) {
 	}
 }
 
-// testOneSecretForTwoPurposes has an attempt come for another purpose than the one
-// that was seen: a 200 without an SMS would bring a validation that is no good for it.
+// testOneSecretForTwoPurposes repeats an attempt for another purpose: a 200 without an SMS would
+// lead to a validation that the client cannot use.
 func testOneSecretForTwoPurposes(t *testing.T, open opener) {
 	n := start(t, open(t))
 	expectAnother := func(path string, i int) {
@@ -175,7 +175,7 @@ func testOneSecretForTwoPurposes(t *testing.T, open opener) {
 	}
 	n.expectTexts(t, 1)
 
-	// A greater attempt for the other purpose fails: what was seen stays what it was.
+	// A greater attempt for the other purpose fails: the attempt seen and its purpose stay.
 	n.sms.Fail(errors.New("no route"))
 	expect(t, n.post(regPath, attempt(4)), http.StatusBadGateway, "M_SEND_ERROR")
 	expectAnother(regPath, 3)
@@ -194,8 +194,8 @@ func testOneSecretForTwoPurposes(t *testing.T, open opener) {
 	expectAnother(addPath, 4) // also after the validation
 	n.expectTexts(t, 2)
 
-	// An SMS of which the provider did not say whether it was sent is seen when its
-	// code comes back.
+	// If the provider did not say whether it sent an SMS, the attempt counts as seen once its code
+	// is submitted.
 	n = start(t, open(t))
 	n.sms.Fail(sms.ErrUncertain)
 	expect(t, n.post(regPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")

@@ -34,8 +34,8 @@ func budgetAlone(burst int) func(*threepid.Options) {
 	}
 }
 
-// testBudgetOfSeveralNodes has two nodes spend a budget in turn. Together they stay
-// within it, and what one holds when it is closed goes to the other.
+// testBudgetOfSeveralNodes makes two nodes spend a budget in turn. Together they stay within it,
+// and closing a node returns its lease to the other.
 func testBudgetOfSeveralNodes(t *testing.T, open opener) {
 	const burst = 90
 	st := open(t)
@@ -60,8 +60,8 @@ func testBudgetOfSeveralNodes(t *testing.T, open opener) {
 	}
 }
 
-// testBudgetLeaseEnds has the store take a claim so slowly that the lease of the budget's
-// SMS is over: it may no longer be sent, and must be taken again.
+// testBudgetLeaseEnds makes the store so slow that the lease on the budget ends before the SMS is
+// claimed: the SMS may not be sent until it is leased again.
 func testBudgetLeaseEnds(t *testing.T, open opener) {
 	for burst, want := range map[int]int{1: http.StatusTooManyRequests, 2: http.StatusOK} {
 		slow := &overtaken{Store: open(t), overtake: func() {}}
@@ -89,8 +89,7 @@ func testBudgetWithoutOtherLimits(t *testing.T, open opener) {
 	expect(t, n.asks("one", mobile(9, 9)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 }
 
-// testBudgetOfFailedSends gives SMS back that were not sent, and keeps those that may
-// have been.
+// testBudgetOfFailedSends gives back SMS that were not sent, and keeps those that may have been.
 func testBudgetOfFailedSends(t *testing.T, open opener) {
 	n := start(t, open(t), budgetAlone(3))
 	for i, failure := range []error{sms.ErrRejected, sms.ErrMisconfigured, sms.ErrRejected, sms.ErrUncertain} {
@@ -106,7 +105,7 @@ func testBudgetOfFailedSends(t *testing.T, open opener) {
 
 func testBudgetOfValidations(t *testing.T, open opener) {
 	n := start(t, open(t), budgetAlone(2))
-	for i := range 6 { // each one that validates makes room for the next
+	for i := range 6 { // each validation makes room for another SMS
 		clientSecret := newSecret()
 		a := n.as("one", addPath, request(map[string]any{"client_secret": clientSecret, "phone_number": mobile(i, i)}))
 		expect(t, a, http.StatusOK, "")
@@ -117,7 +116,7 @@ func testBudgetOfValidations(t *testing.T, open opener) {
 	expect(t, n.asks("one", mobile(7, 7)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 }
 
-// testBudgetIsWrittenRarely counts units of work: SMS are leased many at a time.
+// testBudgetIsWrittenRarely counts units of work: a lease is for many SMS.
 func testBudgetIsWrittenRarely(t *testing.T, open opener) {
 	const n = 30
 	count := func(change func(*threepid.Options)) int {

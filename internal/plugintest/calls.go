@@ -30,7 +30,7 @@ func callTests() []test {
 	}
 }
 
-// asked is what request is to the endpoint.
+// asked is the request to the endpoint as a call.
 func asked() threepid.TokenRequest {
 	return threepid.TokenRequest{
 		Purpose: threepid.PurposeAdd, ClientSecret: secret, Country: "GB", PhoneNumber: spoken, SendAttempt: 1,
@@ -49,7 +49,7 @@ func testCallsTakeANumberThrough(t *testing.T, open opener) {
 	if m, _ := n.sms.Last(); !strings.Contains(m.Text, "ist dein") && !strings.Contains(m.Text, "Bestätigungscode") {
 		t.Errorf("SMS %q is not in German", m.Text)
 	}
-	// A retry sends nothing, here and at the endpoint.
+	// A retry sends nothing, neither here nor at the endpoint.
 	again, err := n.plugin.RequestToken(ctx, r)
 	if err != nil || again != res || n.mustRequest(addPath, attempt(1)).text("sid") != res.SID {
 		t.Errorf("a retry: %+v, %v", again, err)
@@ -145,7 +145,7 @@ func testCallsFailAsTheEndpointsDo(t *testing.T, open opener) {
 	same(t, "add a taken number", n.plugin.AddNumber(t.Context(), alice, sid, secret), n.add(alice, sid, secret))
 }
 
-// testCallsAreLimited has a client's requests count whether they come by HTTP or not.
+// testCallsAreLimited checks that a client's requests count whether they are calls or HTTP.
 func testCallsAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
 		o.Limits = limits.Limits{PerClient: []limits.Limit{{Burst: 2, Every: time.Hour}}, WrongCodesPerClient: []limits.Limit{{Burst: 1, Every: time.Hour}}}
@@ -173,7 +173,7 @@ func testCallsAreLimited(t *testing.T, open opener) {
 	same(t, "a second guess", err, n.submit(res.SID, secret, wrong(n.token())))
 }
 
-// testCallsCheckWhatHTTPWould passes what no request can hold.
+// testCallsCheckWhatHTTPWould passes values that no HTTP request can contain.
 func testCallsCheckWhatHTTPWould(t *testing.T, open opener) {
 	n := start(t, open(t))
 	ctx := t.Context()

@@ -18,7 +18,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// concealTests are about answers that do not tell who has an account.
+// concealTests are about responses that do not reveal which numbers have an account.
 func concealTests() []test {
 	return []test{
 		{"ConcealedAnswers", testConcealedAnswers},
@@ -37,7 +37,7 @@ func concealTests() []test {
 
 func concealed(o *threepid.Options) { o.ConcealAccounts, o.Messages.Brand = true, "Example" }
 
-// expectSame has two answers be one but for the sid and the time.
+// expectSame checks that two responses differ only in the sid and the time.
 func expectSame(t *testing.T, real, decoy answer) {
 	t.Helper()
 	strip := func(a answer) (string, http.Header) {
@@ -59,8 +59,8 @@ func expectSame(t *testing.T, real, decoy answer) {
 	}
 }
 
-// twins are two servers that differ in one thing: whether the number has an
-// account. What they are asked is the same, and so are their answers.
+// twins are two servers that differ only in whether the number has an account. They receive the
+// same requests, and their responses must be the same.
 type twins struct {
 	t           *testing.T
 	path        string
@@ -98,8 +98,8 @@ func startCounted(t *testing.T, open opener, change ...func(*threepid.Options)) 
 	return start(t, both{counter, inner}, change...), counter
 }
 
-// each has both servers asked, and compares the answers, what the stores were
-// asked for it, and how often the providers were.
+// each sends a request to both servers, and compares the responses, the calls of the stores, and
+// the number of SMS.
 func (tw *twins) each(ask func(n *node) answer) (real, decoy answer) {
 	tw.t.Helper()
 	real, decoy = ask(tw.real), ask(tw.decoy)
@@ -145,8 +145,8 @@ func testConcealedAnswers(t *testing.T, open opener) {
 	})
 }
 
-// testConcealedTexts has the owner of the number be told what is the matter, in
-// one short text an attempt.
+// testConcealedTexts checks that the number's owner is told in one short SMS for each attempt why
+// there is no code.
 func testConcealedTexts(t *testing.T, open opener) {
 	says := map[string]string{addPath: "already on an account", regPath: "already an account with this number", pwdPath: "No account has this number"}
 	eachTwins(t, open, func(t *testing.T, tw *twins) {
@@ -172,8 +172,8 @@ func testConcealedTexts(t *testing.T, open opener) {
 	})
 }
 
-// testConcealedTokens has a decoy answer each wrong token as a real session does,
-// and say that it is not validated.
+// testConcealedTokens checks that a decoy responds to each wrong code as a real session does, and
+// is not validated.
 func testConcealedTokens(t *testing.T, open opener) {
 	for method, submit := range map[string]func(*node, string, string) answer{
 		"POST": func(n *node, sid, token string) answer { return n.submit(sid, secret, token) },
@@ -234,7 +234,8 @@ func testConcealedFailures(t *testing.T, open opener) {
 	}
 }
 
-// testConcealedLimits asks until the limits refuse, and guesses until they do.
+// testConcealedLimits sends requests until the limits refuse them, and guesses codes until the
+// limits refuse those.
 func testConcealedLimits(t *testing.T, open opener) {
 	eachTwins(t, open, func(t *testing.T, tw *twins) {
 		statuses := map[int]int{}
@@ -265,15 +266,15 @@ func testConcealedPolicyComesFirst(t *testing.T, open opener) {
 	}, policy(limits.Policy{AllowCountries: []string{"FR"}}))
 }
 
-// testConcealedAccountComesAndGoes has the number get an account between two
-// attempts and lose it before the next.
+// testConcealedAccountComesAndGoes gives the number an account between two attempts and removes it
+// before the next.
 func testConcealedAccountComesAndGoes(t *testing.T, open opener) {
 	st := open(t)
 	n := start(t, st, concealed)
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	first := n.token()
 	n.associate(t, "@alice:example.org", msisdn)
-	n.mustRequest(addPath, attempt(1)) // seen: the text with the code stands
+	n.mustRequest(addPath, attempt(1)) // seen: the SMS with the code still counts
 	n.expectTexts(t, 1)
 	if again := n.mustRequest(addPath, attempt(2)).text("sid"); again != sid || n.token() != "" {
 		t.Errorf("session %s, was %s; code %q", again, sid, n.token())
@@ -301,14 +302,14 @@ func testConcealedAccountComesAndGoes(t *testing.T, open opener) {
 	}
 }
 
-// testConcealedAccountComingIsNotTold watches a number with wrong codes while it
-// gets an account: the tries that are left go on from where they were.
+// testConcealedAccountComingIsNotTold submits wrong codes while the number gets an account: the
+// number of tries left continues to fall from the same value.
 func testConcealedAccountComingIsNotTold(t *testing.T, open opener) {
 	for _, before := range []int{0, 3, 5} {
 		t.Run(fmt.Sprint(before), func(t *testing.T) {
 			t.Parallel()
 			eachTwins(t, open, func(t *testing.T, tw *twins) {
-				for _, n := range []*node{tw.real, tw.decoy} { // both begin alike
+				for _, n := range []*node{tw.real, tw.decoy} { // both begin in the same state
 					_ = n.store.Dissociate(t.Context(), "@alice:example.org", msisdn)
 				}
 				sids := map[*node]string{}
@@ -334,8 +335,7 @@ func testConcealedAccountComingIsNotTold(t *testing.T, open opener) {
 	}
 }
 
-// testConcealedValidationDoesNotSurvive has a validated or redeemed session
-// become a decoy.
+// testConcealedValidationDoesNotSurvive makes a validated or redeemed session a decoy.
 func testConcealedValidationDoesNotSurvive(t *testing.T, open opener) {
 	for _, redeemed := range []bool{false, true} {
 		t.Run(fmt.Sprint(redeemed), func(t *testing.T) {
@@ -359,7 +359,7 @@ func testConcealedValidationDoesNotSurvive(t *testing.T, open opener) {
 	}
 }
 
-// testConcealedTestNumber has the fixed code be wrong where no code is right.
+// testConcealedTestNumber checks that a test number's fixed code is wrong where no code is right.
 func testConcealedTestNumber(t *testing.T, open opener) {
 	n := start(t, open(t), concealed, testNumber)
 	n.associate(t, "@reviewer:example.org", msisdn)
@@ -371,7 +371,7 @@ func testConcealedTestNumber(t *testing.T, open opener) {
 	n.expectTexts(t, 0)
 }
 
-// testNothingConcealedByDefault has the number get an account between two attempts.
+// testNothingConcealedByDefault gives the number an account between two attempts.
 func testNothingConcealedByDefault(t *testing.T, open opener) {
 	n := start(t, open(t))
 	expect(t, n.post(pwdPath, attempt(1)), http.StatusBadRequest, "M_THREEPID_NOT_FOUND")

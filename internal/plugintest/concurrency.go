@@ -15,7 +15,8 @@ import (
 	"example.com/threepid/sms/smstest"
 )
 
-// concurrencyTests are about requests at once, on one node and on several, and about nodes that die.
+// concurrencyTests are about simultaneous requests, on one node and on several, and about nodes
+// that die.
 func concurrencyTests() []test {
 	return []test{
 		{"IdenticalRequestsAtOnceSendOneText", testIdenticalRequestsAtOnceSendOneText},
@@ -28,8 +29,8 @@ func concurrencyTests() []test {
 	}
 }
 
-// testIdenticalRequestsAtOnceSendOneText is what a client's impatience and a
-// balancer's retries amount to.
+// testIdenticalRequestsAtOnceSendOneText sends what an impatient client and the retries of a load
+// balancer send.
 func testIdenticalRequestsAtOnceSendOneText(t *testing.T, open opener) {
 	n := start(t, open(t))
 	answers := identical(200, []*node{n})
@@ -44,8 +45,7 @@ func testIdenticalRequestsAtOnceSendOneText(t *testing.T, open opener) {
 	}
 }
 
-// testIdenticalRequestsOnTwoNodes has two plugins share a store, as two
-// processes do.
+// testIdenticalRequestsOnTwoNodes runs two plugins over one store, as two processes do.
 func testIdenticalRequestsOnTwoNodes(t *testing.T, open opener) {
 	st := open(t)
 	recorder := smstest.New()
@@ -63,8 +63,8 @@ func testIdenticalRequestsOnTwoNodes(t *testing.T, open opener) {
 	}
 }
 
-// testWaitersHearHowTheSendEnded has the provider fail while others wait for
-// it: none of them may report success for an SMS that never left.
+// testWaitersHearHowTheSendEnded makes the provider fail while other requests wait for it: none of
+// them may report success for an SMS that was not sent.
 func testWaitersHearHowTheSendEnded(t *testing.T, open opener) {
 	const callers = 20
 	for _, row := range []struct {
@@ -92,7 +92,7 @@ func testWaitersHearHowTheSendEnded(t *testing.T, open opener) {
 				go func() { answers <- identical(callers, all) }()
 				waitUntil(t, "all have come so far as to look the account up", func() bool { return st.owners.Load() == callers })
 				waitUntil(t, "the provider is called", func() bool { return len(recorder.Calls()) == 1 })
-				time.Sleep(500 * time.Millisecond) // and now they wait: on another node, they know of the claim
+				time.Sleep(500 * time.Millisecond) // by now they wait; those on another node know of the claim
 				release()
 				for _, a := range <-answers {
 					expect(t, a, row.status, row.errcode)
@@ -112,7 +112,7 @@ func identical(n int, nodes []*node) []answer {
 	return answers
 }
 
-// lookers is a store that counts look-ups of accounts, which each request begins with.
+// lookers is a store that counts look-ups of accounts; each request begins with one.
 type lookers struct {
 	Store
 	owners atomic.Int64
@@ -124,8 +124,8 @@ func (l *lookers) Owner(ctx context.Context, msisdn string) (string, error) {
 	return l.Store.Owner(ctx, msisdn)
 }
 
-// testAttemptsAtOnce has different attempts of one session arrive together: each
-// greater one may send, none twice, and all use one session.
+// testAttemptsAtOnce sends different attempts of one session at once: each greater one may send an
+// SMS, none sends two, and all use one session.
 func testAttemptsAtOnce(t *testing.T, open opener) {
 	n := start(t, open(t))
 	answers := make([]answer, 40)
@@ -148,8 +148,7 @@ func testAttemptsAtOnce(t *testing.T, open opener) {
 	}
 }
 
-// testCallerHangsUp has the client go away during the send: the SMS counts all
-// the same.
+// testCallerHangsUp makes the client disconnect during the send: the SMS still counts.
 func testCallerHangsUp(t *testing.T, open opener) {
 	n := start(t, open(t))
 	release := n.sms.Hold()
@@ -178,8 +177,8 @@ func testCallerHangsUp(t *testing.T, open opener) {
 	n.expectTexts(t, 1)
 }
 
-// testLeaseOfANodeThatDied has a claim whose node never came back: the retry
-// waits for the lease and then sends the same message again.
+// testLeaseOfANodeThatDied has a claim of a node that died: the retry waits until the lease ends
+// and then sends the same message again.
 func testLeaseOfANodeThatDied(t *testing.T, open opener) {
 	st := open(t)
 	dying := smstest.New()
@@ -188,7 +187,7 @@ func testLeaseOfANodeThatDied(t *testing.T, open opener) {
 	first := startWith(t, st, sms.Func(func(ctx context.Context, m sms.Message) error {
 		_ = dying.Send(ctx, m)
 		close(accepted)
-		<-never // the process dies between the provider's answer and the record
+		<-never // the process dies between the provider's response and the record
 		return errors.New("died")
 	}), &logs{}, func(o *threepid.Options) { o.SendTimeout = time.Minute })
 	gone := make(chan struct{})
@@ -215,15 +214,15 @@ func testLeaseOfANodeThatDied(t *testing.T, open opener) {
 	if one.ID != two.ID || one.Text != two.Text {
 		t.Errorf("the retry is another message: %+v, %+v", one, two)
 	}
-	// The node was only slow after all: its failure takes nothing back.
+	// The node was only slow: its late failure undoes nothing.
 	close(never)
 	<-gone
 	second.mustRequest(addPath, attempt(1))
 	second.expectTexts(t, 1)
 }
 
-// testTokenOfAnEarlierText has a code come back that the text before has brought
-// as well: it tells nothing of the attempt whose text is on its way, and may fail.
+// testTokenOfAnEarlierText submits a code that an earlier SMS contained too: it does not prove that
+// the SMS in progress arrived, which may still fail.
 func testTokenOfAnEarlierText(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")

@@ -17,7 +17,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// delegateTests have a service text and check the codes.
+// delegateTests are about a service that sends and checks the codes.
 func delegateTests() []test {
 	return []test{
 		{"DelegateWholeFlow", testDelegateWholeFlow},
@@ -36,7 +36,7 @@ func delegateTests() []test {
 	}
 }
 
-// service is a delegate that keeps one token a secret, and can be told to fail.
+// service is a delegate with one secret code, which can be made to fail.
 type service struct {
 	mu     sync.Mutex
 	starts []delegate.StartRequest
@@ -82,13 +82,12 @@ func (s *service) seen() ([]delegate.StartRequest, []delegate.CheckRequest) {
 	return s.starts, s.checks
 }
 
-// trusted is a service that clients may call id.example.org.
+// trusted is the name of a service that clients may pass as id_server.
 type trusted struct{ *service }
 
 func (trusted) MatchesServer(idServer string) bool { return idServer == "id.example.org" }
 
-// startDelegated runs a node whose codes are somebody else's, and that has no
-// sender.
+// startDelegated runs a node with a delegate and without a sender.
 func startDelegated(tb testing.TB, st Store, to delegate.Service, change ...func(*threepid.Options)) *node {
 	tb.Helper()
 	return startWith(tb, st, nil, &logs{}, append([]func(*threepid.Options){
@@ -117,7 +116,7 @@ func testDelegateWholeFlow(t *testing.T, open opener) {
 		t.Errorf("the service was asked to check %+v, want %+v", checks, want)
 	}
 
-	// The same again is known without asking, and another one is still wrong.
+	// The same code again is known without a call, and another one is still wrong.
 	s.failWith(delegate.ErrExpired)
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
 	expect(t, n.submit(sid, secret, "1234"), http.StatusBadRequest, "M_SESSION_EXPIRED")
@@ -140,7 +139,7 @@ func testDelegateTextsOncePerAttempt(t *testing.T, open opener) {
 	if len(starts) != 2 || starts[0].ID == starts[1].ID || starts[0].Secret != starts[1].Secret {
 		t.Errorf("the service was asked for %+v", starts)
 	}
-	// After its lifetime the token is another, and so is what stands for the client.
+	// After its lifetime the code is a new one, and so is the ID of the verification.
 	n.clock.advance(11 * time.Minute)
 	n.mustRequest(addPath, attempt(5))
 	if starts, _ = s.seen(); len(starts) != 3 || starts[2].Secret == starts[1].Secret {
@@ -175,7 +174,7 @@ func testDelegateRefusals(t *testing.T, open opener) {
 			if a.header.Get("Retry-After") != row.retryAfter || strings.Contains(a.body, "s3cr3t") {
 				t.Errorf("%v %s", a.header, a.body)
 			}
-			// It was not texted, so it is not seen, and costs nothing.
+			// No SMS was sent, so the attempt is not seen and costs nothing.
 			s.failWith(nil)
 			n.mustRequest(addPath, attempt(1))
 		})
@@ -215,7 +214,8 @@ func testDelegateChecks(t *testing.T, open opener) {
 	}
 }
 
-// testDelegateGuessing has the service asked no more often than we would compare.
+// testDelegateGuessing checks that the service is called no more often than a node would compare
+// codes itself.
 func testDelegateGuessing(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s)
@@ -227,8 +227,8 @@ func testDelegateGuessing(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, rightToken), http.StatusBadRequest, "M_SESSION_EXPIRED")
 }
 
-// testDelegateTriesComeBack has a service that is down use up nothing, neither the
-// session's tries nor the limits on wrong codes.
+// testDelegateTriesComeBack checks that a service that is down uses up neither the session's tries
+// nor the limits on wrong codes.
 func testDelegateTriesComeBack(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s, func(o *threepid.Options) {
@@ -242,7 +242,7 @@ func testDelegateTriesComeBack(t *testing.T, open opener) {
 	for range 20 {
 		expect(t, n.submit(sid, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
 	}
-	// Each is a call to the service all the same.
+	// Each call to the service counts nevertheless.
 	expectLimited(t, n.submit(sid, secret, rightToken), time.Minute)
 	if _, checks := s.seen(); len(checks) != 20 {
 		t.Errorf("the service was asked %d times", len(checks))
@@ -252,8 +252,8 @@ func testDelegateTriesComeBack(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, rightToken), http.StatusOK, "")
 }
 
-// onceOnly is a service that knows nothing of a verification after its token was
-// right, as Twilio's does not. The second answer waits until the first has arrived.
+// onceOnly is a service that forgets a verification once its code was right, like Twilio's. The
+// second response waits until the first has arrived.
 type onceOnly struct {
 	service
 	asked   chan struct{} // a second check is under way
@@ -274,8 +274,8 @@ func (o *onceOnly) Check(context.Context, delegate.CheckRequest) error {
 	return delegate.ErrExpired
 }
 
-// testDelegateRightTokenTwiceAtOnce has a person and a program that previews links submit
-// the right token at once: neither is told that it is no longer good.
+// testDelegateRightTokenTwiceAtOnce submits the right code twice at once, as a person and a link
+// preview may: neither is told that it has expired.
 func testDelegateRightTokenTwiceAtOnce(t *testing.T, open opener) {
 	s := &onceOnly{asked: make(chan struct{}), arrived: make(chan struct{})}
 	n := startDelegated(t, open(t), s)
@@ -290,7 +290,7 @@ func testDelegateRightTokenTwiceAtOnce(t *testing.T, open opener) {
 	}
 }
 
-// hanging is a service that never answers, nor minds its context.
+// hanging is a service that never returns and ignores its context.
 type hanging struct{}
 
 func (hanging) Start(context.Context, delegate.StartRequest) (string, error) { select {} }
@@ -306,7 +306,7 @@ func testDelegateHangs(t *testing.T, open opener) {
 	expect(t, n.submit(sess.SID, secret, rightToken), http.StatusBadGateway, "M_UNKNOWN")
 }
 
-// panicking is a service that falls over a token after it has compared it.
+// panicking is a service that panics after it has compared a code.
 type panicking struct{ *service }
 
 func (p panicking) Check(ctx context.Context, c delegate.CheckRequest) error {
@@ -316,7 +316,7 @@ func (p panicking) Check(ctx context.Context, c delegate.CheckRequest) error {
 	return nil
 }
 
-// testDelegatePanics has that be no way to guess without being counted.
+// testDelegatePanics checks that a panic does not allow uncounted guesses.
 func testDelegatePanics(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), panicking{s})
@@ -329,8 +329,8 @@ func testDelegatePanics(t *testing.T, open opener) {
 	}
 }
 
-// testDelegatePurposes submits a code that was sent to add a number for other
-// purposes: it is good for none of them.
+// testDelegatePurposes submits a code that was sent for adding a number for other purposes: it is
+// accepted for none of them.
 func testDelegatePurposes(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s)
@@ -359,7 +359,7 @@ func testDelegateTrust(t *testing.T, open opener) {
 	n.mustRequest(addPath, request(nil))
 	expect(t, n.post(addPath, request(map[string]any{"id_server": "id.example.org"})), http.StatusBadRequest, "M_MISSING_PARAM")
 
-	// What is no identity server has no name there; nor have we.
+	// A service that is no identity server has no name as one; neither has this node.
 	startDelegated(t, open(t), &service{}).mustRequest(addPath, body("evil.example"))
 	start(t, open(t)).mustRequest(addPath, body("evil.example"))
 }

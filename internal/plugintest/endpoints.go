@@ -20,7 +20,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// endpointTests have every endpoint meet what can become of any.
+// endpointTests check what is the same for every endpoint.
 func endpointTests() []test {
 	return []test{
 		{"EachEndpointFailsAlike", testEachEndpointFailsAlike},
@@ -30,7 +30,7 @@ func endpointTests() []test {
 	}
 }
 
-// operation is a request that is right in form.
+// operation is a well-formed request.
 type operation struct {
 	method, path, body string
 }
@@ -49,7 +49,7 @@ func operations() []operation {
 	return ops
 }
 
-// expectAnswer is expect, and has a link be answered with a page.
+// expectAnswer is expect, except that the response to a link is a page.
 func (op operation) expectAnswer(t *testing.T, a answer, status int, errcode string) {
 	t.Helper()
 	if op.method == http.MethodGet && op.path != listPath {
@@ -71,7 +71,7 @@ func (op operation) expectAnswer(t *testing.T, a answer, status int, errcode str
 	}
 }
 
-// withDeadlinePassed ends the request's context, as the host's own deadline does.
+// withDeadlinePassed ends the request's context, as a host's own deadline does.
 func withDeadlinePassed(c *gin.Context) {
 	ctx, cancel := context.WithCancel(c.Request.Context())
 	cancel()
@@ -130,8 +130,8 @@ func testEachEndpointFailsAlike(t *testing.T, open opener) {
 	each(http.StatusServiceUnavailable, "M_UNKNOWN")
 }
 
-// eachRequestToken runs a test on each of the three paths, where the test's number
-// may be validated.
+// eachRequestToken runs a test on each of the three paths, with a number that may be validated
+// there.
 func eachRequestToken(t *testing.T, open opener, run func(t *testing.T, n *node, path string), change ...func(*threepid.Options)) {
 	for _, path := range []string{addPath, regPath, pwdPath} {
 		t.Run(strings.Join(strings.Split(path, "/")[4:6], " "), func(t *testing.T) {
@@ -193,8 +193,8 @@ func testEachRequestTokenHasLimits(t *testing.T, open opener) {
 	}, limitedByNumber)
 }
 
-// limitedByNumber has every request come from another client, whose limits would be
-// tighter.
+// limitedByNumber sends every request from another client, because a client's limits are tighter
+// than a number's.
 func limitedByNumber(o *threepid.Options) {
 	o.Limits = limits.Limits{}
 	var clients atomic.Int64

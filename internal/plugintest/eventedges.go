@@ -22,7 +22,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// eventEdgeTests are about events that a plain flow does not show.
+// eventEdgeTests are about events that an ordinary flow does not cause.
 func eventEdgeTests() []test {
 	return []test{
 		{"EventsOfAClientThatHangsUp", testEventsOfAClientThatHangsUp},
@@ -39,7 +39,7 @@ func eventEdgeTests() []test {
 	}
 }
 
-// hungUp is a store whose clients disconnect while it works.
+// hungUp is a store during whose work clients disconnect.
 type hungUp struct {
 	Store
 
@@ -55,8 +55,8 @@ func (h *hungUp) View(ctx context.Context, names store.Names) (store.Rows, error
 	return h.Store.View(ctx, names)
 }
 
-// testEventsOfAClientThatHangsUp has a unit end because its client disconnects, which is no
-// failure of the store.
+// testEventsOfAClientThatHangsUp has a unit of work that ends because its client disconnects, which
+// is no failure of the store.
 func testEventsOfAClientThatHangsUp(t *testing.T, open opener) {
 	var h heard
 	st := &hungUp{Store: open(t)}
@@ -74,7 +74,8 @@ func testEventsOfAClientThatHangsUp(t *testing.T, open opener) {
 	}
 }
 
-// starter is an Observer that names each request, and keeps the names that its events have.
+// starter is an Observer that names each request in its context, and keeps the names that events
+// have.
 type starter struct {
 	heard
 
@@ -91,12 +92,12 @@ func (s *starter) Start(ctx context.Context) context.Context {
 func (s *starter) Observe(ctx context.Context, e observe.Event) {
 	s.heard.Observe(ctx, e)
 	if ctx.Err() != nil {
-		e = nil // no Observer may find its context done
+		e = nil // no Observer may receive a context that has ended
 	}
 	s.names.Store(fmt.Sprintf("%T", e), ctx.Value(nameKey{}))
 }
 
-// testObserverThatStarts has the sender and the events of a request get its context.
+// testObserverThatStarts checks that the sender and the events of a request get its context.
 func testObserverThatStarts(t *testing.T, open opener) {
 	var s starter
 	sent := make(chan any, 1)
@@ -126,7 +127,7 @@ func testObserverThatStarts(t *testing.T, open opener) {
 	}
 }
 
-// brokenStarter is a Starter that is broken.
+// brokenStarter is a Starter that panics or returns nothing.
 type brokenStarter struct{ heard }
 
 func (*brokenStarter) Start(context.Context) context.Context { panic("broken") }
@@ -143,7 +144,7 @@ func testObserverThatPanicsAtStart(t *testing.T, open opener) {
 	}
 }
 
-// testEventsOfACarelessSender has the sender report what it must not as its name and ID.
+// testEventsOfACarelessSender makes the sender report secrets as its name and ID.
 func testEventsOfACarelessSender(t *testing.T, open opener) {
 	for name, leak := range map[string]func(sms.Message) string{
 		"the code": func(m sms.Message) string { return m.Code }, "the text": func(m sms.Message) string { return m.Text },
@@ -159,7 +160,7 @@ func testEventsOfACarelessSender(t *testing.T, open opener) {
 				return err
 			})
 			n := startWith(t, open(t), sender, &logs{}, observed(&h))
-			n.sms = recorder // whose messages are looked for in events and log
+			n.sms = recorder // secrets of its messages are looked for in events and log
 			n.mustRequest(addPath, attempt(1))
 			if sent := all[observe.SMS](t, n, &h); len(sent) != 1 || len(sent[0].Provider)+len(sent[0].MessageID) > 100 {
 				t.Errorf("SMS: %+v", sent)
@@ -194,7 +195,7 @@ func testEventsOfUnitsThatAreReported(t *testing.T, open opener) {
 	}
 }
 
-// reasons are those of the refusals, in order.
+// reasons returns the reasons of the refusals, in order.
 func reasons(t *testing.T, n *node, h *heard) []string {
 	t.Helper()
 	var list []string
@@ -226,7 +227,7 @@ func testEventsOfAccountRefusals(t *testing.T, open opener) {
 	}
 }
 
-// testEventsOfCallRefusals has the host's own handlers refused, as the endpoints are.
+// testEventsOfCallRefusals checks that refused calls have the same events as refused requests.
 func testEventsOfCallRefusals(t *testing.T, open opener) {
 	var h heard
 	n := start(t, open(t), authenticated, observed(&h))
@@ -249,7 +250,7 @@ func testEventsOfCallRefusals(t *testing.T, open opener) {
 	}
 }
 
-// testEventsOfTheIdentityService has its errcodes, which differ, and a token that is wrong.
+// testEventsOfTheIdentityService is about its errcodes, which differ, and a wrong bearer token.
 func testEventsOfTheIdentityService(t *testing.T, open opener) {
 	var h heard
 	n := start(t, open(t), observed(&h))
@@ -274,8 +275,8 @@ func testEventsOfTheIdentityService(t *testing.T, open opener) {
 	}
 }
 
-// testEventsBelowAPathParameter mounts the plugin where each host's tenant has a path: the
-// endpoints are the same for all of them.
+// testEventsBelowAPathParameter mounts the plugin below a path with a parameter for each tenant:
+// the endpoint in the events is the same for all of them.
 func testEventsBelowAPathParameter(t *testing.T, open opener) {
 	var h heard
 	n := start(t, open(t), observed(&h))
@@ -297,7 +298,7 @@ func testEventsBelowAPathParameter(t *testing.T, open opener) {
 	}
 }
 
-// testEventsOfCallsHaveAnID has the host's own handlers call the plugin.
+// testEventsOfCallsHaveAnID calls the plugin from the host's own handlers.
 func testEventsOfCallsHaveAnID(t *testing.T, open opener) {
 	var h heard
 	n := start(t, open(t), observed(&h))
@@ -338,8 +339,8 @@ func testEventsOfCallsHaveAnID(t *testing.T, open opener) {
 	}
 }
 
-// testLogOfAFailureHasTheRequest has the store and the delegate fail in each way that is
-// logged: each record has the request's ID, and none has a secret path.
+// testLogOfAFailureHasTheRequest makes the store and the delegate fail in each way that is logged:
+// each record has the request's ID, and none has a secret path.
 func testLogOfAFailureHasTheRequest(t *testing.T, open opener) {
 	const secretPath = "/gWbq2tJx0sVhRk4f"
 	inner, fails := open(t), &atomic.Bool{}

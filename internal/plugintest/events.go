@@ -36,7 +36,7 @@ func eventTests() []test {
 	}
 }
 
-// heard is an Observer that keeps events.
+// heard is an Observer that keeps all events.
 type heard struct {
 	mu     sync.Mutex
 	events []observe.Event
@@ -48,7 +48,7 @@ func (h *heard) Observe(_ context.Context, e observe.Event) {
 	h.events = append(h.events, e)
 }
 
-// requests returns how many requests it has heard of: a Request is a request's last event.
+// requests returns how many Request events there were. A Request is a request's last event.
 func (h *heard) requests() (n int) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -64,7 +64,7 @@ func observed(h *heard) func(*threepid.Options) {
 	return func(o *threepid.Options) { o.Observer = h }
 }
 
-// all closes the node, which passes what waits, and returns the events of one type.
+// all closes the node, which delivers events that wait, and returns the events of one type.
 func all[E observe.Event](t *testing.T, n *node, h *heard) []E {
 	t.Helper()
 	if err := n.plugin.Close(); err != nil {
@@ -162,7 +162,7 @@ func testEventsOfRefusals(t *testing.T, open opener) {
 	}
 }
 
-// testEventsOfOutcomes has the sender fail in each way, and report its provider and its ID.
+// testEventsOfOutcomes makes the sender fail in each way, and report its provider and message ID.
 func testEventsOfOutcomes(t *testing.T, open opener) {
 	for outcome, err := range map[observe.Outcome]error{
 		observe.Accepted: nil, observe.Rejected: sms.ErrRejected, observe.Failed: sms.ErrMisconfigured, observe.Unknown: sms.ErrUncertain,
@@ -171,7 +171,7 @@ func testEventsOfOutcomes(t *testing.T, open opener) {
 			var h heard
 			sender := sms.Func(func(ctx context.Context, _ sms.Message) error {
 				sms.Report(ctx, sms.Result{Provider: "acme", MessageID: "m-1"})
-				sms.Report(ctx, sms.Result{Provider: "backup"}) // a sender around it
+				sms.Report(ctx, sms.Result{Provider: "backup"}) // a sender that wraps it
 				return err
 			})
 			n := startWith(t, open(t), sender, &logs{}, observed(&h))
@@ -261,8 +261,8 @@ func testEventsOfAFailingStore(t *testing.T, open opener) {
 	}
 }
 
-// testEventsHaveTheIDOfTheirRequest finds one ID in the events of a request, in its log records
-// and in the sender's context, and another one in the next request's.
+// testEventsHaveTheIDOfTheirRequest expects one ID in the events of a request, in its log records
+// and in the sender's context, and another ID in the next request's.
 func testEventsHaveTheIDOfTheirRequest(t *testing.T, open opener) {
 	var h heard
 	ids := make(chan string, 2)
@@ -290,8 +290,8 @@ func testEventsHaveTheIDOfTheirRequest(t *testing.T, open opener) {
 	}
 }
 
-// testObserverThatBlocks has an Observer hang: requests go on, Close ends, and what did not
-// fit into the queue is counted.
+// testObserverThatBlocks makes an Observer hang: requests continue, Close returns, and events that
+// do not fit into the queue are counted.
 func testObserverThatBlocks(t *testing.T, open opener) {
 	hang := make(chan struct{})
 	release := sync.OnceFunc(func() { close(hang) })
@@ -303,7 +303,7 @@ func testObserverThatBlocks(t *testing.T, open opener) {
 			h.Observe(ctx, e)
 		})
 	})
-	const calls = 5000 // more than the queue takes
+	const calls = 5000 // more than the queue holds
 	for range calls {
 		if _, err := n.plugin.RequestToken(t.Context(), threepid.TokenRequest{Purpose: threepid.PurposeAdd}); err == nil {
 			t.Fatal("a request without a client_secret succeeded")
@@ -347,7 +347,7 @@ func testObserverThatPanics(t *testing.T, open opener) {
 	if sent := all[observe.SMS](t, n, &h); len(sent) != 2 {
 		t.Errorf("SMS: %+v", sent)
 	}
-	// The first, and that of a minute later with those in between.
+	// The first, and one a minute later that counts those in between.
 	if log := n.logs.String(); strings.Count(log, "Options.Observer panicked") != 2 || !strings.Contains(log, "panics=1\n") {
 		t.Errorf("the log has not two panics: %s", log)
 	}

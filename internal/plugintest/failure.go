@@ -16,7 +16,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// failureTests have providers and stores fail.
+// failureTests make providers and stores fail.
 func failureTests() []test {
 	return []test{
 		{"ProviderFailures", testProviderFailures},
@@ -53,7 +53,7 @@ func testProviderFailures(t *testing.T, open opener) {
 			if strings.Contains(a.body, "provider") || strings.Contains(a.body, "s3cr3t") {
 				t.Errorf("the provider's words reached the client: %s", a.body)
 			}
-			// Not seen: the same attempt may be tried again, as the same message.
+			// The attempt is not seen: it may be repeated, and sends the same message.
 			n.mustRequest(addPath, attempt(1))
 			calls := n.sms.Calls()
 			if len(calls) != 2 || calls[0].ID != calls[1].ID || calls[0].Text != calls[1].Text {
@@ -63,7 +63,7 @@ func testProviderFailures(t *testing.T, open opener) {
 	}
 }
 
-// testProviderEcho has the provider repeat all it got: none of it may be logged.
+// testProviderEcho makes the provider return all that it received: nothing of it may be logged.
 func testProviderEcho(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sender := sms.Func(func(ctx context.Context, m sms.Message) error {
@@ -99,7 +99,7 @@ func testSenderThatPanicsOrHangs(t *testing.T, open opener) {
 	}
 }
 
-// both joins a wrapped store and the accounts of the store within.
+// both joins a wrapped store with the accounts of the store that it wraps.
 type both struct {
 	store.Store
 	store.Accounts
@@ -139,8 +139,7 @@ func testAccountsFailure(t *testing.T, open opener) {
 	n.expectTexts(t, 0)
 }
 
-// flaky is a store whose nth update fails where fails(n) says so. The first is
-// the claim.
+// flaky is a store whose nth update fails if fails(n) says so. The first update is the claim.
 func flaky(inner Store, fails func(update int64) bool) Store {
 	var updates atomic.Int64
 	return both{storetest.Failing(inner, func(op string) error {
@@ -153,9 +152,9 @@ func flaky(inner Store, fails func(update int64) bool) Store {
 
 func allButTheClaim(update int64) bool { return update > 1 }
 
-// testStoreFailsAfterTheTextLeft has the record of an accepted SMS fail: the caller
-// is not told that the attempt is seen, since no other node knows; but this node does
-// not send it again however long it takes, and the code is good.
+// testStoreFailsAfterTheTextLeft makes the record of an accepted SMS fail. The caller is not told
+// that the attempt is seen, because no other node knows it. This node does not send the SMS again,
+// however long the store fails, and the code is valid.
 func testStoreFailsAfterTheTextLeft(t *testing.T, open opener) {
 	var broken atomic.Bool
 	broken.Store(true)
@@ -179,7 +178,7 @@ func testStoreFailsAfterTheTextLeft(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testStoreFailsForAMoment has the record succeed at the second try.
+// testStoreFailsForAMoment makes the record succeed at the second try.
 func testStoreFailsForAMoment(t *testing.T, open opener) {
 	n := start(t, flaky(open(t), func(update int64) bool { return update == 2 }))
 	n.mustRequest(addPath, attempt(1))
@@ -188,7 +187,7 @@ func testStoreFailsForAMoment(t *testing.T, open opener) {
 	}
 }
 
-// testCloseWhileATextIsNotOnRecord must not wait for a store that is gone.
+// testCloseWhileATextIsNotOnRecord checks that Close does not wait for a store that is gone.
 func testCloseWhileATextIsNotOnRecord(t *testing.T, open opener) {
 	n := start(t, flaky(open(t), allButTheClaim))
 	expect(t, n.post(addPath, attempt(1)), http.StatusInternalServerError, "M_UNKNOWN")
@@ -204,8 +203,8 @@ func testCloseWhileATextIsNotOnRecord(t *testing.T, open opener) {
 	}
 }
 
-// testTokenSettlesItsAttempt has the node die before it records a text that
-// arrived: the token that comes back tells as much.
+// testTokenSettlesItsAttempt has a node that died before it recorded an SMS that arrived: the
+// submitted code proves that it did.
 func testTokenSettlesItsAttempt(t *testing.T, open opener) {
 	inner := open(t)
 	dead := start(t, flaky(inner, allButTheClaim))
@@ -220,8 +219,8 @@ func testTokenSettlesItsAttempt(t *testing.T, open opener) {
 	other.expectTexts(t, 0)
 }
 
-// repeating is a store that runs each unit again after it was kept, as one does
-// that lost its connection before it heard of the commit.
+// repeating is a store that runs each unit again after it was stored, like one that lost its
+// connection before the response to COMMIT.
 type repeating struct{ store.Store }
 
 func (r repeating) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
@@ -231,7 +230,7 @@ func (r repeating) Update(ctx context.Context, names store.Names, change func(*s
 	return r.Store.Update(ctx, names, change)
 }
 
-// testClaimRunAgainAfterItWasKept must not take its own claim for somebody else's.
+// testClaimRunAgainAfterItWasKept checks that a unit that runs again recognizes its own claim.
 func testClaimRunAgainAfterItWasKept(t *testing.T, open opener) {
 	inner := open(t)
 	n := start(t, both{repeating{inner}, inner})

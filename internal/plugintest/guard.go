@@ -17,8 +17,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// guardTests are about blocking what looks like SMS pumping. The rules of when it
-// blocks are tested with the guard itself; here it is at work.
+// guardTests are about blocking SMS pumping from end to end. The rules of when the guard blocks are
+// tested with the guard itself.
 func guardTests() []test {
 	return []test{
 		{"GuardBlocksARange", testGuardBlocksARange},
@@ -39,7 +39,7 @@ func guardTests() []test {
 	}
 }
 
-// heardBlocks keeps what a guard reports.
+// heardBlocks keeps the blocks that a guard reports.
 type heardBlocks struct {
 	mu  sync.Mutex
 	all []limits.Block
@@ -51,7 +51,7 @@ func (c *heardBlocks) hear(block limits.Block) {
 	c.all = append(c.all, block)
 }
 
-// guarded switches the guard on, and those limits off that would be sooner.
+// guarded switches the guard on, and switches off the limits that would refuse sooner.
 func guarded(heard *heardBlocks) func(*threepid.Options) {
 	return func(o *threepid.Options) {
 		limited(o)
@@ -60,8 +60,8 @@ func guarded(heard *heardBlocks) func(*threepid.Options) {
 	}
 }
 
-// pump has each SMS asked for by another client, one a minute, to numbers of a
-// range that lie far from each other, until it is refused.
+// pump asks for one SMS a minute, each from another client and to another number of a range, far
+// from the previous ones, until one is refused.
 func (n *node) pump(t *testing.T, number func(i int) string) (let int, refused answer) {
 	t.Helper()
 	return until(t, func(i int) answer {
@@ -78,11 +78,11 @@ func testGuardBlocksARange(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	let, refused := n.pump(t, scattered(1))
-	if let < 20 || let > 24 { // those of the last minutes do not count yet
+	if let < 20 || let > 24 { // SMS of the last minutes do not count yet
 		t.Errorf("%d SMS were sent", let)
 	}
-	expectLimited(t, refused, 14*time.Minute) // a minute of 15 is over
-	if len(heard.all) != 2 {                  // the block, and its country with it
+	expectLimited(t, refused, 14*time.Minute) // one minute of 15 has passed
+	if len(heard.all) != 2 {                  // the block, and that of its country
 		t.Fatalf("heard %+v", heard.all)
 	}
 	block := heard.all[0]
@@ -115,8 +115,7 @@ func testGuardBlocksACountry(t *testing.T, open opener) {
 	expectLimited(t, refused, 14*time.Minute)
 	expect(t, n.asks("client1", "+33612345678"), http.StatusOK, "")
 
-	// A client that comes for the first time is served: for one number more than it
-	// has validated.
+	// A new client gets an SMS, for one number more than it has validated.
 	own := newSecret()
 	ask := func(i int) answer {
 		return n.as("somebody", addPath, request(map[string]any{"client_secret": own, "phone_number": mobile(90, 1), "send_attempt": i}))
@@ -129,7 +128,7 @@ func testGuardBlocksACountry(t *testing.T, open opener) {
 	expect(t, n.asks("somebody", mobile(92, 1)), http.StatusOK, "")
 	expect(t, n.asks("somebody", mobile(93, 1)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 
-	// That number is not forgotten for others that fail, nor because it fails later.
+	// That number still counts when other numbers fail, and when it fails later.
 	for _, number := range []string{inFrance, mobile(91, 1)} {
 		n.clock.advance(time.Second)
 		n.sms.Fail(sms.ErrRejected)
@@ -138,8 +137,8 @@ func testGuardBlocksACountry(t *testing.T, open opener) {
 	}
 }
 
-// testGuardBlocksACountryForAll has an attacker with an endless supply of clients, such as
-// an IPv6 network: that a closed country is open to each of them is found out.
+// testGuardBlocksACountryForAll has an attacker with an endless supply of clients, such as an IPv6
+// network: the guard notices that a blocked country is open to each new one of them.
 func testGuardBlocksACountryForAll(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -156,8 +155,8 @@ func testGuardBlocksACountryForAll(t *testing.T, open opener) {
 	expect(t, n.asks(newSecret(), mobile(91, 1)), http.StatusOK, "")
 }
 
-// testGuardBlocksANetwork has an attacker own an IPv6 network: it is closed, and the
-// country stays open to those who come from elsewhere.
+// testGuardBlocksANetwork has an attacker with an IPv6 network: the network is blocked, and the
+// country stays open to clients of other networks.
 func testGuardBlocksANetwork(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -189,13 +188,13 @@ func testGuardBlocksANetwork(t *testing.T, open opener) {
 	}
 }
 
-// testGuardJudgesWithoutNewcomers has clients go on that have had their share of
-// being counted: what was counted before is looked at all the same.
+// testGuardJudgesWithoutNewcomers has only clients whose SMS no longer count: the guard still
+// judges what was counted before.
 func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
 	ask := func(i int) answer { return n.asks(fmt.Sprint("client", i%6), mobile(i%90, i*97%10_000)) }
-	for i := range 24 { // four of each, at once
+	for i := range 24 { // four for each client, at once
 		expect(t, ask(i), http.StatusOK, "")
 	}
 	n.clock.advance(5 * time.Minute)
@@ -231,8 +230,8 @@ func testGuardSparesPeople(t *testing.T, open opener) {
 	}
 }
 
-// testGuardIsNotTriggeredByOneClient has one client do its worst for hours: what it
-// asks for counts too little to close anything to others.
+// testGuardIsNotTriggeredByOneClient makes one client ask for as much as it can for hours: its SMS
+// count too little to block others.
 func testGuardIsNotTriggeredByOneClient(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard), func(o *threepid.Options) { o.Limits.PerRangeAndClient = []limits.Limit{} })
@@ -290,17 +289,15 @@ func testGuardCountsNoFailures(t *testing.T, open opener) {
 	}
 }
 
-// ticking has the clock go on by a millisecond each time it is looked at, as real
-// ones do now and then.
+// ticking advances the clock by a millisecond at each reading, as real clocks do now and then.
 func ticking(o *threepid.Options) {
 	var looks atomic.Int64
 	now := o.Now
 	o.Now = func() time.Time { return now().Add(time.Duration(looks.Add(1)) * time.Millisecond) }
 }
 
-// testGuardNoticesWhoFailedBefore has each client ask for a number that the
-// provider rejects, which costs it nothing, and then for one that is pumped: what
-// it may bring to the guard's notice is not used up.
+// testGuardNoticesWhoFailedBefore makes each client ask for a number that the provider rejects,
+// which costs it nothing, and then for a number that is pumped: the guard still counts the latter.
 func testGuardNoticesWhoFailedBefore(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -333,8 +330,8 @@ func testGuardIsSharedByNodes(t *testing.T, open opener) {
 	expect(t, other.asks("somebody", mobile(1, 9999)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 }
 
-// testTrustedPassesTheGuard has the host's hook trust a client that solved a CAPTCHA: the
-// SMS is sent although its range is blocked, but not beyond a limit.
+// testTrustedPassesTheGuard makes the host's hook trust a client that solved a CAPTCHA: the SMS is
+// sent although its range is blocked, but not beyond a limit.
 func testTrustedPassesTheGuard(t *testing.T, open opener) {
 	var heard heardBlocks
 	var told []limits.Block
@@ -366,8 +363,8 @@ func testTrustedPassesTheGuard(t *testing.T, open opener) {
 	}
 }
 
-// testVerdictsOutliveTheirNode has a node block a country and close. Another one, started
-// after that, knows.
+// testVerdictsOutliveTheirNode makes a node block a country and close. Another node that starts
+// later knows of the block.
 func testVerdictsOutliveTheirNode(t *testing.T, open opener) {
 	st := open(t)
 	if _, ok := st.(store.Counters); !ok {

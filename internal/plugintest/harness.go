@@ -40,7 +40,7 @@ const (
 	msisdn = "447700900001"
 )
 
-// node is a server with the plugin, and what can be seen of it from outside.
+// node is a server with the plugin, and all of it that tests can observe from outside.
 type node struct {
 	tb     testing.TB
 	router *gin.Engine
@@ -54,8 +54,8 @@ type node struct {
 	url    string
 }
 
-// start runs a node whose sender is a recorder, until the test ends. Then it
-// looks through the log and the events for what must never be there.
+// start runs a node whose sender is a recorder until the test ends. It then checks that the log and
+// the events contain no secrets.
 func start(tb testing.TB, st Store, change ...func(*threepid.Options)) *node {
 	tb.Helper()
 	recorder := smstest.New()
@@ -64,7 +64,7 @@ func start(tb testing.TB, st Store, change ...func(*threepid.Options)) *node {
 	return n
 }
 
-// startWith is start with another sender, and a log that others may write too.
+// startWith is start with another sender, and a log that others may write to.
 func startWith(tb testing.TB, st Store, sender sms.Sender, l *logs, change ...func(*threepid.Options)) *node {
 	tb.Helper()
 	return startOn(tb, gin.New(), st, sender, l, change...)
@@ -77,7 +77,7 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 		tb: tb, router: router, store: st, sms: smstest.New(),
 		clock: &clock{now: time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)}, logs: l, events: &heard{},
 	}
-	// A redirect is not followed: a test looks at it.
+	// Redirects are not followed, so that a test can look at them.
 	n.client = &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	opts := threepid.Options{
 		Logger: n.logs.logger(), Now: n.clock.Now,
@@ -106,7 +106,7 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 	return n
 }
 
-// checkLogs fails the test when a token, a secret or a whole number was logged.
+// checkLogs fails the test if a code, a secret or a whole number was logged.
 func (n *node) checkLogs() {
 	n.tb.Helper()
 	text := n.logs.String()
@@ -115,7 +115,7 @@ func (n *node) checkLogs() {
 	}
 }
 
-// checkEvents does the same with the events.
+// checkEvents is checkLogs for the events.
 func (n *node) checkEvents() {
 	n.tb.Helper()
 	n.events.mu.Lock()
@@ -127,7 +127,7 @@ func (n *node) checkEvents() {
 	for _, e := range n.events.events {
 		_, _ = fmt.Fprintf(&all, "%+v\n", e)
 	}
-	// The digits of a time could pass for a token.
+	// The digits of a time could look like a code.
 	text := regexp.MustCompile(`\d{4}-\d\d-\d\d [^ ]+ [+-]\d{4} [A-Z]+( m=[^ }]+)?`).ReplaceAllString(all.String(), "TIME")
 	for _, s := range n.secretsIn(text) {
 		for line := range strings.Lines(text) {
@@ -138,7 +138,7 @@ func (n *node) checkEvents() {
 	}
 }
 
-// secretsIn returns the tokens, secrets and whole numbers that are in a text.
+// secretsIn returns the codes, secrets and whole numbers in a text.
 func (n *node) secretsIn(text string) (found []string) {
 	secrets := map[string]bool{secret: true, msisdn: true, spoken[1:]: true}
 	tokens := map[string]bool{}
@@ -151,7 +151,7 @@ func (n *node) secretsIn(text string) (found []string) {
 			found = append(found, s)
 		}
 	}
-	// A token's digits may well be in a masked number or a sid, but not alone.
+	// The digits of a code may be part of a masked number or a sid, but must not appear alone.
 	for _, word := range strings.FieldsFunc(text, notInWord) {
 		if tokens[word] {
 			found = append(found, word)
@@ -162,11 +162,11 @@ func (n *node) secretsIn(text string) (found []string) {
 
 func notInWord(r rune) bool { return !unicode.IsLetter(r) && !unicode.IsDigit(r) }
 
-// answer is an HTTP answer, its body read.
+// answer is an HTTP response with its body.
 type answer struct {
 	status int
 	header http.Header
-	closed bool // the server ends the connection
+	closed bool // the server closes the connection
 	body   string
 	fields map[string]any // of a JSON object
 }
@@ -214,8 +214,7 @@ func (n *node) post(path, body string) answer {
 	return n.do(http.MethodPost, path, "application/json", body)
 }
 
-// request is a requestToken body that is right; change overrides fields, nil
-// takes one out.
+// request returns a valid body of requestToken; change overrides fields, and nil removes one.
 func request(change map[string]any) string {
 	fields := map[string]any{"client_secret": secret, "country": "GB", "phone_number": spoken, "send_attempt": 1}
 	maps.Copy(fields, change)
@@ -253,7 +252,7 @@ func (n *node) submitGet(sid, clientSecret, token string) answer {
 	return n.do(http.MethodGet, subPath+"?"+query.Encode(), "", "")
 }
 
-// token is the code of the latest text.
+// token is the code in the latest SMS.
 func (n *node) token() string {
 	n.tb.Helper()
 	m, ok := n.sms.Last()
@@ -263,7 +262,7 @@ func (n *node) token() string {
 	return smstest.Token(m)
 }
 
-// wrong is a token that is not this one.
+// wrong returns a code other than this one.
 func wrong(token string) string {
 	last := token[len(token)-1]
 	return token[:len(token)-1] + string('0'+(last-'0'+1)%10)
@@ -290,7 +289,7 @@ func (n *node) expectTexts(t *testing.T, want int) {
 	}
 }
 
-// associate gives the number to an account.
+// associate adds the number to an account.
 func (n *node) associate(t *testing.T, user, number string) {
 	t.Helper()
 	if err := n.store.Associate(t.Context(), store.Association{UserID: user, MSISDN: number, AddedAt: 1}); err != nil {
@@ -298,7 +297,7 @@ func (n *node) associate(t *testing.T, user, number string) {
 	}
 }
 
-// sessionOf loads the session that a client would have for the number.
+// sessionOf returns the client's session for the number.
 func (n *node) sessionOf(t *testing.T) (s store.Session, err error) {
 	t.Helper()
 	rows, err := n.store.View(t.Context(), store.Names{Session: store.SessionRef{Key: store.SessionKey(secret, "GB", msisdn)}})
@@ -344,7 +343,7 @@ func (l *logs) String() string {
 	return l.text.String()
 }
 
-// logger logs without times, whose digits could pass for a token.
+// logger logs without times, whose digits could look like a code.
 func (l *logs) logger() *slog.Logger {
 	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{
 		Level: slog.LevelDebug,
@@ -371,8 +370,7 @@ func together(n int, f func(i int)) {
 	wg.Wait()
 }
 
-// patience is far more than anything takes that a test waits for, also on a slow
-// database.
+// patience is much longer than anything that a test waits for, even with a slow database.
 const patience = time.Minute
 
 // waitUntil polls for a condition that other goroutines fulfil.

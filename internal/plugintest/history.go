@@ -19,7 +19,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// historyTests are about what the store keeps for an operator.
+// historyTests are about what the store keeps for operators.
 func historyTests() []test {
 	return []test{
 		{"StatisticsOfTwoNodes", testStatisticsOfTwoNodes},
@@ -69,7 +69,8 @@ func expectCounts(t *testing.T, got, want map[string]int64) {
 	}
 }
 
-// testStatisticsOfTwoNodes counts what two nodes do. One of them ends before anybody asks.
+// testStatisticsOfTwoNodes counts what two nodes do. One of them closes before the statistics are
+// read.
 func testStatisticsOfTwoNodes(t *testing.T, open opener) {
 	st := open(t)
 	a := start(t, st)
@@ -141,7 +142,7 @@ func (b *brokenHistory) PutTotals(ctx context.Context, totals []store.Total) err
 
 func (b *brokenHistory) AddEntries(ctx context.Context, entries []store.Entry) error {
 	err := b.History.AddEntries(ctx, entries)
-	if b.broken.Load() { // stored, and only the response is lost
+	if b.broken.Load() { // it is stored, and only the response is lost
 		return errors.New("connection lost")
 	}
 	return err
@@ -201,8 +202,8 @@ func eventNames(events []observe.Event) []string {
 	return names
 }
 
-// testHistoryIsDeleted looks for a journal entry and for statistics when their time is over. The
-// store is asked itself: the plugin's janitor runs once a minute.
+// testHistoryIsDeleted looks for a journal entry and for statistics after they have expired. It
+// asks the store, because the plugin's janitor runs only once a minute.
 func testHistoryIsDeleted(t *testing.T, open opener) {
 	st := open(t)
 	history := keepsHistory(t, st)
@@ -216,7 +217,7 @@ func testHistoryIsDeleted(t *testing.T, open opener) {
 		if _, err := history.DeleteExpiredHistory(t.Context(), now, 1000); err != nil {
 			t.Fatal(err)
 		}
-		done, err := n.plugin.Actions(t.Context(), time.Time{}, 10) // which last as long as statistics
+		done, err := n.plugin.Actions(t.Context(), time.Time{}, 10) // which are kept as long as statistics
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -243,7 +244,7 @@ func testHistoryIsOff(t *testing.T, open opener) {
 	n.expectNoHistory(t)
 }
 
-// testHistoryOfAStoreWithout has a store that is no store.History.
+// testHistoryOfAStoreWithout uses a store that is no store.History.
 func testHistoryOfAStoreWithout(t *testing.T, open opener) {
 	inner := open(t)
 	n := start(t, both{inner, inner})
@@ -276,7 +277,7 @@ func (n *node) expectNoHistory(t *testing.T) {
 	}
 }
 
-// testExplain has another node explain what happened to a number.
+// testExplain makes another node explain what happened to a number.
 func testExplain(t *testing.T, open opener) {
 	st := open(t)
 	a := start(t, st, authenticated)
@@ -345,7 +346,7 @@ func testExplainLevels(t *testing.T, open opener) {
 	if l := left("PerNumber"); l.Left != 0 || !l.Next.Equal(now.Add(time.Minute)) || !l.Full.Equal(now.Add(3*time.Minute)) {
 		t.Errorf("after three SMS: %+v", l)
 	}
-	if l := left("PerCountry"); l.Left > 97 || l.Left < 90 { // a part is leased
+	if l := left("PerCountry"); l.Left > 97 || l.Left < 90 { // a part is leased to the node
 		t.Errorf("the country's budget: %+v", l)
 	}
 	n.clock.advance(time.Minute)
@@ -370,8 +371,8 @@ func testExplainARefusedNumber(t *testing.T, open opener) {
 	}
 }
 
-// testJournalOfAFlood has one number refused many times: the journal has one entry a minute and
-// reason, and the statistics have all.
+// testJournalOfAFlood refuses requests for one number many times: the journal has one entry for
+// each minute and reason, and the statistics count all.
 func testJournalOfAFlood(t *testing.T, open opener) {
 	n := start(t, open(t))
 	n.associate(t, "alice", msisdn)
@@ -449,7 +450,7 @@ func testAllBlocksAndLift(t *testing.T, open opener) {
 	}
 }
 
-// testLiftOnAnotherNode has one node block a country and another one lift the block.
+// testLiftOnAnotherNode makes one node block a country and another one lift the block.
 func testLiftOnAnotherNode(t *testing.T, open opener) {
 	st := open(t)
 	if _, ok := st.(store.Counters); !ok {

@@ -62,7 +62,7 @@ func testOmitLeavesNoTrace(t *testing.T, open opener) {
 	}
 }
 
-// testOmittedRouteIsTheHosts has the host serve an endpoint itself.
+// testOmittedRouteIsTheHosts makes the host serve an endpoint itself.
 func testOmittedRouteIsTheHosts(t *testing.T, open opener) {
 	router := gin.New()
 	router.POST(regPath, teapot)
@@ -75,7 +75,7 @@ func testOmittedRouteIsTheHosts(t *testing.T, open opener) {
 	n.mustRequest(addPath, request(nil))
 }
 
-// testPreflightsOfAllPathsAreTheHosts has the host answer them on every path.
+// testPreflightsOfAllPathsAreTheHosts makes the host serve preflights of every path.
 func testPreflightsOfAllPathsAreTheHosts(t *testing.T, open opener) {
 	router := gin.New()
 	router.OPTIONS("/*any", teapot)
@@ -86,7 +86,7 @@ func testPreflightsOfAllPathsAreTheHosts(t *testing.T, open opener) {
 	n.mustRequest(addPath, request(nil))
 }
 
-// teapot is how the host answers what is its own.
+// teapot is the host's own response.
 func teapot(c *gin.Context) { c.String(http.StatusTeapot, "the host's own") }
 
 func testOptionsAreCopied(t *testing.T, open opener) {
@@ -141,7 +141,7 @@ func testValidatedAndRedeem(t *testing.T, open opener) {
 		t.Errorf("%d of 50 redeemed", wins)
 	}
 	check("redeemed", sid, secret, threepid.ErrNoSession)
-	// The person may open the link once more, and has done nothing wrong.
+	// The person may open the link again, which is not an error.
 	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 	expect(t, n.submit(sid, secret, wrong(n.token())), http.StatusBadRequest, "M_INVALID_PARAM")
 	check("submitted again", sid, secret, threepid.ErrNoSession)
@@ -177,7 +177,7 @@ func testValidationCountsFor24Hours(t *testing.T, open opener) {
 	}
 }
 
-// testCloseWaitsForTheText has Close come while the provider is being asked.
+// testCloseWaitsForTheText calls Close while the provider is sending.
 func testCloseWaitsForTheText(t *testing.T, open opener) {
 	n := start(t, open(t))
 	release := n.sms.Hold()

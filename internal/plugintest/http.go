@@ -44,7 +44,7 @@ var corsHeaders = map[string]string{
 	"Access-Control-Expose-Headers": "Retry-After",
 }
 
-// testCORS has every kind of answer carry the headers, once.
+// testCORS checks that each kind of response has the headers, once.
 func testCORS(t *testing.T, open opener) {
 	n := start(t, open(t))
 	for _, a := range []answer{
@@ -74,7 +74,7 @@ func testCORSOff(t *testing.T, open opener) {
 	}
 }
 
-// testCORSOfTheHost has the host's own middleware set a header first.
+// testCORSOfTheHost makes the host's middleware set a header first.
 func testCORSOfTheHost(t *testing.T, open opener) {
 	router := gin.New()
 	router.Use(func(c *gin.Context) { c.Header("Access-Control-Allow-Origin", "https://app.example.org") })
@@ -118,8 +118,8 @@ func testWrongMethod(t *testing.T, open opener) {
 	}
 }
 
-// testNotFound asks for what nothing serves: below a base path, next to one, and a path
-// that only begins like one.
+// testNotFound requests paths that nothing serves: below a base path, next to one, and a path that
+// only begins like one.
 func testNotFound(t *testing.T, open opener) {
 	router := gin.New()
 	router.RedirectTrailingSlash = false
@@ -182,8 +182,8 @@ func testBodyLimit(t *testing.T, open opener) {
 	n.expectTexts(t, 1)
 }
 
-// answerWhile returns what the server answers while write writes to a
-// connection, which stays open until the test ends.
+// answerWhile returns the server's response while write writes to a connection, which stays open
+// until the test ends.
 func (n *node) answerWhile(write func(net.Conn)) answer {
 	n.tb.Helper()
 	conn, err := net.Dial("tcp", strings.TrimPrefix(n.url, "http://"))
@@ -204,7 +204,7 @@ func (n *node) answerWhile(write func(net.Conn)) answer {
 	return answer{status: res.StatusCode, body: string(body), closed: res.Close}
 }
 
-// testBodyLimitReadsNoFurther sends a body without end, its length unsaid.
+// testBodyLimitReadsNoFurther sends an endless body of unknown length.
 func testBodyLimitReadsNoFurther(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sent := make(chan int, 1)
@@ -226,8 +226,8 @@ func testBodyLimitReadsNoFurther(t *testing.T, open opener) {
 	}
 }
 
-// testSlowBodiesAreCutOff sends a body byte by byte to a server without timeouts
-// of its own, and never comes to its end.
+// testSlowBodiesAreCutOff sends an endless body byte by byte to a server without timeouts of its
+// own.
 func testSlowBodiesAreCutOff(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) { o.BodyTimeout = 100 * time.Millisecond })
 	a := n.answerWhile(func(conn net.Conn) {
@@ -242,8 +242,8 @@ func testSlowBodiesAreCutOff(t *testing.T, open opener) {
 	}
 }
 
-// testSlowTextsAreNotCutOff has a text take longer than a body may, and another
-// request wait for it.
+// testSlowTextsAreNotCutOff sends an SMS that takes longer than a body may, while another request
+// waits for it.
 func testSlowTextsAreNotCutOff(t *testing.T, open opener) {
 	recorder := smstest.New()
 	n := startWith(t, open(t), smstest.Delay(recorder, 300*time.Millisecond), &logs{}, func(o *threepid.Options) { o.BodyTimeout = 100 * time.Millisecond })
@@ -253,8 +253,8 @@ func testSlowTextsAreNotCutOff(t *testing.T, open opener) {
 	}
 }
 
-// testTheDocumentsClient sends what the client of the document sends, byte for
-// byte: optional fields absent, its order, no trailing newline.
+// testTheDocumentsClient sends what the client in the design document sends, byte for byte: without
+// optional fields, in its order, without a trailing newline.
 func testTheDocumentsClient(t *testing.T, open opener) {
 	n := start(t, open(t))
 	const body = `{"client_secret":"monkeys_are_GREAT","country":"GB","phone_number":"07700900001","send_attempt":1}`
@@ -264,7 +264,7 @@ func testTheDocumentsClient(t *testing.T, open opener) {
 	}
 	req.Header.Set("Content-Type", "application/json")
 	a := n.send(req)
-	// That client takes 200 alone, and casts sid and submit_url to strings.
+	// That client accepts 200 alone, and expects sid and submit_url to be strings.
 	if a.status != http.StatusOK || a.text("sid") == "" || !strings.HasPrefix(a.text("submit_url"), "http") {
 		t.Errorf("%d %s", a.status, a.body)
 	}

@@ -51,7 +51,7 @@ func identityTests() []test {
 	}
 }
 
-// identity mounts the identity service of a node, as a homeserver reaches it.
+// identity mounts the identity service of a node for homeservers.
 func identity(t *testing.T, n *node, change ...func(*threepid.IdentityOptions)) {
 	t.Helper()
 	o := threepid.IdentityOptions{PrivateListener: true, AccessTokens: []string{"old-token", homeserverToken}}
@@ -124,7 +124,7 @@ func testIdentityWholeFlow(t *testing.T, open opener) {
 		n.expectTexts(t, 1)
 		expect(t, n.getValidated(base, a.text("sid"), secret), http.StatusBadRequest, "M_SESSION_NOT_VALIDATED")
 		expect(t, n.identitySubmit(base, a.text("sid"), secret, n.token()), http.StatusOK, "")
-		for range 2 { // it takes nothing
+		for range 2 { // a look-up redeems nothing
 			v := n.getValidated(base, a.text("sid"), secret)
 			want := fmt.Sprintf(`{"medium":"msisdn","address":%q,"validated_at":%d}`, msisdn, n.clock.Now().UnixMilli())
 			if v.status != http.StatusOK || v.body != want {
@@ -134,8 +134,8 @@ func testIdentityWholeFlow(t *testing.T, open opener) {
 	})
 }
 
-// testIdentityRefusesBadInput sends each bad request of requestToken. What is wrong with the
-// number has an errcode of its own; id_server is ignored, since this node is the one.
+// testIdentityRefusesBadInput sends each bad request of requestToken. A bad number has an errcode
+// of its own here; id_server is ignored, because this node is the identity server.
 func testIdentityRefusesBadInput(t *testing.T, open opener) {
 	n := start(t, open(t))
 	identity(t, n)
@@ -164,7 +164,7 @@ func testIdentityRefusesBadInput(t *testing.T, open opener) {
 	expect(t, n.identityRequest(identityV1, ignored), http.StatusOK, "")
 }
 
-// testIdentityErrors has a row for each failure after the request was read.
+// testIdentityErrors has a row for each failure of a valid request.
 func testIdentityErrors(t *testing.T, open opener) {
 	once := limits.Limits{PerNumber: []limits.Limit{{Burst: 1, Every: time.Hour}}}
 	for name, row := range map[string]struct {
@@ -195,7 +195,7 @@ func testIdentityErrors(t *testing.T, open opener) {
 				}
 				a := n.identityRequest(base, attempt(2))
 				expect(t, a, row.status, row.errcode)
-				// Synapse passes the body on, and drops the headers.
+				// Synapse passes the body on and drops the headers.
 				if _, ok := a.fields["retry_after_ms"]; ok != (row.errcode == "M_LIMIT_EXCEEDED") {
 					t.Errorf("retry_after_ms: %s", a.body)
 				}
@@ -204,8 +204,8 @@ func testIdentityErrors(t *testing.T, open opener) {
 	}
 }
 
-// testIdentityFailures has each endpoint fail: because the store does, because the delegate
-// does not answer, and because the plugin is closed.
+// testIdentityFailures makes each endpoint fail: because of the store, because the delegate does
+// not respond, and because the plugin is closed.
 func testIdentityFailures(t *testing.T, open opener) {
 	onBothVersions(t, func(t *testing.T, base string) {
 		inner, fails := open(t), &atomic.Bool{}
@@ -253,7 +253,8 @@ func testIdentityFailures(t *testing.T, open opener) {
 	})
 }
 
-// testIdentityWrongCodesAreLimited has a number's wrong codes be limited, whichever client submits them.
+// testIdentityWrongCodesAreLimited checks that wrong codes count for a number, whichever client
+// submits them.
 func testIdentityWrongCodesAreLimited(t *testing.T, open opener) {
 	onBothVersions(t, func(t *testing.T, base string) {
 		n := start(t, open(t), func(o *threepid.Options) {
@@ -334,7 +335,7 @@ func testIdentityGetValidated(t *testing.T, open opener) {
 	})
 }
 
-// testIdentityTokens has the v2 paths refuse a client without a token, and accept each of
+// testIdentityTokens checks that the v2 paths refuse a request without a token, and accept each of
 // several tokens.
 func testIdentityTokens(t *testing.T, open opener) {
 	n := start(t, open(t))
@@ -392,7 +393,7 @@ func testIdentityPaths(t *testing.T, open opener) {
 			t.Errorf("preflight: %d", a.status)
 		}
 	}
-	// The client-server paths of the node know nothing of it.
+	// The client-server paths of the node do not know the session.
 	expect(t, n.do(http.MethodGet, base+"/3pid/getValidated3pid", "", ""), http.StatusNotFound, "")
 }
 
@@ -407,8 +408,8 @@ func testIdentitySecretPath(t *testing.T, open opener) {
 	expect(t, n.identityRequest(prefix+identityV2, request(nil)), http.StatusUnauthorized, "M_UNAUTHORIZED")
 }
 
-// testIdentityNeedsAStatement has MountIdentity refuse options that would serve strangers, or
-// nobody.
+// testIdentityNeedsAStatement checks that MountIdentity refuses options that would serve everybody,
+// or nobody.
 func testIdentityNeedsAStatement(t *testing.T, open opener) {
 	n := start(t, open(t))
 	for name, row := range map[string]struct {
@@ -437,8 +438,8 @@ func testIdentityNeedsAStatement(t *testing.T, open opener) {
 	}
 }
 
-// testIdentityBringsNothingHere has a homeserver's validation add no number on this node, and
-// tell its purpose to the host.
+// testIdentityBringsNothingHere checks that a homeserver's validation adds no number on this node,
+// and that the host can see its purpose.
 func testIdentityBringsNothingHere(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	identity(t, n)
@@ -450,14 +451,14 @@ func testIdentityBringsNothingHere(t *testing.T, open opener) {
 	if err != nil || v.Purpose != threepid.PurposeIdentity {
 		t.Errorf("Validated: %+v, %v", v, err)
 	}
-	// The same client_secret cannot turn the proof into another purpose's.
+	// The same client_secret cannot use the proof for another purpose.
 	expect(t, n.post(addPath, request(nil)), http.StatusBadRequest, "M_INVALID_PARAM")
 	expect(t, n.post(addPath, attempt(2)), http.StatusOK, "")
 	expect(t, n.asHomeserver(http.MethodPost, putPath, "application/json", body), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testIdentityUsersShareAnAddress has 500 users of one homeserver ask within a minute, and
-// each type a wrong code first: none is refused because of the address they share.
+// testIdentityUsersShareAnAddress sends requests of 500 users of one homeserver within a minute,
+// each of whom types a wrong code first: none is refused because of the address they share.
 func testIdentityUsersShareAnAddress(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) { o.Limits, o.Guard = limits.Limits{}, limits.Guard{} })
 	identity(t, n)
@@ -474,8 +475,8 @@ func testIdentityUsersShareAnAddress(t *testing.T, open opener) {
 	}
 }
 
-// testIdentityNumberOfTwoHomeservers has two homeservers validate one number: each has a
-// session and a code of its own.
+// testIdentityNumberOfTwoHomeservers validates one number for two homeservers, each with a session
+// and a code of its own.
 func testIdentityNumberOfTwoHomeservers(t *testing.T, open opener) {
 	n := start(t, open(t))
 	identity(t, n)
@@ -490,8 +491,8 @@ func testIdentityNumberOfTwoHomeservers(t *testing.T, open opener) {
 	expect(t, n.getValidated(identityV1, first, "one"), http.StatusOK, "")
 }
 
-// testIdentityGuardBlocksRanges has a pump come through a homeserver. The range is blocked,
-// and again after the first block, although all requests have no client.
+// testIdentityGuardBlocksRanges pumps a range through a homeserver. The range is blocked, and again
+// after the first block ends, although the requests have no client.
 func testIdentityGuardBlocksRanges(t *testing.T, open opener) {
 	var blocks heardBlocks
 	n := start(t, open(t), func(o *threepid.Options) {
@@ -510,7 +511,7 @@ func testIdentityGuardBlocksRanges(t *testing.T, open opener) {
 	if !pump(0) {
 		t.Fatal("the pump was never refused")
 	}
-	n.clock.advance(20 * time.Minute) // the first block is over
+	n.clock.advance(20 * time.Minute) // the first block has ended
 	sent := n.sms.Count()
 	if !pump(100) {
 		t.Error("the pump was not refused again")
@@ -520,8 +521,8 @@ func testIdentityGuardBlocksRanges(t *testing.T, open opener) {
 	}
 }
 
-// testIdentityLanguageOfTheCountry has the SMS be in the language of the number's country,
-// unless the request asks for another one.
+// testIdentityLanguageOfTheCountry expects the SMS in the language of the number's country, unless
+// the request asks for another one.
 func testIdentityLanguageOfTheCountry(t *testing.T, open opener) {
 	n := start(t, open(t))
 	identity(t, n)

@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// identityDelegateTests have one plugin delegate to another one's identity service.
+// identityDelegateTests make one plugin delegate to another one's identity service.
 func identityDelegateTests() []test {
 	return []test{
 		{"IdentityDelegateWholeFlow", testIdentityDelegateWholeFlow},
@@ -24,7 +24,7 @@ func identityDelegateTests() []test {
 	}
 }
 
-// onBothSides runs a test with a node and the one that it delegates to, over each version.
+// onBothSides runs a test with a node and the one that it delegates to, for each version.
 func onBothSides(t *testing.T, open opener, change func(*threepid.Options), run func(t *testing.T, front, back *node)) {
 	t.Helper()
 	for name, v1 := range map[string]bool{"v1": true, "v2": false} {
@@ -103,7 +103,7 @@ func testIdentityDelegateErrors(t *testing.T, open opener) {
 	}
 }
 
-// testIdentityDelegateUsedUp has five wrong codes use the code up on both nodes.
+// testIdentityDelegateUsedUp submits five wrong codes, after which the code is void on both nodes.
 func testIdentityDelegateUsedUp(t *testing.T, open opener) {
 	onBothSides(t, open, func(*threepid.Options) {}, func(t *testing.T, front, back *node) {
 		sid := front.mustRequest(addPath, attempt(1)).text("sid")
@@ -120,7 +120,7 @@ func testIdentityDelegateUsedUp(t *testing.T, open opener) {
 	})
 }
 
-// testIdentityDelegateGone has the other node be closed.
+// testIdentityDelegateGone closes the other node.
 func testIdentityDelegateGone(t *testing.T, open opener) {
 	onBothSides(t, open, func(*threepid.Options) {}, func(t *testing.T, front, back *node) {
 		sid := front.mustRequest(addPath, attempt(1)).text("sid")

@@ -19,7 +19,7 @@ import (
 	"example.com/threepid/sms/smstest"
 )
 
-// limitTests are about the limits on texts.
+// limitTests are about the limits on SMS.
 func limitTests() []test {
 	return []test{
 		{"LimitOfANumber", testLimitOfANumber},
@@ -48,13 +48,13 @@ func limitTests() []test {
 	}
 }
 
-// limited switches the limits on, the guard not, and has tests say who asks.
+// limited switches the limits on and the guard off, and lets a test choose each request's client.
 func limited(o *threepid.Options) {
 	o.Limits = limits.Limits{}
 	o.ClientKey = func(c *gin.Context) string { return c.GetHeader("X-Test-Client") }
 }
 
-// as posts for a client.
+// as sends a request as a client.
 func (n *node) as(client, path, body string) answer {
 	n.tb.Helper()
 	req, err := http.NewRequestWithContext(n.tb.Context(), http.MethodPost, n.url+path, strings.NewReader(body))
@@ -65,7 +65,7 @@ func (n *node) as(client, path, body string) answer {
 	return n.send(req)
 }
 
-// asks has a client ask for a text to a number, with a new secret each time.
+// asks requests an SMS to a number as a client, with a new secret each time.
 func (n *node) asks(client, number string) answer {
 	n.tb.Helper()
 	return n.as(client, addPath, request(map[string]any{"client_secret": newSecret(), "phone_number": number}))
@@ -75,10 +75,10 @@ var secrets atomic.Int64
 
 func newSecret() string { return fmt.Sprintf("secret-%d-of-a-client", secrets.Add(1)) }
 
-// mobile is the nth number of a block of British mobiles.
+// mobile returns the nth number of a range of British mobile numbers.
 func mobile(block, n int) string { return fmt.Sprintf("+447400%02d%04d", block, n) }
 
-// until asks until it is refused, and returns how often it was not.
+// until repeats a request until it is refused, and returns how often it was not.
 func until(t *testing.T, ask func(i int) answer) (let int, refused answer) {
 	t.Helper()
 	for let < 1000 {
@@ -131,13 +131,13 @@ func testLimitOfANumber(t *testing.T, open opener) {
 	n.expectTexts(t, day)
 }
 
-// withoutReserve leaves clients nothing beyond the limits that all of them share.
+// withoutReserve leaves clients only the limits that all of them share.
 func withoutReserve(o *threepid.Options) {
 	o.Limits.Reserve, o.Limits.ReserveCodes = []limits.Limit{}, []limits.Limit{}
 }
 
-// slowNumber has the number refuse everybody for days after one SMS, but for a
-// reserve of three.
+// slowNumber refuses every client of the number for days after one SMS, except for a reserve of
+// three.
 func slowNumber(o *threepid.Options) {
 	limited(o)
 	const long = 100 * 24 * time.Hour
@@ -145,8 +145,8 @@ func slowNumber(o *threepid.Options) {
 	o.Limits.Reserve = []limits.Limit{{Burst: 3, Every: long}}
 }
 
-// testReserveOfANumber has a client use a number up. It gets one SMS from the reserve, as
-// do others while there is one.
+// testReserveOfANumber makes a client use up a number's limit. It then gets one SMS from the
+// reserve, and so do other clients until the reserve is used up.
 func testReserveOfANumber(t *testing.T, open opener) {
 	n := start(t, open(t), slowNumber)
 	expect(t, n.asks("one", spoken), http.StatusOK, "")
@@ -165,8 +165,8 @@ func testReserveOfANumber(t *testing.T, open opener) {
 	expectLimited(t, refused, 10*time.Minute)
 }
 
-// testReserveComesBack has an SMS from the reserve fail, and others validate: the
-// client that asked has the reserve again, and the number as much as before.
+// testReserveComesBack makes an SMS from the reserve fail, and other clients validate: the client
+// has its part of the reserve again, and the number its SMS.
 func testReserveComesBack(t *testing.T, open opener) {
 	n := start(t, open(t), slowNumber)
 	expect(t, n.asks("attacker", spoken), http.StatusOK, "")
@@ -262,8 +262,8 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 	expect(t, n.asks("192.0.2.2", mobile(98, 2)), http.StatusOK, "")
 }
 
-// testLongestLimitIsTold has two scopes refuse: who waits as long as it is told is
-// not refused again.
+// testLongestLimitIsTold makes two limits refuse a request: a client that waits as long as the
+// response says is not refused again.
 func testLongestLimitIsTold(t *testing.T, open opener) {
 	for _, row := range []struct{ number, client time.Duration }{{time.Hour, time.Minute}, {time.Minute, time.Hour}} {
 		n := start(t, open(t), limited, withoutReserve, func(o *threepid.Options) {
@@ -277,8 +277,8 @@ func testLongestLimitIsTold(t *testing.T, open opener) {
 	}
 }
 
-// testLimitsHoldAtOnceAndOnAllNodes has requests of many clients for one number
-// arrive at two nodes at the same moment.
+// testLimitsHoldAtOnceAndOnAllNodes sends requests of many clients for one number to two nodes at
+// once.
 func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
 	st := open(t)
 	n := start(t, st, limited)
@@ -300,8 +300,8 @@ func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
 	n.expectTexts(t, 6)
 }
 
-// testLastTextIsSharedByAllWhoAskForIt has one SMS left, and the same attempt
-// arrives many times at once: none of them is refused for another's SMS.
+// testLastTextIsSharedByAllWhoAskForIt sends one attempt many times at once when one SMS is left:
+// none of the requests is refused because another one used it.
 func testLastTextIsSharedByAllWhoAskForIt(t *testing.T, open opener) {
 	for range 5 {
 		n := start(t, open(t), limited)
@@ -327,7 +327,7 @@ func testLimitsLetRetriesThrough(t *testing.T, open opener) {
 
 func testValidationGivesTextsBack(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
-	for range 5 { // each time as many as there are
+	for range 5 { // as many as the limit each time
 		clientSecret := newSecret()
 		body := func(i int) string {
 			return request(map[string]any{"client_secret": clientSecret, "send_attempt": i})
@@ -360,7 +360,7 @@ func testFinalLimitsGiveNothingBack(t *testing.T, open opener) {
 
 func testFailureGivesTextsBack(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
-	for i := range 19 { // that is how often it may fail, almost
+	for i := range 19 { // one less than the number of failures that are allowed
 		failure, errcode, status := errors.New("down"), "M_SEND_ERROR", http.StatusBadGateway
 		if i%2 == 0 {
 			failure, errcode, status = sms.ErrRejected, "M_DESTINATION_REJECTED", http.StatusBadRequest
@@ -374,8 +374,8 @@ func testFailureGivesTextsBack(t *testing.T, open opener) {
 	}
 }
 
-// testFailuresOfAClientAreLimited has texts fail that cost nothing: each is a call
-// to the provider all the same.
+// testFailuresOfAClientAreLimited makes SMS fail that do not count: each is a call to the provider
+// nevertheless.
 func testFailuresOfAClientAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	for _, failure := range []error{errors.New("down"), sms.ErrRejected} {
@@ -398,8 +398,8 @@ func testFailuresOfAClientAreLimited(t *testing.T, open opener) {
 	}
 }
 
-// testRetriesOfAnUncertainTextAreLimited has a provider that may have sent, and sends
-// again: the same attempt costs nothing more, but is no way to bomb a number.
+// testRetriesOfAnUncertainTextAreLimited makes the provider's outcome unknown: repeating the
+// attempt does not count again, but cannot flood a number either.
 func testRetriesOfAnUncertainTextAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	n.sms.FailAlways(sms.ErrUncertain)
@@ -417,8 +417,8 @@ func testRetriesOfAnUncertainTextAreLimited(t *testing.T, open opener) {
 	expect(t, n.as("one", addPath, attempt(1)), http.StatusOK, "")
 }
 
-// testSlowProviderCostsOneText has a provider that takes too long: the text may
-// have left, so it counts; but another try of the same attempt is no other text.
+// testSlowProviderCostsOneText makes the provider too slow: it may have sent the SMS, which counts
+// once, also if the attempt is repeated.
 func testSlowProviderCostsOneText(t *testing.T, open opener) {
 	var hang atomic.Bool
 	recorder := smstest.New()
@@ -442,8 +442,8 @@ func testSlowProviderCostsOneText(t *testing.T, open opener) {
 	}
 }
 
-// testOneClientLocksNobodyOut has one client do for two days whatever it is let
-// do against a number. Its owner can always have a text and validate.
+// testOneClientLocksNobodyOut makes one client send as many requests about a number as it can for
+// two days. Its owner can always get an SMS and validate.
 func testOneClientLocksNobodyOut(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	for hour := range 48 {
@@ -453,7 +453,7 @@ func testOneClientLocksNobodyOut(t *testing.T, open opener) {
 			for range 6 {
 				n.guess("attacker", a.text("sid"), clientSecret, "nonsense")
 			}
-			n.asks("attacker", fmt.Sprintf("+44770090%04d", hour*13+i*2)) // its block, too
+			n.asks("attacker", fmt.Sprintf("+44770090%04d", hour*13+i*2)) // of the same range
 		}
 		if hour%8 == 7 {
 			own := newSecret()
@@ -477,7 +477,7 @@ func testRefusalsWriteNothing(t *testing.T, open opener) {
 	}
 }
 
-// testRecordsExpire has all that limits remember go in the end.
+// testRecordsExpire checks that all records of the limits are deleted in the end.
 func testRecordsExpire(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	a := n.asks("one", spoken)
@@ -491,7 +491,7 @@ func testRecordsExpire(t *testing.T, open opener) {
 		}
 		return deleted
 	}
-	sweep(0)                                // deletes none of those below, but perhaps a row that stands for an absent one
+	sweep(0)                                // deletes none of the rows below, but perhaps one that stands for an absent session
 	if n := sweep(49 * time.Hour); n != 4 { // number, client, range; and the session
 		t.Errorf("%d rows have expired after two days, want 4", n)
 	}
@@ -502,7 +502,7 @@ func testLimitsCanBeSwitchedOff(t *testing.T, open opener) {
 		o.Limits = limits.Limits{PerNumber: []limits.Limit{}, PerNumberAndClient: []limits.Limit{{Burst: 30, Every: time.Hour}}, PerRangeAndClient: []limits.Limit{}}
 	})
 	let, _ := until(t, func(int) answer { return n.asks("one", spoken) })
-	if let != 20 { // the block's
+	if let != 20 { // the limit of the range
 		t.Errorf("%d texts", let)
 	}
 	off := start(t, open(t), limited, func(o *threepid.Options) { o.Limits.Disabled = true })

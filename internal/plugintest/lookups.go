@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// lookUpTests are about the limit on looking accounts up.
+// lookUpTests are about the limit on look-ups of accounts.
 func lookUpTests() []test {
 	return []test{
 		{"LookUpsAreLimited", testLookUpsAreLimited},
@@ -23,14 +23,14 @@ func lookUpTests() []test {
 	}
 }
 
-// probe asks for an SMS to a number, to learn whether an account has it.
+// probe requests an SMS to a number to learn whether it has an account.
 func (n *node) probe(client, path, number string) answer {
 	n.tb.Helper()
 	return n.as(client, path, request(map[string]any{"client_secret": newSecret(), "phone_number": number}))
 }
 
-// testLookUpsAreLimited has a client whose SMS are used up go on: whether a number
-// has an account makes no difference to when it is refused.
+// testLookUpsAreLimited makes a client without any SMS left continue: whether a number has an
+// account makes no difference to when it is refused.
 func testLookUpsAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	n.associate(t, "@alice:example.org", msisdn)
@@ -66,7 +66,7 @@ func testLookUpsAreLimited(t *testing.T, open opener) {
 	expect(t, n.probe("prober", addPath, "+"+msisdn), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 }
 
-// fewLookUps lets one look-up through.
+// fewLookUps allows one look-up.
 func fewLookUps(o *threepid.Options) {
 	limited(o)
 	o.Limits.LookUps = []limits.Limit{{Burst: 1, Every: time.Hour}}
@@ -75,7 +75,7 @@ func fewLookUps(o *threepid.Options) {
 func testLookUpLimitRefusesNoRetry(t *testing.T, open opener) {
 	st := open(t)
 	n, other := start(t, st, fewLookUps), start(t, st, fewLookUps)
-	sid := n.mustRequest(addPath, attempt(2)).text("sid") // by nobody in particular
+	sid := n.mustRequest(addPath, attempt(2)).text("sid") // of another client
 	expect(t, n.as("client", addPath, dial(inFrance)), http.StatusOK, "")
 	expect(t, other.as("client", addPath, dial(inUS)), http.StatusOK, "")
 	for _, node := range []*node{n, other} {
@@ -109,8 +109,8 @@ func testLookUpLimitCanBeSwitchedOff(t *testing.T, open opener) {
 	}
 }
 
-// testLookUpLimitWritesNothing has a flood of refused look-ups cost no write, and ask
-// for no account.
+// testLookUpLimitWritesNothing checks that a flood of refused look-ups writes nothing and looks up
+// no account.
 func testLookUpLimitWritesNothing(t *testing.T, open opener) {
 	inner := &lookers{Store: open(t)}
 	counter := storetest.Counting(inner)

@@ -1,6 +1,5 @@
-// Package plugintest runs the whole plugin, from its HTTP endpoints down to the
-// rows, over a store: what clients, hosts and providers see of it must be the
-// same on every one.
+// Package plugintest tests the whole plugin, from its HTTP endpoints down to the rows, over a
+// store: its behaviour towards clients, hosts and providers must be the same on every store.
 package plugintest
 
 import (
@@ -12,7 +11,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Store is what the module's own stores are.
+// Store is the interface of the module's own stores.
 type Store interface {
 	store.Store
 	store.Accounts
@@ -21,23 +20,22 @@ type Store interface {
 // opener returns a new, empty store that lives as long as the test.
 type opener = func(testing.TB) Store
 
-// test is one thing that the plugin must do.
+// test is one behaviour of the plugin.
 type test struct {
 	name string
 	run  func(t *testing.T, open opener)
 }
 
-// Run runs every test as a parallel subtest of t. open returns a new, empty store,
-// and closes it in a Cleanup if it must be closed.
+// Run runs every test as a parallel subtest of t. open returns a new, empty store, and closes it in
+// a Cleanup if necessary.
 func Run(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	run(t, open, allTests())
 }
 
-// RunStorage runs only the tests whose result depends on the store: those in
-// which requests meet on a row, those that use several nodes, and one of each
-// kind that reads back what it wrote. The others see no difference between stores
-// and run once, in Run.
+// RunStorage runs only the tests whose result depends on the store: those in which requests share a
+// row, those with several nodes, and one of each kind that reads what it wrote. The others run
+// once, in Run.
 func RunStorage(t *testing.T, open func(testing.TB) Store) {
 	t.Helper()
 	names := storageTests()

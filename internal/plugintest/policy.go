@@ -15,7 +15,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// policyTests are about the numbers that the host does not text.
+// policyTests are about numbers to which the host sends no SMS.
 func policyTests() []test {
 	return []test{
 		{"PolicyOfCountries", testPolicyOfCountries},
@@ -35,17 +35,17 @@ const (
 	inGB         = "+447400123456"
 	inGuernsey   = "+447781123456"
 	inJersey     = "+447797712345"
-	inNoneOfGB   = "+447700900001" // a number for films: no range that is assigned
+	inNoneOfGB   = "+447700900001" // a number for films, in no range that is assigned
 	inUS         = "+12015550123"
 	inJamaica    = "+18762101234"
 	inNoneOfUS   = "+19765551234" // no area code 976 is assigned
 	inFrance     = "+33612345678"
-	inNoCountry  = "+870773111632" // a satellite's
+	inNoCountry  = "+870773111632" // of a satellite
 	fixedInGB    = "+442071234567"
-	fixedOrNotUS = inUS // where none can tell the two apart
+	fixedOrNotUS = inUS // where fixed and mobile numbers look the same
 )
 
-// dial asks for a number in E.164, in a session of its own.
+// dial requests an SMS to a number in E.164, in a session of its own.
 func dial(number string) string {
 	return request(map[string]any{"phone_number": number, "country": "", "client_secret": "of" + number[1:]})
 }
@@ -60,7 +60,7 @@ func expectDenied(t *testing.T, a answer) {
 	expect(t, a, http.StatusForbidden, "M_THREEPID_DENIED")
 }
 
-// expectTexted asks for each number: those in allowed are sent an SMS, the others not.
+// expectTexted requests an SMS to each number: only those in allowed are sent one.
 func expectTexted(t *testing.T, n *node, allowed, denied []string) {
 	t.Helper()
 	for _, number := range allowed {
@@ -124,8 +124,7 @@ func testPolicyOfCountries(t *testing.T, open opener) {
 	}
 }
 
-// testPolicyDisregardsTheCountryField has clients say that they dial from where
-// they would be served.
+// testPolicyDisregardsTheCountryField makes clients claim to dial from an allowed country.
 func testPolicyDisregardsTheCountryField(t *testing.T, open opener) {
 	n := start(t, open(t), policy(limits.Policy{AllowCountries: []string{"US", "GB"}}))
 	for _, fields := range []map[string]any{
@@ -144,8 +143,8 @@ func testPolicyDisregardsTheCountryField(t *testing.T, open opener) {
 	n.expectTexts(t, 2)
 }
 
-// serviceNumbers are examples, in E.164, of numbers that charge the sender of an SMS,
-// or that no person reads.
+// serviceNumbers are examples, in E.164, of numbers that charge the sender of an SMS, or that
+// belong to no person.
 func serviceNumbers(kind phonenumbers.PhoneNumberType) []string {
 	var all []string
 	for _, region := range []string{"AT", "AU", "BE", "BR", "CH", "DE", "ES", "FR", "GB", "IN", "IT", "JP", "MX", "PL", "PT", "SE", "TR", "US", "ZA"} {
@@ -174,7 +173,7 @@ func testPolicyRefusesServiceNumbers(t *testing.T, open opener) {
 	}
 }
 
-// testPolicyRefusesServiceNumbersOfNoCountry has both rules be about a number.
+// testPolicyRefusesServiceNumbersOfNoCountry checks both rules on one number.
 func testPolicyRefusesServiceNumbersOfNoCountry(t *testing.T, open opener) {
 	const tollFree, premium = "+80012345678", "+979123456789"
 	named := limits.Policy{AllowCountries: []string{"001"}}
@@ -188,7 +187,7 @@ func testPolicyOfFixedLines(t *testing.T, open opener) {
 	expectTexted(t, start(t, open(t)), []string{fixedInGB, inGB}, nil)
 	n := start(t, open(t), policy(limits.Policy{RefuseFixedLines: true}))
 	expectTexted(t, n, []string{inGB, fixedOrNotUS, inNoneOfGB}, []string{fixedInGB})
-	// The other kinds stay refused.
+	// The other kinds are still refused.
 	expectTexted(t, n, nil, serviceNumbers(phonenumbers.PREMIUM_RATE))
 }
 
@@ -207,17 +206,17 @@ func testPolicyIsCopied(t *testing.T, open opener) {
 	expectTexted(t, n, []string{inGB}, []string{inUS, inFrance})
 }
 
-// testPolicyOrder keeps the order of the refusals.
+// testPolicyOrder checks the order of the refusals.
 func testPolicyOrder(t *testing.T, open opener) {
 	st := open(t)
 	before := start(t, st)
 	before.mustRequest(addPath, attempt(1))
 	n := start(t, st, policy(limits.Policy{DenyPrefixes: []string{"+4477009"}}))
 
-	expectDenied(t, n.post(addPath, attempt(1))) // before an attempt seen
-	expectDenied(t, n.post(pwdPath, attempt(1))) // before M_THREEPID_NOT_FOUND
+	expectDenied(t, n.post(addPath, attempt(1))) // takes precedence over an attempt that was seen
+	expectDenied(t, n.post(pwdPath, attempt(1))) // takes precedence over M_THREEPID_NOT_FOUND
 	n.associate(t, "@alice:example.org", msisdn)
-	for _, path := range []string{addPath, regPath, pwdPath} { // before M_THREEPID_IN_USE
+	for _, path := range []string{addPath, regPath, pwdPath} { // takes precedence over M_THREEPID_IN_USE
 		expectDenied(t, n.post(path, attempt(1)))
 	}
 
@@ -237,8 +236,8 @@ func testPolicyOrder(t *testing.T, open opener) {
 	n.expectTexts(t, 0)
 }
 
-// testPolicyLeavesNothingBehind also has the host's own hook refuse, which is asked
-// after the account and the limits were read.
+// testPolicyLeavesNothingBehind also makes the host's own hook refuse, which runs after the account
+// and the limits were read.
 func testPolicyLeavesNothingBehind(t *testing.T, open opener) {
 	for name, p := range map[string]limits.Policy{
 		"country": {AllowCountries: []string{"FR"}},
@@ -253,7 +252,7 @@ func testPolicyLeavesNothingBehind(t *testing.T, open opener) {
 			counter := storetest.Counting(inner)
 			n := start(t, both{counter, inner}, policy(p), inEarnest)
 			for _, path := range []string{addPath, regPath} {
-				for i := range 30 { // more than the limits on SMS have room for
+				for i := range 30 { // more than the limits on SMS allow
 					expectDenied(t, n.post(path, attempt(i)))
 				}
 			}
@@ -268,5 +267,5 @@ func testPolicyLeavesNothingBehind(t *testing.T, open opener) {
 	}
 }
 
-// inEarnest gives a node the limits and the guard that are the default.
+// inEarnest gives a node the default limits and guard.
 func inEarnest(o *threepid.Options) { o.Limits, o.Guard = limits.Limits{}, limits.Guard{} }

@@ -15,7 +15,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// receiptTests are about what becomes of delivery receipts.
+// receiptTests are about the effects of delivery receipts.
 func receiptTests() []test {
 	return []test{
 		{"ReceiptsOfAnSMS", testReceiptsOfAnSMS},
@@ -47,7 +47,7 @@ func (n *node) latestID(t *testing.T) string {
 	return m.ID
 }
 
-// receiptsOf returns the statuses in the journal of the number, the latest first.
+// receiptsOf returns the statuses in the number's journal, the latest first.
 func (n *node) receiptsOf(t *testing.T) (statuses []string) {
 	t.Helper()
 	for _, e := range n.explain(t, msisdn).Events {
@@ -58,7 +58,7 @@ func (n *node) receiptsOf(t *testing.T) (statuses []string) {
 	return statuses
 }
 
-// testReceiptsOfAnSMS repeats receipts, and has some arrive late.
+// testReceiptsOfAnSMS repeats receipts and delays some.
 func testReceiptsOfAnSMS(t *testing.T, open opener) {
 	var h heard
 	n := start(t, open(t), observed(&h))
@@ -72,7 +72,7 @@ func testReceiptsOfAnSMS(t *testing.T, open opener) {
 	if got := n.receiptsOf(t); !slices.Equal(got, []string{"delivered", "delayed"}) {
 		t.Errorf("receipts: %q", got)
 	}
-	n.clock.advance(6*24*time.Hour + 23*time.Hour) // late: the session is gone
+	n.clock.advance(6*24*time.Hour + 23*time.Hour) // late: the session has expired
 	n.receipt(t, id, sms.Undelivered)
 	n.receipt(t, id, sms.Undelivered)
 	if got := n.receiptsOf(t); !slices.Equal(got, []string{"failed", "delivered", "delayed"}) {
@@ -97,7 +97,7 @@ func testReceiptOnAnotherNode(t *testing.T, open opener) {
 	expectCounts(t, b.counts(t), map[string]int64{"sms GB add smstest accepted": 1, "receipt GB  smstest delivered": 1})
 }
 
-// testReceiptBeforeItsSMS has the receipt arrive while the sender has not returned.
+// testReceiptBeforeItsSMS delivers the receipt before the sender has returned.
 func testReceiptBeforeItsSMS(t *testing.T, open opener) {
 	n := start(t, open(t))
 	keepsHistory(t, n.store)
@@ -131,7 +131,7 @@ func testReceiptsWithoutAnSMS(t *testing.T, open opener) {
 	expectCounts(t, next.counts(t), map[string]int64{"receipt   acme failed": 2, "receipt   acme delivered": 2})
 }
 
-// slowHistory takes its time to find entries, so that calls meet.
+// slowHistory finds entries slowly, so that calls overlap.
 type slowHistory struct {
 	Store
 	store.History
@@ -155,8 +155,8 @@ func testReceiptsAtOnce(t *testing.T, open opener) {
 	expectCounts(t, n.counts(t), map[string]int64{"sms GB add smstest accepted": 1, "receipt GB  smstest delivered": 1})
 }
 
-// testUndeliveredIsNotUnconfirmed sends many SMS of which the provider delivers none, and says so:
-// the guard blocks nothing. SMS that are delivered and not confirmed it does block.
+// testUndeliveredIsNotUnconfirmed sends many SMS that the provider reports as undelivered: the
+// guard blocks nothing. It does block when SMS are delivered and not confirmed.
 func testUndeliveredIsNotUnconfirmed(t *testing.T, open opener) {
 	for status, blocks := range map[sms.Delivery]bool{sms.Undelivered: false, sms.Delivered: true} {
 		t.Run(string(status), func(t *testing.T) {
@@ -178,8 +178,8 @@ func testUndeliveredIsNotUnconfirmed(t *testing.T, open opener) {
 	}
 }
 
-// testUndeliveredAfterAValidation has a receipt contradict a validation: the number counts as
-// validated for the guard all the same.
+// testUndeliveredAfterAValidation sends a receipt that contradicts a validation: for the guard the
+// number is validated nevertheless.
 func testUndeliveredAfterAValidation(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -194,7 +194,8 @@ func testUndeliveredAfterAValidation(t *testing.T, open opener) {
 		n.receipt(t, first, sms.Undelivered)
 		n.receipt(t, n.latestID(t), sms.Undelivered)
 	}
-	// Ten validations cover for forty numbers that do not validate, and those of the last minutes.
+	// Ten validations allow for forty numbers that are not validated, and for those of the last
+	// minutes.
 	let, _ := until(t, func(i int) answer {
 		n.clock.advance(20 * time.Second)
 		return n.asks(newSecret(), mobile(1, 5000+i*97%5000))
@@ -204,8 +205,8 @@ func testUndeliveredAfterAValidation(t *testing.T, open opener) {
 	}
 }
 
-// testUndeliveredThenSentAgain has the first SMS of each number fail, after a second one was sent that
-// nobody confirms: the guard blocks the range.
+// testUndeliveredThenSentAgain makes the first SMS of each number fail after a second one was sent
+// that nobody confirms: the guard blocks the range.
 func testUndeliveredThenSentAgain(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -229,8 +230,8 @@ func testUndeliveredThenSentAgain(t *testing.T, open opener) {
 	}
 }
 
-// testUndeliveredWithoutEnd has a network report of all SMS that it did not deliver them, as one that
-// lives on pumping might: its range is blocked nevertheless.
+// testUndeliveredWithoutEnd reports all SMS of a range as undelivered, as a network that profits
+// from pumping might: its range is blocked nevertheless.
 func testUndeliveredWithoutEnd(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))

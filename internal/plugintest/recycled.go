@@ -14,8 +14,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// recycledTests are about a number that its carrier gives to somebody else:
-// what the previous holder proved is void once the number was released or deleted.
+// recycledTests are about a number that its carrier gives to another person: all that the previous
+// holder proved is void once the number was released or deleted.
 func recycledTests() []test {
 	return []test{
 		{"RecycledNumberVoidsValidations", testRecycledNumberVoidsValidations},
@@ -31,7 +31,7 @@ func recycledTests() []test {
 	}
 }
 
-// release takes the number from whichever account has it.
+// release releases the number from its account.
 func (n *node) release(t *testing.T) {
 	t.Helper()
 	if err := n.plugin.ReleaseNumber(t.Context(), "+"+msisdn); err != nil && !errors.Is(err, threepid.ErrNoAccount) {
@@ -39,7 +39,7 @@ func (n *node) release(t *testing.T) {
 	}
 }
 
-// expectVoid fails the test if any call still takes the session for a proof.
+// expectVoid fails the test if any call still accepts the session as a proof.
 func (n *node) expectVoid(t *testing.T, sid, clientSecret string) {
 	t.Helper()
 	if v, err := n.plugin.Validated(t.Context(), sid, clientSecret); !errors.Is(err, threepid.ErrNotValidated) {
@@ -51,8 +51,8 @@ func (n *node) expectVoid(t *testing.T, sid, clientSecret string) {
 	expect(t, n.add(alice, sid, clientSecret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testRecycledNumberVoidsValidations has the previous holder keep validations for
-// every purpose, and the new holder get the number.
+// testRecycledNumberVoidsValidations has validations of the previous holder for every purpose,
+// after which the new holder gets the number.
 func testRecycledNumberVoidsValidations(t *testing.T, open opener) {
 	for name, change := range map[string]func(*threepid.Options){
 		"limits off": func(*threepid.Options) {}, "limited": limited,
@@ -75,8 +75,8 @@ func testRecycledNumberVoidsValidations(t *testing.T, open opener) {
 	}
 }
 
-// testRecycledNumberVoidsCodes has a code that was sent just before the release
-// be submitted just after it, and looked up when a release is old.
+// testRecycledNumberVoidsCodes submits a code just after the release that was sent just before it,
+// and looks the session up when the release is old.
 func testRecycledNumberVoidsCodes(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	n.associate(t, alice, msisdn)
@@ -98,7 +98,7 @@ func testRecycledNumberVoidsCodes(t *testing.T, open opener) {
 	}
 }
 
-// look returns what the calls for hosts return, of which Redeem is the last.
+// look returns the results of the calls for hosts, of which Redeem is the last.
 func (n *node) look(t *testing.T, sid, clientSecret string) map[string]error {
 	t.Helper()
 	_, validated := n.plugin.Validated(t.Context(), sid, clientSecret)
@@ -106,7 +106,7 @@ func (n *node) look(t *testing.T, sid, clientSecret string) map[string]error {
 	return map[string]error{"Validated": validated, "Redeem": redeemed}
 }
 
-// deleteExpired deletes what the plugin's own janitor would have deleted by now.
+// deleteExpired deletes what the plugin's janitor would have deleted by now.
 func (n *node) deleteExpired(t *testing.T) {
 	t.Helper()
 	if _, err := n.store.DeleteExpired(t.Context(), n.clock.Now().Add(-24*time.Hour), 1000); err != nil {
@@ -114,8 +114,8 @@ func (n *node) deleteExpired(t *testing.T) {
 	}
 }
 
-// testRecycledNumberBringsANewCode has a client ask again in a session whose
-// number was released: the code is another one, and proves the number.
+// testRecycledNumberBringsANewCode requests another SMS in a session whose number was released: it
+// has a new code, which proves the number.
 func testRecycledNumberBringsANewCode(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	for i, before := range []string{"sent", "validated", "redeemed"} {
@@ -131,7 +131,7 @@ func testRecycledNumberBringsANewCode(t *testing.T, open opener) {
 		}
 		n.release(t)
 		n.mustRequest(addPath, attempt(2*i+2))
-		if n.token() == old { // one in a million by chance
+		if n.token() == old { // by chance, once in a million
 			t.Errorf("%s: the resend brought the old code", before)
 		}
 		expect(t, n.submit(sid, secret, old), http.StatusBadRequest, "M_TOKEN_INCORRECT")
@@ -145,8 +145,8 @@ func testRecycledNumberBringsANewCode(t *testing.T, open opener) {
 	}
 }
 
-// testRecycledNumberWithoutAnAccount has the host keep its accounts itself, and no
-// account have the number.
+// testRecycledNumberWithoutAnAccount has a host that keeps its accounts itself, and a number
+// without an account.
 func testRecycledNumberWithoutAnAccount(t *testing.T, open opener) {
 	for name, change := range map[string]func(Store) func(*threepid.Options){
 		"own accounts": func(Store) func(*threepid.Options) { return authenticated },
@@ -168,8 +168,8 @@ func testRecycledNumberWithoutAnAccount(t *testing.T, open opener) {
 	}
 }
 
-// testRecycledNumberOfClocksThatDiffer has the number be released by a node whose
-// clock is two seconds ahead or behind.
+// testRecycledNumberOfClocksThatDiffer releases the number on a node whose clock is two seconds
+// ahead or behind.
 func testRecycledNumberOfClocksThatDiffer(t *testing.T, open opener) {
 	for _, ahead := range []time.Duration{2 * time.Second, -2 * time.Second} {
 		st := open(t)
@@ -187,8 +187,8 @@ func testRecycledNumberOfClocksThatDiffer(t *testing.T, open opener) {
 	}
 }
 
-// testRecycledNumberIsRememberedAsLongAsSessions has a session of the new holder be
-// prolonged again and again, and what has expired be deleted.
+// testRecycledNumberIsRememberedAsLongAsSessions extends a session of the new holder again and
+// again, and deletes what has expired.
 func testRecycledNumberIsRememberedAsLongAsSessions(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	n.release(t)
@@ -217,8 +217,8 @@ func testRecycledNumberIsUnblocked(t *testing.T, open opener) {
 	n.expectVoid(t, sid, secret)
 }
 
-// testRecycledNumberIsProvedAgain has another session add and delete the number
-// while one is validated: a new SMS and its code are a proof in that one too.
+// testRecycledNumberIsProvedAgain adds and deletes the number in another session while one is
+// validated: a new SMS and its code prove the number in that session too.
 func testRecycledNumberIsProvedAgain(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	sid := n.validatedBy(secret, addPath, 1)
@@ -230,8 +230,7 @@ func testRecycledNumberIsProvedAgain(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// overtaken is a store whose units of work are overtaken: overtake runs
-// between what they read and what they write.
+// overtaken is a store that runs overtake between the reads and the writes of its units of work.
 type overtaken struct {
 	Store
 	overtake func()
@@ -240,16 +239,16 @@ type overtaken struct {
 func (o *overtaken) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
 	return o.Store.Update(ctx, names, func(rows *store.Rows) error {
 		err := change(rows)
-		if err == nil { // else the unit starts again
+		if err == nil { // otherwise the unit starts again
 			o.overtake()
 		}
 		return err
 	})
 }
 
-// testRecycledNumberWhileRedeemed has a release overtake a Redeem that has read the
-// number's epoch: when the release is complete before Redeem returns, the host gets
-// no validation. It may also wait until Redeem has returned.
+// testRecycledNumberWhileRedeemed releases the number after Redeem has read its epoch: if the
+// release completes before Redeem returns, the host gets no validation. The release may also wait
+// until Redeem has returned.
 func testRecycledNumberWhileRedeemed(t *testing.T, open opener) {
 	for _, before := range []string{"never released", "released before"} {
 		t.Run(before, func(t *testing.T) {
@@ -300,7 +299,7 @@ func pwdPathFor(t *testing.T, n *node) string {
 	return pwdPath
 }
 
-// associating calls before each association.
+// associating runs a function before each association.
 type associating struct {
 	Store
 	before func()
@@ -311,8 +310,8 @@ func (a associating) Associate(ctx context.Context, as store.Association) error 
 	return a.Store.Associate(ctx, as)
 }
 
-// testRecycledNumberWhileAdded has the number be released while it is being added:
-// after the validation was taken and before the number is on the account.
+// testRecycledNumberWhileAdded releases the number while it is being added: after the validation
+// was redeemed and before the account has the number.
 func testRecycledNumberWhileAdded(t *testing.T, open opener) {
 	st := open(t)
 	other := start(t, st)
@@ -330,7 +329,7 @@ func testRecycledNumberWhileAdded(t *testing.T, open opener) {
 	if owner, err := st.Owner(t.Context(), msisdn); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the number is on the account of %q, error %v", owner, err)
 	}
-	if associated != 1 { // the second time it is known before
+	if associated != 1 { // the second time the release is seen earlier
 		t.Errorf("the number was put on the account %d times", associated)
 	}
 }

@@ -15,7 +15,7 @@ import (
 	"example.com/threepid"
 )
 
-// HostDatabase opens a new, empty database as a host has it, and a store over it.
+// HostDatabase opens a new, empty database of a host, and a store over it.
 type HostDatabase = func(testing.TB) (*gorm.DB, Store)
 
 // member is a row of the host's own table.
@@ -24,9 +24,8 @@ type member struct {
 	Phone string `gorm:"size:20"`
 }
 
-// RunRedeemTx runs the tests of RedeemTx as parallel subtests of t. On SQLite, of
-// which there is one writer, nobody else is expected to write while a host's
-// transaction is open.
+// RunRedeemTx runs the tests of RedeemTx as parallel subtests of t. SQLite has one writer, so there
+// the tests do not expect others to write while a host's transaction is open.
 func RunRedeemTx(t *testing.T, open HostDatabase) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
@@ -51,7 +50,7 @@ func RunRedeemTx(t *testing.T, open HostDatabase) {
 	}
 }
 
-// register is what a host does: it takes the validation and inserts the account.
+// register is what a host does at registration: it redeems the validation and inserts the account.
 func (n *node) register(t *testing.T, db *gorm.DB, name, sid string) error {
 	t.Helper()
 	return db.Transaction(func(tx *gorm.DB) error {
@@ -111,8 +110,8 @@ func testRedeemTxFailedInsert(t *testing.T, db *gorm.DB, n *node) {
 	expectMembers(t, db, 2)
 }
 
-// testRedeemTxRefuses has a host go on after a refusal: its transaction is good,
-// although some databases end one in which a statement failed.
+// testRedeemTxRefuses continues a host's transaction after a refusal: the transaction is still
+// usable, although some databases end one in which a statement failed.
 func testRedeemTxRefuses(t *testing.T, db *gorm.DB, n *node) {
 	sid := n.mustRequest(regPath, request(nil)).text("sid")
 	err := db.Transaction(func(tx *gorm.DB) error {
@@ -164,12 +163,12 @@ func testRedeemTxVoid(t *testing.T, db *gorm.DB, n *node) {
 	expectMembers(t, db, 0)
 }
 
-// open runs a host's transaction that stays open after RedeemTx for as long as
-// while takes, and then commits.
+// open runs a host's transaction that stays open after RedeemTx while a function runs, and then
+// commits.
 func (n *node) openTx(t *testing.T, db *gorm.DB, sid string, while func()) {
 	t.Helper()
 	err := db.Transaction(func(tx *gorm.DB) error {
-		// An absent session must lock nothing: new ones are put where it would be.
+		// An absent session must lock nothing: new sessions are inserted in its place.
 		if _, err := n.plugin.RedeemTx(t.Context(), tx, "zzzz", secret); !errors.Is(err, threepid.ErrNoSession) {
 			t.Errorf("RedeemTx of an unknown session: %v", err)
 		}
@@ -184,8 +183,8 @@ func (n *node) openTx(t *testing.T, db *gorm.DB, sid string, while func()) {
 	}
 }
 
-// testRedeemTxReleaseWaits has the number released while the transaction is open:
-// neither the release nor the validation is lost.
+// testRedeemTxReleaseWaits releases the number while the transaction is open: neither the release
+// nor the validation is lost.
 func testRedeemTxReleaseWaits(t *testing.T, db *gorm.DB, n *node) {
 	for _, before := range []string{"never released", "released before"} {
 		clientSecret := strings.ReplaceAll(before, " ", "_")
@@ -213,8 +212,8 @@ func testRedeemTxReleaseWaits(t *testing.T, db *gorm.DB, n *node) {
 	}
 }
 
-// testRedeemTxOthersGoOn has a host's transaction stay open for two seconds. Others
-// do all that clients and hosts do; only calls that need this session wait.
+// testRedeemTxOthersGoOn keeps a host's transaction open for two seconds. Other clients and hosts
+// continue; only calls that need this session wait.
 func testRedeemTxOthersGoOn(t *testing.T, db *gorm.DB, n *node) {
 	if db.Name() == "sqlite" {
 		return // there is one writer
@@ -240,7 +239,7 @@ func testRedeemTxOthersGoOn(t *testing.T, db *gorm.DB, n *node) {
 				t.Errorf("Release of another number: %v", err)
 			}
 		}
-		// What waited for the transaction has failed after ten seconds by now.
+		// By now, calls that waited for the transaction have failed after ten seconds.
 		time.Sleep(long - time.Since(begun))
 	})
 	if took := <-waited; took < long {

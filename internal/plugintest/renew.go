@@ -9,8 +9,8 @@ import (
 	"example.com/threepid"
 )
 
-// renewTests are about the right code in a session that was validated before: it
-// is a proof of the moment it is submitted, as any other.
+// renewTests are about the right code in a session that was validated before: like any other, it is
+// a proof of the moment in which it is submitted.
 func renewTests() []test {
 	return []test{
 		{"RenewedByALaterCode", testRenewedByALaterCode},
@@ -22,8 +22,8 @@ func renewTests() []test {
 	}
 }
 
-// limitedOrNot runs a test without limits and with them: what a session has taken from
-// them must not decide whether a code counts.
+// limitedOrNot runs a test without limits and with them: the limits that a session has used must
+// not decide whether a code counts.
 func limitedOrNot(t *testing.T, run func(t *testing.T, limits func(*threepid.Options))) {
 	t.Helper()
 	for name, limits := range map[string]func(*threepid.Options){"limits off": func(*threepid.Options) {}, "limited": limited} {
@@ -34,7 +34,7 @@ func limitedOrNot(t *testing.T, run func(t *testing.T, limits func(*threepid.Opt
 	}
 }
 
-// expectValidatedAt fails the test unless the session is validated since then.
+// expectValidatedAt fails the test unless the session has been validated since that time.
 func (n *node) expectValidatedAt(t *testing.T, sid string, since time.Time) {
 	t.Helper()
 	v, err := n.plugin.Validated(t.Context(), sid, secret)
@@ -67,7 +67,7 @@ func testRenewedByALaterCode(t *testing.T, open opener) {
 	})
 }
 
-// testRenewedByTheSameCodeSentAgain has the second SMS bring the code of the first.
+// testRenewedByTheSameCodeSentAgain sends the first code in the second SMS again.
 func testRenewedByTheSameCodeSentAgain(t *testing.T, open opener) {
 	limitedOrNot(t, func(t *testing.T, limits func(*threepid.Options)) {
 		n := start(t, open(t), limits)
@@ -82,9 +82,8 @@ func testRenewedByTheSameCodeSentAgain(t *testing.T, open opener) {
 	})
 }
 
-// testRenewedAfterTheValidationEnded has an SMS be asked for just before the
-// validation ends, and its code come just after: the request prolongs nothing, and
-// the code counts.
+// testRenewedAfterTheValidationEnded requests an SMS just before the validation ends and submits
+// its code just after: the request extends nothing, and the code counts.
 func testRenewedAfterTheValidationEnded(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	sid := n.validatedBy(secret, addPath, 1)
@@ -98,8 +97,8 @@ func testRenewedAfterTheValidationEnded(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// testNotRenewedByACodePastItsLifetime has an old code be said again: that is
-// answered as before, and proves nothing new.
+// testNotRenewedByACodePastItsLifetime submits an old code again: the response is as before, and
+// nothing new is proved.
 func testNotRenewedByACodePastItsLifetime(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.validatedBy(secret, addPath, 1)
@@ -124,8 +123,8 @@ func testNotRenewedOnceRedeemed(t *testing.T, open opener) {
 	}
 }
 
-// testRightAgainDespiteLimits has wrong codes use up what a session or a client may
-// submit: the right one submitted again still succeeds.
+// testRightAgainDespiteLimits uses up the wrong codes of a session or a client: the right code
+// submitted again still succeeds.
 func testRightAgainDespiteLimits(t *testing.T, open opener) {
 	limitedOrNot(t, func(t *testing.T, limits func(*threepid.Options)) {
 		n := start(t, open(t), limits)

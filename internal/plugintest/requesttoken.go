@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// requestTokenTests are about what goes into requestToken and what comes out.
+// requestTokenTests are about the fields of requestToken's requests and responses.
 func requestTokenTests() []test {
 	return []test{
 		{"RequestTokenRefusesBadInput", testRequestTokenRefusesBadInput},
@@ -25,7 +25,7 @@ func requestTokenTests() []test {
 	}
 }
 
-// badRequest is a body of requestToken that breaks a rule. names is in the error.
+// badRequest is a body of requestToken that breaks a rule. The error contains names.
 type badRequest struct{ name, body, errcode, names string }
 
 // badRequests has a row for each rule of the request.
@@ -121,8 +121,8 @@ func badRequests() []badRequest {
 
 // testRequestTokenRefusesBadInput sends each bad request. None may send or store anything.
 func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
-	// One after the other: where a row that is not refused leaves something
-	// behind, that row is the first to fail.
+	// One after the other: if a row is not refused and stores something, that row is the first to
+	// fail.
 	n := start(t, open(t))
 	for _, row := range badRequests() {
 		t.Run(row.name, func(t *testing.T) {
@@ -143,7 +143,7 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 	}
 }
 
-// testRequestTokenAccepts has a row for each thing that looks odd and is right.
+// testRequestTokenAccepts has a row for each unusual request that is valid.
 func testRequestTokenAccepts(t *testing.T, open opener) {
 	rows := []struct {
 		name   string
@@ -195,7 +195,7 @@ type rawNull struct{}
 
 func (rawNull) MarshalJSON() ([]byte, error) { return []byte("null"), nil }
 
-// testRequestTokenAnswer checks every field of the answer and of the message.
+// testRequestTokenAnswer checks every field of the response and of the message.
 func testRequestTokenAnswer(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) {
 		o.PublicURL, o.Messages.Brand = "https://example.org/", "Example"
@@ -262,7 +262,7 @@ func testSidsAreUnguessable(t *testing.T, open opener) {
 	n := start(t, open(t))
 	one := n.mustRequest(addPath, request(map[string]any{"client_secret": "one"})).text("sid")
 	two := n.mustRequest(addPath, request(map[string]any{"client_secret": "two"})).text("sid")
-	// At one time the time-ordered prefix is the same; the rest must differ.
+	// At the same time the prefix, which is ordered by time, is the same; the rest must differ.
 	if one == two || one[:8] != two[:8] || one[len(one)-26:] == two[len(two)-26:] {
 		t.Errorf("sids %s and %s", one, two)
 	}
@@ -294,7 +294,7 @@ func testAssociation(t *testing.T, open opener) {
 	n.expectTexts(t, 2)
 }
 
-// testAssociationComesBeforeAnAttemptSeen keeps the order of the refusals.
+// testAssociationComesBeforeAnAttemptSeen checks the order of the refusals.
 func testAssociationComesBeforeAnAttemptSeen(t *testing.T, open opener) {
 	n := start(t, open(t))
 	n.mustRequest(addPath, attempt(1))

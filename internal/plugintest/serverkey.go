@@ -9,7 +9,7 @@ import (
 	"example.com/threepid"
 )
 
-// serverKeyTests are about keys of the server that are part of every code's key.
+// serverKeyTests are about the server keys with which codes are made.
 func serverKeyTests() []test {
 	return []test{
 		{"ServerKeyIsReplaced", testServerKeyIsReplaced},
@@ -21,8 +21,8 @@ func serverKeyTests() []test {
 
 func serverKey(n byte) []byte { return bytes.Repeat([]byte{n}, 32) }
 
-// nodesWithKeys returns a function that starts a further node over one store, with
-// these server keys, on which it is that time.
+// nodesWithKeys returns a function that starts another node over one store, with server keys and a
+// time.
 func nodesWithKeys(t *testing.T, open opener) func(since time.Duration, keys ...byte) *node {
 	t.Helper()
 	st := open(t)
@@ -38,8 +38,8 @@ func nodesWithKeys(t *testing.T, open opener) func(since time.Duration, keys ...
 	}
 }
 
-// testServerKeyIsReplaced has codes made with a key count, and be sent again, as
-// long as the key is in the list.
+// testServerKeyIsReplaced checks that codes made with a key count, and are sent again, while the
+// key is in the list.
 func testServerKeyIsReplaced(t *testing.T, open opener) {
 	node := nodesWithKeys(t, open)
 	old := node(0, 1)
@@ -54,14 +54,14 @@ func testServerKeyIsReplaced(t *testing.T, open opener) {
 	expect(t, old.submit(sid, secret, wrong(code)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 	expect(t, both.submit(sid, secret, code), http.StatusOK, "")
 
-	// A new code is made with the first key, and needs no other.
+	// A new code is made with the first key and needs no other.
 	both.clock.advance(11 * time.Minute)
 	both.mustRequest(addPath, attempt(3))
 	expect(t, node(12*time.Minute, 2).submit(sid, secret, both.token()), http.StatusOK, "")
 }
 
-// testServerKeyIsRemoved has a code be void once its key is removed; the next SMS
-// brings a code that counts.
+// testServerKeyIsRemoved checks that a code is void once its key is removed, and that the next SMS
+// has a code that counts.
 func testServerKeyIsRemoved(t *testing.T, open opener) {
 	for name, keys := range map[string][]byte{"another": {2}, "none": nil} {
 		t.Run(name, func(t *testing.T) {
@@ -70,23 +70,23 @@ func testServerKeyIsRemoved(t *testing.T, open opener) {
 			old := node(0, 1)
 			sid := old.mustRequest(addPath, attempt(1)).text("sid")
 			n := node(time.Minute, keys...)
-			for range 7 { // which uses no tries up
+			for range 7 { // these are not counted
 				expect(t, n.submit(sid, secret, old.token()), http.StatusBadRequest, "M_SESSION_EXPIRED")
 			}
 			n.mustRequest(addPath, attempt(2))
-			if n.token() == old.token() { // one in a million by chance
+			if n.token() == old.token() { // by chance, once in a million
 				t.Error("the resend brought the old code")
 			}
 			expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
-			if name == "another" { // no code is right now, nor is a blank one that equals none
+			if name == "another" { // no code is right now, and neither is an empty one
 				expect(t, node(2*time.Minute).submit(sid, secret, " "), http.StatusBadRequest, "M_SESSION_EXPIRED")
 			}
 		})
 	}
 }
 
-// testServerKeyIsIntroduced has a code that was made without a key count; another SMS
-// brings one made with it.
+// testServerKeyIsIntroduced checks that a code made without a key counts; the next SMS has one made
+// with it.
 func testServerKeyIsIntroduced(t *testing.T, open opener) {
 	node := nodesWithKeys(t, open)
 	old := node(0)

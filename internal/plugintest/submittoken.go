@@ -11,7 +11,7 @@ import (
 	"example.com/threepid"
 )
 
-// submitTokenTests are about what goes into submitToken and what comes out.
+// submitTokenTests are about the fields of submitToken's requests and responses.
 func submitTokenTests() []test {
 	return []test{
 		{"SubmitRightToken", testSubmitRightToken},
@@ -36,8 +36,7 @@ func submitTokenTests() []test {
 
 type submitFunc = func(sid, clientSecret, token string) answer
 
-// bothWays runs a test with tokens that come as POST, and with tokens that come
-// as GET. The answers are of one kind.
+// bothWays runs a test with POST requests and with GET requests, whose responses are of one kind.
 func bothWays(t *testing.T, open opener, run func(t *testing.T, n *node, submit submitFunc)) {
 	t.Run("POST", func(t *testing.T) {
 		t.Parallel()
@@ -51,7 +50,7 @@ func bothWays(t *testing.T, open opener, run func(t *testing.T, n *node, submit 
 	})
 }
 
-// expectSubmit checks a POST's errcode and "success", or that a GET got a page.
+// expectSubmit checks a POST's errcode and "success", or that the response to a GET is a page.
 func expectSubmit(t *testing.T, a answer, status int, errcode string) {
 	t.Helper()
 	if a.fields == nil {
@@ -84,7 +83,8 @@ func testSubmitRightToken(t *testing.T, open opener) {
 	bothWays(t, open, func(t *testing.T, n *node, submit submitFunc) {
 		sid := n.mustRequest(addPath, attempt(1)).text("sid")
 		expectSubmit(t, submit(sid, secret, n.token()), http.StatusOK, "")
-		// Said again within the session's life: the same, also past the token's.
+		// The same code submitted again while the session exists succeeds, also after the code has
+		// expired.
 		n.clock.advance(time.Hour)
 		expectSubmit(t, submit(sid, secret, n.token()), http.StatusOK, "")
 	})
@@ -138,7 +138,7 @@ func testSubmitSessionPastItsLifetime(t *testing.T, open opener) {
 		expectSubmit(t, submit(sid, secret, n.token()), http.StatusOK, "")
 		n.clock.advance(24 * time.Hour)
 		expectSubmit(t, submit(sid, secret, n.token()), http.StatusBadRequest, "M_SESSION_EXPIRED")
-		// The next request starts over, in a session of its own.
+		// The next request starts again, in a session of its own.
 		if again := n.mustRequest(addPath, attempt(1)).text("sid"); again == sid {
 			t.Error("the expired session came back")
 		}
@@ -154,7 +154,7 @@ func testSubmitFiveWrongTriesUseATokenUp(t *testing.T, open opener) {
 			expectSubmit(t, submit(sid, secret, wrong(used)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 		}
 		expectSubmit(t, submit(sid, secret, used), http.StatusBadRequest, "M_SESSION_EXPIRED")
-		// A resend brings a new one.
+		// A resend has a new code.
 		n.mustRequest(addPath, attempt(2))
 		if n.token() == used {
 			t.Fatal("the used token was texted again")
@@ -173,8 +173,8 @@ func testSubmitRightTokenAgainAfterWrongOnes(t *testing.T, open opener) {
 	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testParallelGuessesGetFiveTries has wrong tries counted one by one however
-// many arrive at once.
+// testParallelGuessesGetFiveTries checks that wrong codes are counted one by one, however many are
+// submitted at once.
 func testParallelGuessesGetFiveTries(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
@@ -247,8 +247,7 @@ func testSubmitForm(t *testing.T, open opener) {
 	expectSubmit(t, n.do(http.MethodPost, subPath, "application/x-www-form-urlencoded; charset=utf-8", form.Encode()), http.StatusOK, "")
 }
 
-// testSubmitAsCurlSendsIt has JSON come under the name of a form, as "curl -d"
-// sends it.
+// testSubmitAsCurlSendsIt sends JSON with the Content-Type of a form, as "curl -d" does.
 func testSubmitAsCurlSendsIt(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
@@ -283,9 +282,9 @@ func mapDigits(s string, zero rune) string {
 	return strings.Map(func(r rune) rune { return r - '0' + zero }, s)
 }
 
-// testSubmitBoundsATokenBeforeReadingIt has what is no code by its length alone be
-// taken for a wrong one, also when the code is in it: reading 64 KB of it would take
-// milliseconds, which are not counted in a session that is validated.
+// testSubmitBoundsATokenBeforeReadingIt checks that a code of a wrong length counts as a wrong one,
+// also if it contains the right one: to read 64 KB of it would take milliseconds that are not
+// counted in a validated session.
 func testSubmitBoundsATokenBeforeReadingIt(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
@@ -312,7 +311,7 @@ func testNextLink(t *testing.T, open opener) {
 			t.Error("the redirect hands the token on as a referrer")
 		}
 	}
-	// POST answers JSON whatever the link.
+	// The response to POST is JSON, with or without a next_link.
 	expectSubmit(t, n.submit(sid, secret, token), http.StatusOK, "")
 }
 

@@ -15,7 +15,7 @@ import (
 	"example.com/threepid/limits"
 )
 
-// testNumberTests are about numbers that are never texted.
+// testNumberTests are about numbers to which no SMS is ever sent.
 func testNumberTests() []test {
 	return []test{
 		{"TestNumberIsValidatedByItsCode", testTestNumberIsValidatedByItsCode},
@@ -32,7 +32,7 @@ func testNumberTests() []test {
 
 const fixedCode = "013579"
 
-// testNumber has the number that the tests use be one.
+// testNumber makes the tests' number a test number.
 func testNumber(o *threepid.Options) {
 	o.Policy.TestNumbers = []limits.TestNumber{{Number: "+" + msisdn, Code: fixedCode}}
 }
@@ -55,13 +55,13 @@ func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
 				t.Errorf("before the code: %v", err)
 			}
 			expectSubmit(t, n.submit(sid, secret, code), http.StatusOK, "")
-			expectSubmit(t, n.submit(sid, secret, code), http.StatusOK, "") // said again
+			expectSubmit(t, n.submit(sid, secret, code), http.StatusOK, "") // submitted again
 			if v, err := n.plugin.Redeem(t.Context(), sid, secret); err != nil || v.MSISDN != msisdn {
 				t.Errorf("%+v, %v", v, err)
 			}
 			n.expectTexts(t, 0)
 
-			// The code is good for no other number.
+			// The code is right for no other number.
 			sid = n.mustRequest(addPath, dial(inGB)).text("sid")
 			n.expectTexts(t, 1)
 			if n.token() != code {
@@ -74,8 +74,8 @@ func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
 	}
 }
 
-// testTestNumberIsBeyondPolicyAndLimits asks for more SMS than any number gets, under
-// a policy that refuses it.
+// testTestNumberIsBeyondPolicyAndLimits requests more SMS than any number gets, under a policy that
+// refuses the number.
 func testTestNumberIsBeyondPolicyAndLimits(t *testing.T, open opener) {
 	n := start(t, open(t), testNumber, limited, func(o *threepid.Options) {
 		o.Policy.RequireValidNumbers = true
@@ -94,8 +94,8 @@ func testTestNumberIsBeyondPolicyAndLimits(t *testing.T, open opener) {
 	expectDenied(t, n.post(addPath, request(map[string]any{"phone_number": "07400123456"})))
 }
 
-// testTestNumberWrongCodesAreLimited has clients guess a code that never changes: they
-// may ask for any number of sessions, but get no more guesses than at another number.
+// testTestNumberWrongCodesAreLimited makes clients guess a code that never changes: they may start
+// any number of sessions, but get no more guesses than for another number.
 func testTestNumberWrongCodesAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), testNumber, limited)
 	compared := 0
@@ -117,8 +117,8 @@ func testTestNumberWrongCodesAreLimited(t *testing.T, open opener) {
 	n.expectTexts(t, 0)
 }
 
-// testTestNumberSessionsAreLimited has a client ask with ever new secrets, each of
-// which makes a row.
+// testTestNumberSessionsAreLimited makes a client send ever new secrets, each of which creates a
+// row.
 func testTestNumberSessionsAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), testNumber, limited)
 	sessions := 0
@@ -142,17 +142,17 @@ func testTestNumberFiveWrongTries(t *testing.T, open opener) {
 		expectSubmit(t, n.submit(sid, secret, wrong(fixedCode)), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 	}
 	expectSubmit(t, n.submit(sid, secret, fixedCode), http.StatusBadRequest, "M_SESSION_EXPIRED")
-	n.mustRequest(addPath, attempt(1)) // seen: brings no new tries
+	n.mustRequest(addPath, attempt(1)) // seen: it adds no tries
 	expectSubmit(t, n.submit(sid, secret, fixedCode), http.StatusBadRequest, "M_SESSION_EXPIRED")
 	n.mustRequest(addPath, attempt(2))
 	expectSubmit(t, n.submit(sid, secret, fixedCode), http.StatusOK, "")
 }
 
-// testTestNumberUntil has it become a number like any other.
+// testTestNumberUntil makes the number an ordinary one when Until has passed.
 func testTestNumberUntil(t *testing.T, open opener) {
 	for _, row := range []struct {
 		name   string
-		before time.Duration // how long there is left
+		before time.Duration // time left
 		test   bool
 	}{
 		{"before", time.Millisecond, true}, {"at", 0, false}, {"after", -time.Hour, false},
@@ -178,7 +178,7 @@ func testTestNumberUntil(t *testing.T, open opener) {
 			if n.token() != fixedCode {
 				expectSubmit(t, n.submit(sid, secret, fixedCode), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 			}
-			if row.before == 0 { // later the code has run out
+			if row.before == 0 { // by then the code has expired
 				expectSubmit(t, n.submit(early, "early", fixedCode), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 			}
 			expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
@@ -197,8 +197,8 @@ func testTestNumberWithAnAccount(t *testing.T, open opener) {
 	n.expectTexts(t, 0)
 }
 
-// testTestNumberLooksAsAnyOther compares its responses and its row with those of
-// a number that is sent an SMS.
+// testTestNumberLooksAsAnyOther compares its responses and its row with those of a number that is
+// sent an SMS.
 func testTestNumberLooksAsAnyOther(t *testing.T, open opener) {
 	test, other := start(t, open(t), testNumber), start(t, open(t))
 	a, b := test.mustRequest(addPath, attempt(1)), other.mustRequest(addPath, attempt(1))

@@ -16,7 +16,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// textTests are about what people read, and in which language.
+// textTests are about the texts that people read, and their language.
 func textTests() []test {
 	return []test{
 		{"TextsInTheReadersLanguage", testTextsInTheReadersLanguage},
@@ -31,7 +31,7 @@ func textTests() []test {
 	}
 }
 
-// speaking sends a request with that Accept-Language.
+// speaking sends a request with an Accept-Language.
 func (n *node) speaking(language, method, path, body string) answer {
 	n.tb.Helper()
 	req, err := http.NewRequestWithContext(n.tb.Context(), method, n.url+path, strings.NewReader(body))
@@ -42,7 +42,7 @@ func (n *node) speaking(language, method, path, body string) answer {
 	return n.send(req)
 }
 
-// textIn is the text for a request in that language, its token as 123456.
+// textIn returns the text for a request in a language, with 123456 as its code.
 func (n *node) textIn(t *testing.T, language, path string) string {
 	t.Helper()
 	a := n.speaking(language, http.MethodPost, path, request(map[string]any{"client_secret": newSecret()}))
@@ -107,8 +107,8 @@ func testTextsOfTheHost(t *testing.T, open opener) {
 	}
 }
 
-// testTextsEnd has texts end in what browsers and Android read; decoys, which
-// bring no code, do not.
+// testTextsEnd checks that texts end with what browsers and Android read, except those of decoys,
+// which have no code.
 func testTextsEnd(t *testing.T, open opener) {
 	n := start(t, open(t), concealed, func(o *threepid.Options) {
 		o.Messages.WebOTPDomain, o.Messages.AndroidAppHash = "example.com", "FA+9qCX9VSu"
@@ -121,8 +121,8 @@ func testTextsEnd(t *testing.T, open opener) {
 	}
 }
 
-// testMessageForTemplates has a message bring what a provider with templates of its own needs.
-// One without a code has none there either.
+// testMessageForTemplates checks that a message has what a provider with its own templates needs. A
+// message without a code has an empty Code.
 func testMessageForTemplates(t *testing.T, open opener) {
 	n := start(t, open(t), concealed)
 	n.speaking("de", http.MethodPost, addPath, attempt(1))
@@ -136,8 +136,8 @@ func testMessageForTemplates(t *testing.T, open opener) {
 	}
 }
 
-// testTextOfARetry has the same request get the same text with the same ID,
-// and one in another language the same token and ID.
+// testTextOfARetry checks that the same request gets the same text with the same ID, and one in
+// another language the same code and ID.
 func testTextOfARetry(t *testing.T, open opener) {
 	n := start(t, open(t))
 	lost := fmt.Errorf("connection lost: %w", sms.ErrUncertain)
@@ -154,7 +154,7 @@ func testTextOfARetry(t *testing.T, open opener) {
 	}
 }
 
-// testWildLanguagesAreHarmless sends what no browser does.
+// testWildLanguagesAreHarmless sends headers that no browser sends.
 func testWildLanguagesAreHarmless(t *testing.T, open opener) {
 	n := start(t, open(t))
 	for _, language := range []string{
@@ -169,8 +169,8 @@ func testWildLanguagesAreHarmless(t *testing.T, open opener) {
 	}
 }
 
-// expectSays fails the test unless the response is a page in that language, which
-// says that and nothing in English.
+// expectSays fails the test unless the response is a page in that language, which contains a
+// sentence and nothing in English.
 func expectSays(t *testing.T, a answer, status int, language, says string) {
 	t.Helper()
 	expectPage(t, a, status)
@@ -224,7 +224,7 @@ func testPageInTheReadersLanguage(t *testing.T, open opener) {
 			n.mustRequest(addPath, attempt(2))
 			expectSays(t, open(sid, n.token()), http.StatusOK, language, says.confirmed)
 
-			// JSON is for programs, and the host's language for a reader of none of those built in.
+			// JSON is for programs; for a reader of no built-in language it is in the host's.
 			if a := n.speaking(language, http.MethodPost, subPath, `{"sid":"unknown"}`); !strings.HasPrefix(a.text("error"), "Missing: ") {
 				t.Errorf("%s", a.body)
 			}

@@ -29,7 +29,7 @@ func tryTests() []test {
 	}
 }
 
-// guess submits a token for a client.
+// guess submits a code as a client.
 func (n *node) guess(client, sid, clientSecret, token string) answer {
 	n.tb.Helper()
 	return n.as(client, subPath, fmt.Sprintf(`{"sid":%q,"client_secret":%q,"token":%q}`, sid, clientSecret, token))
@@ -47,8 +47,8 @@ func testWrongTriesAreTold(t *testing.T, open opener) {
 	}
 }
 
-// testAnotherPurposeHasItsOwnTries: its token is another one, which nobody has
-// guessed at.
+// testAnotherPurposeHasItsOwnTries checks that another purpose has another code, with all of its
+// tries.
 func testAnotherPurposeHasItsOwnTries(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
@@ -62,8 +62,8 @@ func testAnotherPurposeHasItsOwnTries(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testGuessesAtOnce has a thousand guesses arrive at two nodes at once, the right
-// code among them at the end: each "incorrect" in response means that one was compared.
+// testGuessesAtOnce sends a thousand guesses to two nodes at once, the last of which is the right
+// code: each response that says "incorrect" means that one was compared.
 func testGuessesAtOnce(t *testing.T, open opener) {
 	st := open(t)
 	n := start(t, st, limited)
@@ -89,7 +89,7 @@ func testGuessesAtOnce(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, n.token()), http.StatusBadRequest, "M_SESSION_EXPIRED")
 }
 
-// burn uses the five tries of a new token up, each by another client.
+// burn uses up the five tries of a new code, each as another client.
 func (n *node) burn(t *testing.T) (compared int, last answer) {
 	t.Helper()
 	clientSecret := newSecret()
@@ -107,7 +107,7 @@ func (n *node) burn(t *testing.T) (compared int, last answer) {
 	return compared, last
 }
 
-// manyTexts leaves the number of texts to a number unlimited.
+// manyTexts sets no limit on SMS to a number.
 func manyTexts(o *threepid.Options) {
 	limited(o)
 	o.Limits.PerNumber, o.Limits.PerRange = []limits.Limit{}, []limits.Limit{}
@@ -150,8 +150,8 @@ func testHundredWrongTriesLockANumber(t *testing.T, open opener) {
 	}
 }
 
-// testFirstCodeIsComparedOnALockedNumber has guesses use all limits of a number up. Each
-// code that is sent can be typed once all the same, until the reserve is used up.
+// testFirstCodeIsComparedOnALockedNumber makes guesses use up all limits of a number. Each code
+// that is sent can be submitted once nevertheless, until the reserve is used up.
 func testFirstCodeIsComparedOnALockedNumber(t *testing.T, open opener) {
 	n := start(t, open(t), manyTexts, func(o *threepid.Options) {
 		o.Limits.MaxWrongCodes = 5
@@ -192,8 +192,8 @@ func testRightTokenForgetsWrongTries(t *testing.T, open opener) {
 	}
 }
 
-// testWrongCodesOfAClientForANumberAreLimited has one client guess in sessions that
-// others began: it is refused before the number is, so that its owner is not.
+// testWrongCodesOfAClientForANumberAreLimited makes one client guess in sessions that others began:
+// the client is refused before the number is, so that its owner is not.
 func testWrongCodesOfAClientForANumberAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), manyTexts)
 	compared := 0
@@ -217,8 +217,8 @@ func testWrongCodesOfAClientForANumberAreLimited(t *testing.T, open opener) {
 	expect(t, n.guess("owner", a.text("sid"), own, n.token()), http.StatusOK, "")
 }
 
-// testRightTokenForgivesNobodyElse has another client bring the code than asked
-// for it and guessed: the wrong codes of that one still count.
+// testRightTokenForgivesNobodyElse submits the right code as another client than the one that
+// requested it and guessed: the wrong codes of the latter still count.
 func testRightTokenForgivesNobodyElse(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) {
 		o.Limits.WrongCodesPerNumberAndClient = []limits.Limit{{Burst: 1, Every: time.Hour}}
@@ -253,7 +253,7 @@ func testSubmitsOfAClientAreLimited(t *testing.T, open opener) {
 		t.Errorf("%d guesses of one client were compared", compared)
 	}
 	expectLimited(t, last, time.Minute)
-	// Right ones cost nothing, for any number.
+	// Right codes do not count, for any number.
 	for i := range 40 {
 		clientSecret := newSecret()
 		a := n.as(fmt.Sprint("other", i), addPath, request(map[string]any{"client_secret": clientSecret, "phone_number": mobile(i+20, i)}))

@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/limits"
 )
 
-// unblockTests are about what an operator does for a person whose number is blocked.
+// unblockTests are about what an operator can do for a person whose number is blocked.
 func unblockTests() []test {
 	return []test{
 		{"Unblock", testUnblock},
@@ -28,7 +28,7 @@ func testUnblock(t *testing.T, open opener) {
 	n.expectBlocks(t, msisdn)
 	until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
 	for i := range 9 {
-		n.asks(fmt.Sprint("other", i), fmt.Sprintf("+44770090%04d", 100+i)) // closes the number's range
+		n.asks(fmt.Sprint("other", i), fmt.Sprintf("+44770090%04d", 100+i)) // blocks the number's range
 	}
 	refused := n.asks("owner", spoken)
 	expect(t, refused, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
@@ -49,8 +49,8 @@ func testUnblock(t *testing.T, open opener) {
 	expect(t, n.asks("owner", spoken), http.StatusOK, "")
 }
 
-// testUnblockLeavesTheCountry unblocks a number of a country that the guard has
-// blocked, and that a host's own limit has.
+// testUnblockLeavesTheCountry unblocks a number of a country that is blocked by the guard and by a
+// limit of the host.
 func testUnblockLeavesTheCountry(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) {
 		o.Guard = limits.Guard{MinNumbers: 4}
@@ -59,7 +59,7 @@ func testUnblockLeavesTheCountry(t *testing.T, open opener) {
 	})
 	until(t, func(i int) answer {
 		n.clock.advance(time.Minute)
-		return n.asks(newSecret(), mobile(i, 97*i)) // each a client that the country is open to
+		return n.asks(newSecret(), mobile(i, 97*i)) // each is a client that the country is open to
 	})
 	blocks := n.expectBlocks(t, msisdn, "guard", "limit on SMS to all numbers")
 	if blocks[0].Country != "GB" || blocks[0].Range != "" || blocks[1].Country != "" {
@@ -87,7 +87,7 @@ func testUnblockWrongCodes(t *testing.T, open opener) {
 	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testOperatorsNumbers has an operator give numbers in the forms there are.
+// testOperatorsNumbers has numbers in all forms that operators use.
 func testOperatorsNumbers(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	ctx := t.Context()
@@ -111,7 +111,7 @@ func testOperatorsNumbers(t *testing.T, open opener) {
 		for _, bad := range []string{"", "+", "07700900001", "+44", "nonsense"} {
 			err := call(bad)
 			if name == "RemoveNumber" && bad == "+44" {
-				continue // removed is what is stored, possible or not
+				continue // what is stored is removed, whether it is possible or not
 			}
 			if !errors.Is(err, threepid.ErrInvalidNumber) || strings.Contains(err.Error(), "country") {
 				t.Errorf("%s %q: %v", name, bad, err)
@@ -128,7 +128,7 @@ func testOperatorsNumbers(t *testing.T, open opener) {
 	}
 }
 
-// expectBlocks wants blocks with reasons that begin like these.
+// expectBlocks expects blocks with reasons that begin with these.
 func (n *node) expectBlocks(t *testing.T, number string, reasons ...string) []limits.Block {
 	t.Helper()
 	blocks, err := n.plugin.Blocks(t.Context(), number)

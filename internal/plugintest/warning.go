@@ -16,7 +16,7 @@ import (
 	"example.com/threepid/sms/smstest"
 )
 
-// warningTests are about what an operator is told at start, and later.
+// warningTests are about warnings for the operator, at start and later.
 func warningTests() []test {
 	return []test{
 		{"WarnsAtStart", testWarnsAtStart},
@@ -27,14 +27,14 @@ func warningTests() []test {
 	}
 }
 
-// careful are options that nothing is said about, but for the router.
+// careful are options that cause no warning, apart from the router.
 func careful(o *threepid.Options) {
 	o.PublicURL = "https://example.org"
 	o.Policy.AllowCountries = []string{"GB"}
 	o.Limits = limits.Limits{}
 }
 
-// loner is a router that believes no X-Forwarded-For.
+// loner is a router that trusts no X-Forwarded-For.
 func loner(t *testing.T) *gin.Engine {
 	t.Helper()
 	router := gin.New()
@@ -51,7 +51,7 @@ func testSilentWhenAllIsSet(t *testing.T, open opener) {
 	}
 }
 
-// testWarnsAtStart has each thing overlooked be told, and nothing else.
+// testWarnsAtStart checks that each oversight has a warning, and nothing else has.
 func testWarnsAtStart(t *testing.T, open opener) {
 	for name, row := range map[string]struct {
 		change func(*threepid.Options)
@@ -132,8 +132,8 @@ func testWarnsOfARouterThatTrustsEverybody(t *testing.T, open opener) {
 	}
 }
 
-// testWarnsOnceOfAnUnknownProxy has requests come through a proxy that the
-// router does not trust: once is enough, whichever endpoint and mount it was.
+// testWarnsOnceOfAnUnknownProxy sends requests through a proxy that the router does not trust:
+// there is one warning, for all endpoints and mounts.
 func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	forwardedFor := func(n *node, path, client string) {
 		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, n.url+path, strings.NewReader(attempt(1)))
@@ -148,7 +148,7 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	count := func(n *node) int { return strings.Count(n.logs.String(), "router does not trust") }
 
 	n := startOn(t, loner(t), open(t), smstest.New(), &logs{}, careful, off)
-	n.mustRequest(addPath, attempt(1)) // a client that comes by itself
+	n.mustRequest(addPath, attempt(1)) // a client without a proxy
 	if count(n) != 0 {
 		t.Errorf("log: %s", n.logs)
 	}
@@ -175,8 +175,8 @@ func testWarnsOnceOfAnUnknownProxy(t *testing.T, open opener) {
 	}
 }
 
-// testLogIsAsLoudAsTheFailure has a row for each class of docs/PROVIDERS.md: what
-// only the operator can fix is an error, and what may have been sent is not called
+// testLogIsAsLoudAsTheFailure has a row for each class of docs/PROVIDERS.md: failures that only the
+// operator can fix are logged as errors, and an SMS that may have been sent is not logged as
 // unsent.
 func testLogIsAsLoudAsTheFailure(t *testing.T, open opener) {
 	for name, row := range map[string]struct {
