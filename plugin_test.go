@@ -340,8 +340,8 @@ func TestExpiredSessionsAreDeleted(t *testing.T) {
 	})
 }
 
-// TestRowsTellNothing looks through the database file for what must not be in it.
-func TestRowsTellNothing(t *testing.T) {
+// TestRowsRevealNothing looks through the database file for what must not be in it.
+func TestRowsRevealNothing(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
 	router, texts := gin.New(), smstest.New()

@@ -204,7 +204,7 @@ func TestWaitingIsForgotten(t *testing.T) {
 }
 
 // Records of older releases have other types in fields of the same name.
-func TestUnreadableStateBeginsAnew(t *testing.T) {
+func TestUnreadableStateStartsFromZero(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
 	who := subjectOf("447700900001", "192.0.2.1")

@@ -28,11 +28,11 @@ func accountTests() []test {
 	return []test{
 		{"AccountFromCodeToDelete", testAccountFromCodeToDelete},
 		{"AccountListIsOldestFirst", testAccountListIsOldestFirst},
-		{"AccountAddWantsAValidation", testAccountAddWantsAValidation},
-		{"AccountAddWantsItsOwnPurpose", testAccountAddWantsItsOwnPurpose},
+		{"AccountAddNeedsAValidation", testAccountAddNeedsAValidation},
+		{"AccountAddNeedsItsOwnPurpose", testAccountAddNeedsItsOwnPurpose},
 		{"AccountAddOfAValidationThatTheHostTook", testAccountAddOfAValidationThatTheHostTook},
 		{"AccountAddByTheSameUserAgain", testAccountAddByTheSameUserAgain},
-		{"AccountFreedNumberIsProvedAnew", testAccountFreedNumberIsProvedAnew},
+		{"AccountFreedNumberIsProvedAgain", testAccountFreedNumberIsProvedAgain},
 		{"AccountAddOfANumberThatIsTaken", testAccountAddOfANumberThatIsTaken},
 		{"AccountAddOfOneSessionByMany", testAccountAddOfOneSessionByMany},
 		{"AccountAddOfOneNumberByMany", testAccountAddOfOneNumberByMany},
@@ -130,7 +130,7 @@ func testAccountListIsOldestFirst(t *testing.T, open opener) {
 	n.expectNumbers(t, alice, want...)
 }
 
-func testAccountAddWantsAValidation(t *testing.T, open opener) {
+func testAccountAddNeedsAValidation(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	refused := func(step string, a answer) answer {
 		t.Helper()
@@ -159,10 +159,10 @@ func testAccountAddWantsAValidation(t *testing.T, open opener) {
 	expectDone(t, n.add(alice, sid, secret), `{}`)
 }
 
-// testAccountAddWantsItsOwnPurpose submits codes that were sent for another purpose. They add no
+// testAccountAddNeedsItsOwnPurpose submits codes that were sent for another purpose. They add no
 // number to an account: a thief who talked a person into revealing a code for one purpose must not
 // use it for another.
-func testAccountAddWantsItsOwnPurpose(t *testing.T, open opener) {
+func testAccountAddNeedsItsOwnPurpose(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	expect(t, n.add(alice, n.validatedBy("for-register", regPath, 1), "for-register"), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 	n.associate(t, alice, msisdn)
@@ -215,9 +215,9 @@ func testAccountAddByTheSameUserAgain(t *testing.T, open opener) {
 	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testAccountFreedNumberIsProvedAnew has validations of a number that then leaves its account: the
+// testAccountFreedNumberIsProvedAgain has validations of a number that then leaves its account: the
 // holder's own, another user's, and one whose code is submitted later.
-func testAccountFreedNumberIsProvedAnew(t *testing.T, open opener) {
+func testAccountFreedNumberIsProvedAgain(t *testing.T, open opener) {
 	for name, free := range map[string]func(n *node) error{
 		"deleted": func(n *node) error {
 			expectDone(t, n.authed(alice, http.MethodPost, deletePath, deleteOurs), deletedBody)

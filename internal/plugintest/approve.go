@@ -24,7 +24,7 @@ import (
 // approveTests are about the host's hook that may refuse an SMS.
 func approveTests() []test {
 	return []test{
-		{"ApproveIsToldAll", testApproveIsToldAll},
+		{"ApproveReceivesAll", testApproveReceivesAll},
 		{"ApproveIsAskedOncePerAttempt", testApproveIsAskedOncePerAttempt},
 		{"ApproveIsAskedOnceByIdenticalRequests", testApproveIsAskedOnceByIdenticalRequests},
 		{"ApproveComesAfterTheLimits", testApproveComesAfterTheLimits},
@@ -44,7 +44,7 @@ func approve(hook func(context.Context, limits.ApprovalRequest) error) func(*thr
 	}
 }
 
-func testApproveIsToldAll(t *testing.T, open opener) {
+func testApproveReceivesAll(t *testing.T, open opener) {
 	asked := make(chan limits.ApprovalRequest, 1)
 	n := start(t, open(t), approve(func(ctx context.Context, i limits.ApprovalRequest) error {
 		if end, ok := ctx.Deadline(); !ok || time.Until(end) > 10*time.Second {

@@ -16,9 +16,9 @@ import (
 func attemptTests() []test {
 	return []test{
 		{"Attempts", testAttempts},
-		{"ResendWithinLifetimeTextsTheSameToken", testResendWithinLifetimeTextsTheSameToken},
-		{"ResendAfterLifetimeTextsANewToken", testResendAfterLifetimeTextsANewToken},
-		{"AnotherPurposeAfterValidationStartsAnew", testAnotherPurposeAfterValidationStartsAnew},
+		{"ResendWithinLifetimeSendsTheSameToken", testResendWithinLifetimeSendsTheSameToken},
+		{"ResendAfterLifetimeSendsANewToken", testResendAfterLifetimeSendsANewToken},
+		{"AnotherPurposeAfterValidationStartsOver", testAnotherPurposeAfterValidationStartsOver},
 		{"TokenOfAnotherPurposeIsAnother", testTokenOfAnotherPurposeIsAnother},
 		{"OneSecretForTwoPurposes", testOneSecretForTwoPurposes},
 		{"SentBefore", testSentBefore},
@@ -87,7 +87,7 @@ func testSentBefore(t *testing.T, open opener) {
 	}
 }
 
-func testResendWithinLifetimeTextsTheSameToken(t *testing.T, open opener) {
+func testResendWithinLifetimeSendsTheSameToken(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	first, _ := n.sms.Last()
@@ -103,7 +103,7 @@ func testResendWithinLifetimeTextsTheSameToken(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, smstest.Token(first)), http.StatusOK, "")
 }
 
-func testResendAfterLifetimeTextsANewToken(t *testing.T, open opener) {
+func testResendAfterLifetimeSendsANewToken(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	old := n.token()
@@ -118,9 +118,9 @@ func testResendAfterLifetimeTextsANewToken(t *testing.T, open opener) {
 	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testAnotherPurposeAfterValidationStartsAnew uses a validated session for another purpose: the old
+// testAnotherPurposeAfterValidationStartsOver uses a validated session for another purpose: the old
 // validation does not count for it, the new code does.
-func testAnotherPurposeAfterValidationStartsAnew(t *testing.T, open opener) {
+func testAnotherPurposeAfterValidationStartsOver(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	old := n.token()

@@ -22,13 +22,13 @@ import (
 func concealTests() []test {
 	return []test{
 		{"ConcealedAnswers", testConcealedAnswers},
-		{"ConcealedTexts", testConcealedTexts},
+		{"ConcealedSMS", testConcealedSMS},
 		{"ConcealedTokens", testConcealedTokens},
 		{"ConcealedFailures", testConcealedFailures},
 		{"ConcealedLimits", testConcealedLimits},
 		{"ConcealedPolicyComesFirst", testConcealedPolicyComesFirst},
-		{"ConcealedAccountComesAndGoes", testConcealedAccountComesAndGoes},
-		{"ConcealedAccountComingIsNotTold", testConcealedAccountComingIsNotTold},
+		{"ConcealedAccountAppearsAndDisappears", testConcealedAccountAppearsAndDisappears},
+		{"ConcealedAccountAppearingIsNotRevealed", testConcealedAccountAppearingIsNotRevealed},
 		{"ConcealedValidationDoesNotSurvive", testConcealedValidationDoesNotSurvive},
 		{"ConcealedTestNumber", testConcealedTestNumber},
 		{"NothingConcealedByDefault", testNothingConcealedByDefault},
@@ -145,9 +145,9 @@ func testConcealedAnswers(t *testing.T, open opener) {
 	})
 }
 
-// testConcealedTexts checks that the number's owner is told in one short SMS for each attempt why
+// testConcealedSMS checks that the number's owner is told in one short SMS for each attempt why
 // there is no code.
-func testConcealedTexts(t *testing.T, open opener) {
+func testConcealedSMS(t *testing.T, open opener) {
 	says := map[string]string{addPath: "already on an account", regPath: "already an account with this number", pwdPath: "No account has this number"}
 	eachTwins(t, open, func(t *testing.T, tw *twins) {
 		for _, i := range []int{1, 1, 2, 1} {
@@ -266,9 +266,9 @@ func testConcealedPolicyComesFirst(t *testing.T, open opener) {
 	}, policy(limits.Policy{AllowCountries: []string{"FR"}}))
 }
 
-// testConcealedAccountComesAndGoes gives the number an account between two attempts and removes it
+// testConcealedAccountAppearsAndDisappears gives the number an account between two attempts and removes it
 // before the next.
-func testConcealedAccountComesAndGoes(t *testing.T, open opener) {
+func testConcealedAccountAppearsAndDisappears(t *testing.T, open opener) {
 	st := open(t)
 	n := start(t, st, concealed)
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
@@ -302,9 +302,9 @@ func testConcealedAccountComesAndGoes(t *testing.T, open opener) {
 	}
 }
 
-// testConcealedAccountComingIsNotTold submits wrong codes while the number gets an account: the
+// testConcealedAccountAppearingIsNotRevealed submits wrong codes while the number gets an account: the
 // number of tries left continues to fall from the same value.
-func testConcealedAccountComingIsNotTold(t *testing.T, open opener) {
+func testConcealedAccountAppearingIsNotRevealed(t *testing.T, open opener) {
 	for _, before := range []int{0, 3, 5} {
 		t.Run(fmt.Sprint(before), func(t *testing.T) {
 			t.Parallel()

@@ -19,19 +19,19 @@ import (
 // that die.
 func concurrencyTests() []test {
 	return []test{
-		{"IdenticalRequestsAtOnceSendOneText", testIdenticalRequestsAtOnceSendOneText},
+		{"IdenticalRequestsAtOnceSendOneSMS", testIdenticalRequestsAtOnceSendOneSMS},
 		{"IdenticalRequestsOnTwoNodes", testIdenticalRequestsOnTwoNodes},
-		{"WaitersHearHowTheSendEnded", testWaitersHearHowTheSendEnded},
+		{"WaitersLearnHowTheSendEnded", testWaitersLearnHowTheSendEnded},
 		{"AttemptsAtOnce", testAttemptsAtOnce},
 		{"CallerHangsUp", testCallerHangsUp},
 		{"LeaseOfANodeThatDied", testLeaseOfANodeThatDied},
-		{"TokenOfAnEarlierText", testTokenOfAnEarlierText},
+		{"TokenOfAnEarlierSMS", testTokenOfAnEarlierSMS},
 	}
 }
 
-// testIdenticalRequestsAtOnceSendOneText sends what an impatient client and the retries of a load
+// testIdenticalRequestsAtOnceSendOneSMS sends what an impatient client and the retries of a load
 // balancer send.
-func testIdenticalRequestsAtOnceSendOneText(t *testing.T, open opener) {
+func testIdenticalRequestsAtOnceSendOneSMS(t *testing.T, open opener) {
 	n := start(t, open(t))
 	answers := identical(200, []*node{n})
 	sid := answers[0].text("sid")
@@ -63,9 +63,9 @@ func testIdenticalRequestsOnTwoNodes(t *testing.T, open opener) {
 	}
 }
 
-// testWaitersHearHowTheSendEnded makes the provider fail while other requests wait for it: none of
+// testWaitersLearnHowTheSendEnded makes the provider fail while other requests wait for it: none of
 // them may report success for an SMS that was not sent.
-func testWaitersHearHowTheSendEnded(t *testing.T, open opener) {
+func testWaitersLearnHowTheSendEnded(t *testing.T, open opener) {
 	const callers = 20
 	for _, row := range []struct {
 		name    string
@@ -221,9 +221,9 @@ func testLeaseOfANodeThatDied(t *testing.T, open opener) {
 	second.expectTexts(t, 1)
 }
 
-// testTokenOfAnEarlierText submits a code that an earlier SMS contained too: it does not prove that
+// testTokenOfAnEarlierSMS submits a code that an earlier SMS contained too: it does not prove that
 // the SMS in progress arrived, which may still fail.
-func testTokenOfAnEarlierText(t *testing.T, open opener) {
+func testTokenOfAnEarlierSMS(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	token := n.token()

@@ -21,7 +21,7 @@ import (
 func delegateTests() []test {
 	return []test{
 		{"DelegateWholeFlow", testDelegateWholeFlow},
-		{"DelegateTextsOncePerAttempt", testDelegateTextsOncePerAttempt},
+		{"DelegateSendsOncePerAttempt", testDelegateSendsOncePerAttempt},
 		{"DelegateRefusals", testDelegateRefusals},
 		{"DelegateChecks", testDelegateChecks},
 		{"DelegateGuessing", testDelegateGuessing},
@@ -129,7 +129,7 @@ func testDelegateWholeFlow(t *testing.T, open opener) {
 	}
 }
 
-func testDelegateTextsOncePerAttempt(t *testing.T, open opener) {
+func testDelegateSendsOncePerAttempt(t *testing.T, open opener) {
 	s := &service{}
 	n := startDelegated(t, open(t), s)
 	together(20, func(int) { n.mustRequest(addPath, attempt(3)) })

@@ -24,9 +24,9 @@ func failureTests() []test {
 		{"SenderThatPanicsOrHangs", testSenderThatPanicsOrHangs},
 		{"StoreFailures", testStoreFailures},
 		{"AccountsFailure", testAccountsFailure},
-		{"StoreFailsAfterTheTextLeft", testStoreFailsAfterTheTextLeft},
+		{"StoreFailsAfterTheSMSWasSent", testStoreFailsAfterTheSMSWasSent},
 		{"StoreFailsForAMoment", testStoreFailsForAMoment},
-		{"CloseWhileATextIsNotOnRecord", testCloseWhileATextIsNotOnRecord},
+		{"CloseWhileAnSMSIsNotRecorded", testCloseWhileAnSMSIsNotRecorded},
 		{"TokenSettlesItsAttempt", testTokenSettlesItsAttempt},
 		{"ClaimRunAgainAfterItWasKept", testClaimRunAgainAfterItWasKept},
 	}
@@ -152,10 +152,10 @@ func flaky(inner Store, fails func(update int64) bool) Store {
 
 func allButTheClaim(update int64) bool { return update > 1 }
 
-// testStoreFailsAfterTheTextLeft makes the record of an accepted SMS fail. The caller is not told
+// testStoreFailsAfterTheSMSWasSent makes the record of an accepted SMS fail. The caller is not told
 // that the attempt is seen, because no other node knows it. This node does not send the SMS again,
 // however long the store fails, and the code is valid.
-func testStoreFailsAfterTheTextLeft(t *testing.T, open opener) {
+func testStoreFailsAfterTheSMSWasSent(t *testing.T, open opener) {
 	var broken atomic.Bool
 	broken.Store(true)
 	n := start(t, flaky(open(t), func(update int64) bool { return update > 1 && broken.Load() }))
@@ -187,8 +187,8 @@ func testStoreFailsForAMoment(t *testing.T, open opener) {
 	}
 }
 
-// testCloseWhileATextIsNotOnRecord checks that Close does not wait for a store that is gone.
-func testCloseWhileATextIsNotOnRecord(t *testing.T, open opener) {
+// testCloseWhileAnSMSIsNotRecorded checks that Close does not wait for a store that is gone.
+func testCloseWhileAnSMSIsNotRecorded(t *testing.T, open opener) {
 	n := start(t, flaky(open(t), allButTheClaim))
 	expect(t, n.post(addPath, attempt(1)), http.StatusInternalServerError, "M_UNKNOWN")
 	closed := make(chan struct{})

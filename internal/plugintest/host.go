@@ -23,7 +23,7 @@ func hostTests() []test {
 		{"OptionsAreCopied", testOptionsAreCopied},
 		{"ValidatedAndRedeem", testValidatedAndRedeem},
 		{"ValidationCountsFor24Hours", testValidationCountsFor24Hours},
-		{"CloseWaitsForTheText", testCloseWaitsForTheText},
+		{"CloseWaitsForTheSMS", testCloseWaitsForTheSMS},
 	}
 }
 
@@ -177,8 +177,8 @@ func testValidationCountsFor24Hours(t *testing.T, open opener) {
 	}
 }
 
-// testCloseWaitsForTheText calls Close while the provider is sending.
-func testCloseWaitsForTheText(t *testing.T, open opener) {
+// testCloseWaitsForTheSMS calls Close while the provider is sending.
+func testCloseWaitsForTheSMS(t *testing.T, open opener) {
 	n := start(t, open(t))
 	release := n.sms.Hold()
 	answered := make(chan answer, 1)

@@ -30,7 +30,7 @@ func httpTests() []test {
 		{"BodyLimit", testBodyLimit},
 		{"BodyLimitReadsNoFurther", testBodyLimitReadsNoFurther},
 		{"SlowBodiesAreCutOff", testSlowBodiesAreCutOff},
-		{"SlowTextsAreNotCutOff", testSlowTextsAreNotCutOff},
+		{"SlowSMSAreNotCutOff", testSlowSMSAreNotCutOff},
 		{"TheDocumentsClient", testTheDocumentsClient},
 	}
 }
@@ -242,9 +242,9 @@ func testSlowBodiesAreCutOff(t *testing.T, open opener) {
 	}
 }
 
-// testSlowTextsAreNotCutOff sends an SMS that takes longer than a body may, while another request
+// testSlowSMSAreNotCutOff sends an SMS that takes longer than a body may, while another request
 // waits for it.
-func testSlowTextsAreNotCutOff(t *testing.T, open opener) {
+func testSlowSMSAreNotCutOff(t *testing.T, open opener) {
 	recorder := smstest.New()
 	n := startWith(t, open(t), smstest.Delay(recorder, 300*time.Millisecond), &logs{}, func(o *threepid.Options) { o.BodyTimeout = 100 * time.Millisecond })
 	together(2, func(int) { expect(t, n.post(addPath, attempt(1)), http.StatusOK, "") })

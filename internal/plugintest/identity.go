@@ -43,7 +43,7 @@ func identityTests() []test {
 		{"IdentityPaths", testIdentityPaths},
 		{"IdentitySecretPath", testIdentitySecretPath},
 		{"IdentityNeedsAStatement", testIdentityNeedsAStatement},
-		{"IdentityBringsNothingHere", testIdentityBringsNothingHere},
+		{"IdentityAddsNothingHere", testIdentityAddsNothingHere},
 		{"IdentityUsersShareAnAddress", testIdentityUsersShareAnAddress},
 		{"IdentityNumberOfTwoHomeservers", testIdentityNumberOfTwoHomeservers},
 		{"IdentityGuardBlocksRanges", testIdentityGuardBlocksRanges},
@@ -438,9 +438,9 @@ func testIdentityNeedsAStatement(t *testing.T, open opener) {
 	}
 }
 
-// testIdentityBringsNothingHere checks that a homeserver's validation adds no number on this node,
+// testIdentityAddsNothingHere checks that a homeserver's validation adds no number on this node,
 // and that the host can see its purpose.
-func testIdentityBringsNothingHere(t *testing.T, open opener) {
+func testIdentityAddsNothingHere(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	identity(t, n)
 	sid := n.identityRequest(identityV1, request(nil)).text("sid")

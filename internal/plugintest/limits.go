@@ -24,23 +24,23 @@ func limitTests() []test {
 	return []test{
 		{"LimitOfANumber", testLimitOfANumber},
 		{"ReserveOfANumber", testReserveOfANumber},
-		{"ReserveComesBack", testReserveComesBack},
+		{"ReserveIsGivenBack", testReserveIsGivenBack},
 		{"ReserveTakesAnIPv6NetworkForOneClient", testReserveTakesAnIPv6NetworkForOneClient},
 		{"LimitOfAClientOnANumber", testLimitOfAClientOnANumber},
 		{"LimitOfAClient", testLimitOfAClient},
 		{"LimitOfABlock", testLimitOfABlock},
-		{"LongestLimitIsTold", testLongestLimitIsTold},
+		{"LongestLimitIsReported", testLongestLimitIsReported},
 		{"LimitOfCountryAndAll", testLimitOfCountryAndAll},
 		{"LimitCountsNeighboursOfIPv6AsOne", testLimitCountsNeighboursOfIPv6AsOne},
 		{"LimitsHoldAtOnceAndOnAllNodes", testLimitsHoldAtOnceAndOnAllNodes},
-		{"LastTextIsSharedByAllWhoAskForIt", testLastTextIsSharedByAllWhoAskForIt},
+		{"LastSMSIsSharedByIdenticalRequests", testLastSMSIsSharedByIdenticalRequests},
 		{"LimitsLetRetriesThrough", testLimitsLetRetriesThrough},
-		{"ValidationGivesTextsBack", testValidationGivesTextsBack},
+		{"ValidationGivesSMSBack", testValidationGivesSMSBack},
 		{"FinalLimitsGiveNothingBack", testFinalLimitsGiveNothingBack},
-		{"FailureGivesTextsBack", testFailureGivesTextsBack},
+		{"FailureGivesSMSBack", testFailureGivesSMSBack},
 		{"FailuresOfAClientAreLimited", testFailuresOfAClientAreLimited},
-		{"RetriesOfAnUncertainTextAreLimited", testRetriesOfAnUncertainTextAreLimited},
-		{"SlowProviderCostsOneText", testSlowProviderCostsOneText},
+		{"RetriesOfAnUncertainSMSAreLimited", testRetriesOfAnUncertainSMSAreLimited},
+		{"SlowProviderCostsOneSMS", testSlowProviderCostsOneSMS},
 		{"OneClientLocksNobodyOut", testOneClientLocksNobodyOut},
 		{"RefusalsWriteNothing", testRefusalsWriteNothing},
 		{"RecordsExpire", testRecordsExpire},
@@ -165,9 +165,9 @@ func testReserveOfANumber(t *testing.T, open opener) {
 	expectLimited(t, refused, 10*time.Minute)
 }
 
-// testReserveComesBack makes an SMS from the reserve fail, and other clients validate: the client
+// testReserveIsGivenBack makes an SMS from the reserve fail, and other clients validate: the client
 // has its part of the reserve again, and the number its SMS.
-func testReserveComesBack(t *testing.T, open opener) {
+func testReserveIsGivenBack(t *testing.T, open opener) {
 	n := start(t, open(t), slowNumber)
 	expect(t, n.asks("attacker", spoken), http.StatusOK, "")
 	expect(t, n.asks("attacker", spoken), http.StatusOK, "")
@@ -262,9 +262,9 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 	expect(t, n.asks("192.0.2.2", mobile(98, 2)), http.StatusOK, "")
 }
 
-// testLongestLimitIsTold makes two limits refuse a request: a client that waits as long as the
+// testLongestLimitIsReported makes two limits refuse a request: a client that waits as long as the
 // response says is not refused again.
-func testLongestLimitIsTold(t *testing.T, open opener) {
+func testLongestLimitIsReported(t *testing.T, open opener) {
 	for _, row := range []struct{ number, client time.Duration }{{time.Hour, time.Minute}, {time.Minute, time.Hour}} {
 		n := start(t, open(t), limited, withoutReserve, func(o *threepid.Options) {
 			o.Limits.PerNumber = []limits.Limit{{Burst: 1, Every: row.number}}
@@ -300,9 +300,9 @@ func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
 	n.expectTexts(t, 6)
 }
 
-// testLastTextIsSharedByAllWhoAskForIt sends one attempt many times at once when one SMS is left:
+// testLastSMSIsSharedByIdenticalRequests sends one attempt many times at once when one SMS is left:
 // none of the requests is refused because another one used it.
-func testLastTextIsSharedByAllWhoAskForIt(t *testing.T, open opener) {
+func testLastSMSIsSharedByIdenticalRequests(t *testing.T, open opener) {
 	for range 5 {
 		n := start(t, open(t), limited)
 		for i := range 3 {
@@ -325,7 +325,7 @@ func testLimitsLetRetriesThrough(t *testing.T, open opener) {
 	n.expectTexts(t, 4)
 }
 
-func testValidationGivesTextsBack(t *testing.T, open opener) {
+func testValidationGivesSMSBack(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	for range 5 { // as many as the limit each time
 		clientSecret := newSecret()
@@ -358,7 +358,7 @@ func testFinalLimitsGiveNothingBack(t *testing.T, open opener) {
 	}
 }
 
-func testFailureGivesTextsBack(t *testing.T, open opener) {
+func testFailureGivesSMSBack(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	for i := range 19 { // one less than the number of failures that are allowed
 		failure, errcode, status := errors.New("down"), "M_SEND_ERROR", http.StatusBadGateway
@@ -398,9 +398,9 @@ func testFailuresOfAClientAreLimited(t *testing.T, open opener) {
 	}
 }
 
-// testRetriesOfAnUncertainTextAreLimited makes the provider's outcome unknown: repeating the
+// testRetriesOfAnUncertainSMSAreLimited makes the provider's outcome unknown: repeating the
 // attempt does not count again, but cannot flood a number either.
-func testRetriesOfAnUncertainTextAreLimited(t *testing.T, open opener) {
+func testRetriesOfAnUncertainSMSAreLimited(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	n.sms.FailAlways(sms.ErrUncertain)
 	calls := 0
@@ -417,9 +417,9 @@ func testRetriesOfAnUncertainTextAreLimited(t *testing.T, open opener) {
 	expect(t, n.as("one", addPath, attempt(1)), http.StatusOK, "")
 }
 
-// testSlowProviderCostsOneText makes the provider too slow: it may have sent the SMS, which counts
+// testSlowProviderCostsOneSMS makes the provider too slow: it may have sent the SMS, which counts
 // once, also if the attempt is repeated.
-func testSlowProviderCostsOneText(t *testing.T, open opener) {
+func testSlowProviderCostsOneSMS(t *testing.T, open opener) {
 	var hang atomic.Bool
 	recorder := smstest.New()
 	n := startWith(t, open(t), sms.Func(func(ctx context.Context, m sms.Message) error {

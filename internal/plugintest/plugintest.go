@@ -71,13 +71,13 @@ func allTests() []test {
 func storageTests() []string {
 	return []string{
 		// Accounts.
-		"AccountFromCodeToDelete", "AccountListIsOldestFirst", "AccountAddByTheSameUserAgain", "AccountFreedNumberIsProvedAnew",
+		"AccountFromCodeToDelete", "AccountListIsOldestFirst", "AccountAddByTheSameUserAgain", "AccountFreedNumberIsProvedAgain",
 		"AccountAddOfANumberThatIsTaken", "AccountAddOfOneSessionByMany", "AccountAddOfOneNumberByMany",
 		"AccountAddRacesTheHost", "AccountRelease", "AccountThatOnlyLooksUp",
 		// Attempts, and the lease under which an SMS is sent.
-		"Attempts", "ResendWithinLifetimeTextsTheSameToken", "ResendAfterLifetimeTextsANewToken", "OneSecretForTwoPurposes",
-		"IdenticalRequestsAtOnceSendOneText", "IdenticalRequestsOnTwoNodes", "WaitersHearHowTheSendEnded", "AttemptsAtOnce",
-		"CallerHangsUp", "LeaseOfANodeThatDied", "TokenOfAnEarlierText", "TokenSettlesItsAttempt", "ClaimRunAgainAfterItWasKept",
+		"Attempts", "ResendWithinLifetimeSendsTheSameToken", "ResendAfterLifetimeSendsANewToken", "OneSecretForTwoPurposes",
+		"IdenticalRequestsAtOnceSendOneSMS", "IdenticalRequestsOnTwoNodes", "WaitersLearnHowTheSendEnded", "AttemptsAtOnce",
+		"CallerHangsUp", "LeaseOfANodeThatDied", "TokenOfAnEarlierSMS", "TokenSettlesItsAttempt", "ClaimRunAgainAfterItWasKept",
 		"ApproveIsAskedOnceByIdenticalRequests",
 		// Validations.
 		"SubmitRightToken", "SubmitSessionPastItsLifetime", "ValidatedAndRedeem", "RenewedByALaterCode", "NotRenewedOnceRedeemed",
@@ -90,7 +90,7 @@ func storageTests() []string {
 		"NewTokenDoesNotForgetWrongTries", "HundredWrongTriesLockANumber", "RightTokenForgetsWrongTries",
 		"RightTokenIsTakenAtTheLastTry",
 		// Limits, and the guard that nodes share.
-		"LimitOfANumber", "LimitOfCountryAndAll", "BudgetOfSeveralNodes", "LimitsHoldAtOnceAndOnAllNodes", "LastTextIsSharedByAllWhoAskForIt",
+		"LimitOfANumber", "LimitOfCountryAndAll", "BudgetOfSeveralNodes", "LimitsHoldAtOnceAndOnAllNodes", "LastSMSIsSharedByIdenticalRequests",
 		"RefusalsWriteNothing", "RecordsExpire", "Unblock", "GuardIsSharedByNodes", "VerdictsOutliveTheirNode",
 		// What operators see and do.
 		"StatisticsOfTwoNodes", "HistoryIsDeleted", "Explain", "Actions", "AllBlocksAndLift", "LiftOnAnotherNode", "Export", "Erase",

@@ -20,7 +20,7 @@ func recycledTests() []test {
 	return []test{
 		{"RecycledNumberVoidsValidations", testRecycledNumberVoidsValidations},
 		{"RecycledNumberVoidsCodes", testRecycledNumberVoidsCodes},
-		{"RecycledNumberBringsANewCode", testRecycledNumberBringsANewCode},
+		{"RecycledNumberGetsANewCode", testRecycledNumberGetsANewCode},
 		{"RecycledNumberIsProvedAgain", testRecycledNumberIsProvedAgain},
 		{"RecycledNumberWithoutAnAccount", testRecycledNumberWithoutAnAccount},
 		{"RecycledNumberOfClocksThatDiffer", testRecycledNumberOfClocksThatDiffer},
@@ -114,9 +114,9 @@ func (n *node) deleteExpired(t *testing.T) {
 	}
 }
 
-// testRecycledNumberBringsANewCode requests another SMS in a session whose number was released: it
+// testRecycledNumberGetsANewCode requests another SMS in a session whose number was released: it
 // has a new code, which proves the number.
-func testRecycledNumberBringsANewCode(t *testing.T, open opener) {
+func testRecycledNumberGetsANewCode(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	for i, before := range []string{"sent", "validated", "redeemed"} {
 		sid := n.mustRequest(addPath, attempt(2*i+1)).text("sid")

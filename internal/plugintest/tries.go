@@ -15,7 +15,7 @@ import (
 // tryTests are about guessing codes.
 func tryTests() []test {
 	return []test{
-		{"WrongTriesAreTold", testWrongTriesAreTold},
+		{"WrongTriesAreReported", testWrongTriesAreReported},
 		{"GuessesAtOnceOnAllNodesGetFiveComparisons", testGuessesAtOnce},
 		{"NewTokenDoesNotForgetWrongTries", testNewTokenDoesNotForgetWrongTries},
 		{"HundredWrongTriesLockANumber", testHundredWrongTriesLockANumber},
@@ -35,7 +35,7 @@ func (n *node) guess(client, sid, clientSecret, token string) answer {
 	return n.as(client, subPath, fmt.Sprintf(`{"sid":%q,"client_secret":%q,"token":%q}`, sid, clientSecret, token))
 }
 
-func testWrongTriesAreTold(t *testing.T, open opener) {
+func testWrongTriesAreReported(t *testing.T, open opener) {
 	n := start(t, open(t))
 	sid := n.mustRequest(addPath, attempt(1)).text("sid")
 	for _, want := range []string{"4 tries left", "3 tries left", "2 tries left", "1 try left", "last try"} {

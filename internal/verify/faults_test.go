@@ -333,9 +333,9 @@ func letThrough(t *testing.T, service *verify.Service, most int) int {
 	return most
 }
 
-// TestFailedTextComesBackOnce has the news be lost that a failed send is on
+// TestFailedSMSIsGivenBackOnce has the news be lost that a failed send is on
 // record, so that it is recorded again: the text is given back once.
-func TestFailedTextComesBackOnce(t *testing.T) {
+func TestFailedSMSIsGivenBackOnce(t *testing.T) {
 	t.Parallel()
 	const settleOfTheSecond = 4 // after two claims and a settle
 	inner, texts := memstore.New(), smstest.New()
@@ -360,9 +360,9 @@ func TestFailedTextComesBackOnce(t *testing.T) {
 	}
 }
 
-// TestFailedTextIsNotGivenBackAgain has a session validate, one text of which did
+// TestFailedSMSIsNotGivenBackTwice has a session validate, one text of which did
 // not leave: it gives back the other, and not what another session took.
-func TestFailedTextIsNotGivenBackAgain(t *testing.T) {
+func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
 	service := oneAtATime(t, inner, inner, texts, 3)

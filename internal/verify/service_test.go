@@ -193,10 +193,10 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 	}
 }
 
-// TestAnswersThatMustNotTellTakeTheirSlot has what is looked up take at least the
+// TestResponsesThatMustNotDifferTakeTheirSlot has what is looked up take at least the
 // time that reveals nothing about what was found. How even that is, test/load
 // -timing measures.
-func TestAnswersThatMustNotTellTakeTheirSlot(t *testing.T) {
+func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 	t.Parallel()
 	const slot = 10 * time.Millisecond
 	st := memstore.New()

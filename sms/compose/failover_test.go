@@ -46,9 +46,9 @@ func TestFailoverRemembersWhatMayHaveLeft(t *testing.T) {
 	}
 }
 
-// TestFailoverProbeThatTellsNothing has the caller of the one message that tries a
+// TestFailoverProbeWithoutOutcome has the caller of the one message that tries a
 // provider again give up: that is no sign that the provider works.
-func TestFailoverProbeThatTellsNothing(t *testing.T) {
+func TestFailoverProbeWithoutOutcome(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
 		one := smstest.New()

@@ -229,7 +229,7 @@ func (c *lateContext) Err() error {
 
 // Nobody hears that a unit is stored before it is, nor of what another unit of
 // the same batch did.
-func TestNobodyHearsBeforeTheCommit(t *testing.T) {
+func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
 	t.Parallel()
 	const callers = 4
 	s, f := openFaulty(t)
@@ -335,7 +335,7 @@ func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
 }
 
 // A transaction that cannot begin is everyone's trouble, and each is told.
-func TestAFailedBeginIsToldToAll(t *testing.T) {
+func TestAFailedBeginFailsAllUnits(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it waits ten seconds for a lock")
