@@ -90,11 +90,11 @@ func (p *Plugin) Actions(ctx context.Context, since time.Time, limit int) ([]obs
 	return p.service.Actions(ctx, since, limit)
 }
 
-// RecordReceipt records a delivery receipt: in the journal of the number, in the statistics, and
-// for the guard, to which an SMS that was not delivered is not one that nobody confirmed. A
-// receipt that repeats another changes nothing. It is not an error if no SMS with the MessageID
-// is known, because the journal may not go back that far. An error means that the store failed:
-// have the provider repeat the receipt.
+// RecordReceipt records a delivery receipt in the journal of the number, in the statistics, and for
+// the guard, which does not count an SMS that was not delivered as one that nobody confirmed. A
+// receipt that repeats another changes nothing. If no SMS with the MessageID is known,
+// RecordReceipt returns nil, because the journal may not go back that far. An error means that the
+// store failed: make the provider send the receipt again.
 func (p *Plugin) RecordReceipt(ctx context.Context, r sms.Receipt) error {
 	return p.service.RecordReceipt(observe.NewID(ctx), r)
 }

@@ -155,7 +155,7 @@ func (g *gatewayTest) await(want ...string) {
 	}
 }
 
-// TestReceiptsThatRepeat has many copies of one receipt arrive at once, and later.
+// TestReceiptsThatRepeat posts many copies of one receipt at once, and more later.
 func TestReceiptsThatRepeat(t *testing.T) {
 	t.Parallel()
 	g := newGatewayTest(t)
@@ -195,7 +195,7 @@ func TestReceiptsThatRepeat(t *testing.T) {
 	}
 }
 
-// TestReceiptThatOvertakes has a receipt arrive before the gateway has returned to the sender.
+// TestReceiptThatOvertakes posts a receipt before the gateway has returned to the sender.
 func TestReceiptThatOvertakes(t *testing.T) {
 	t.Parallel()
 	g := newGatewayTest(t)

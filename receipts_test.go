@@ -172,7 +172,7 @@ func TestMountReceiptsRefuses(t *testing.T) {
 	}
 }
 
-// TestReceiptsAreBounded has a client send a receipt slowly.
+// TestReceiptsAreBounded makes a client send a receipt slowly.
 func TestReceiptsAreBounded(t *testing.T) {
 	t.Parallel()
 	gin.SetMode(gin.TestMode)

@@ -83,7 +83,7 @@ func siteverify(t *testing.T) *httptest.Server {
 	return server
 }
 
-// TestRecipeCaptcha has a range be blocked, and a person with a solved CAPTCHA be served.
+// TestRecipeCaptcha blocks a range, and serves a person with a solved CAPTCHA.
 func TestRecipeCaptcha(t *testing.T) {
 	t.Parallel()
 	server := siteverify(t)

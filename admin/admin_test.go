@@ -226,7 +226,7 @@ func TestDryRun(t *testing.T) {
 	expect(t, "the first page", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "Nothing is blocked.")
 }
 
-// TestFindings has a provider fail, and then many SMS that nobody confirms.
+// TestFindings makes a provider fail, and then sends many SMS that nobody confirms.
 func TestFindings(t *testing.T) {
 	t.Parallel()
 	off := func(o *threepid.Options) {

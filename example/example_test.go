@@ -272,7 +272,7 @@ func TestWebhook(t *testing.T) {
 	s.stop()
 }
 
-// TestDrain has SIGTERM come while a text is on its way.
+// TestDrain sends SIGTERM while an SMS is being sent.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -301,7 +301,7 @@ func TestDrain(t *testing.T) {
 	}
 }
 
-// TestLimits has the flags of the limits do what they say.
+// TestLimits checks that the flags of the limits have their effect.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
@@ -357,8 +357,8 @@ func TestLimitsOutliveTheServer(t *testing.T) {
 	}
 }
 
-// TestOversizedRequests has headers and queries without end be refused, and the
-// server live on.
+// TestOversizedRequests sends endless headers and queries: they are refused, and the server
+// continues to serve.
 func TestOversizedRequests(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -390,7 +390,7 @@ func TestOversizedRequests(t *testing.T) {
 	}
 }
 
-// TestBadStart has each mistake end the start with its name on standard error.
+// TestBadStart checks that each mistake ends the start and is named on standard error.
 func TestBadStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()

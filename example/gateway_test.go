@@ -150,8 +150,8 @@ func startSending(t *testing.T, db string) *sending {
 	return s
 }
 
-// expectRefused has new people ask all at once, and wants each of them told in time
-// that the store failed.
+// expectRefused sends requests of new people at once, each of which gets an error in time, because
+// the store fails.
 func (s *sending) expectRefused(n int, most time.Duration) []person {
 	s.t.Helper()
 	people := make([]person, n)
@@ -165,8 +165,8 @@ func (s *sending) expectRefused(n int, most time.Duration) []person {
 	return people
 }
 
-// expectServed has those who were refused ask again, and the one whose text had
-// left: each has one text in the end. A call or two may meet a dead connection.
+// expectServed repeats the requests that were refused, and the one whose SMS had been sent: in the
+// end each person has one SMS. A call or two may meet a dead connection.
 func (s *sending) expectServed(people []person) {
 	s.t.Helper()
 	for _, who := range append(people, s.who) {

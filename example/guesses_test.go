@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// TestGuessersAreBounded has more clients send wrong tokens than are remembered.
+// TestGuessersAreBounded sends wrong tokens from more clients than are remembered.
 func TestGuessersAreBounded(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(0, 0)

@@ -40,7 +40,7 @@ func lockDatabase(t *testing.T, file string) (release func()) {
 	}
 }
 
-// TestLockedForAMoment has all who want to write wait for another process.
+// TestLockedForAMoment makes all writers wait for another process.
 func TestLockedForAMoment(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")
@@ -73,9 +73,9 @@ func TestLockedForAMoment(t *testing.T) {
 	s.stop()
 }
 
-// TestLockedForLong has the other process keep the lock for longer than anybody
-// waits. All hear of it in bounded time, also the one whose SMS was sent: that is sent
-// only once. Afterwards everything works as before.
+// TestLockedForLong makes the other process keep the lock for longer than any request waits. All
+// requests fail in bounded time, also the one whose SMS was sent, which is sent only once.
+// Afterwards everything works as before.
 func TestLockedForLong(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")

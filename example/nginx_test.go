@@ -121,8 +121,8 @@ type response struct {
 	header http.Header
 }
 
-// TestSynapseBehindNginx has clients request and submit codes at threepid through a real nginx,
-// and the homeserver ask only whether a number is validated.
+// TestSynapseBehindNginx makes clients request and submit codes at threepid through a real nginx.
+// The homeserver only asks whether a number is validated.
 func TestSynapseBehindNginx(t *testing.T) {
 	t.Parallel()
 	reached := make(chan string, 100)

@@ -17,8 +17,8 @@ type cluster struct {
 	nodes   []*server
 }
 
-// startCluster starts all nodes at the same moment, on whatever db is: an empty
-// database has to get its tables from one of them.
+// startCluster starts all nodes at the same moment on one database. If it is empty, one of them
+// must create its tables.
 func startCluster(t *testing.T, n int, db string, g *gateway) *cluster {
 	t.Helper()
 	c := &cluster{t: t, gateway: g, args: []string{"-db", db, "-sms", "webhook:" + g.url}}

@@ -67,8 +67,8 @@ func (d *day) advance(by time.Duration) {
 	d.now = d.now.Add(by)
 }
 
-// liveADay has a database be used for a day by several nodes: by honest people, during an outage of the
-// provider, and in the end by somebody who pumps a range.
+// liveADay runs several nodes on one database for a simulated day: with honest people, an outage of
+// the provider, and in the end an attacker who pumps a range.
 func liveADay(t *testing.T, db string, nodes int) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
@@ -128,7 +128,7 @@ func (d *day) number() string {
 	return fmt.Sprintf("+49151%08d", 10_000_000+d.random.IntN(80_000_000))
 }
 
-// visit has a person ask for a code, and confirm it unless they give up.
+// visit makes a person ask for a code, and confirm it unless they give up.
 func (d *day) visit(number string, confirms bool) {
 	d.client++
 	secret := fmt.Sprint("secret-", d.client)

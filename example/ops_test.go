@@ -48,7 +48,7 @@ func get(t *testing.T, url, host, authorization string) (status int, body string
 	return res.StatusCode, string(content)
 }
 
-// TestMetrics has a validation be counted, and no secret be in what is scraped.
+// TestMetrics checks that a validation is counted, and that a scrape contains no secret.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	s, ops := startOps(t, "-limits", "default")
@@ -206,8 +206,8 @@ func TestScrapeDuringAStorm(t *testing.T) {
 	}
 }
 
-// TestNotReadyWhileItDrains has SIGTERM come while an SMS is sent: operators can see that the
-// server is shutting down, until it has.
+// TestNotReadyWhileItDrains sends SIGTERM while an SMS is being sent: operators can see that the
+// server is shutting down until it has ended.
 func TestNotReadyWhileItDrains(t *testing.T) {
 	t.Parallel()
 	asked, let := make(chan struct{}), make(chan struct{})

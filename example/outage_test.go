@@ -19,9 +19,9 @@ func behindProxy(t *testing.T, db string) (*proxy, string) {
 	return p, strings.Replace(db, u.Host, p.addr, 1)
 }
 
-// TestDatabaseGoneForAWhile cuts all connections to the database under load, and
-// lets none through for a while. Callers hear so, quickly, and ask again.
-// Nothing has to be restarted, and nobody who got a response is sent a second SMS.
+// TestDatabaseGoneForAWhile cuts all connections to the database under load, and allows no new ones
+// for a while. Callers get errors quickly and try again. Nothing needs a restart, and nobody whose
+// request succeeded is sent a second SMS.
 func TestDatabaseGoneForAWhile(t *testing.T) {
 	t.Parallel()
 	for name, open := range servers(20) {
@@ -70,8 +70,7 @@ func (l *ledger) expectFailuresUntil(restored time.Time) {
 	l.t.Logf("%d calls failed", len(l.failures))
 }
 
-// patient has callers repeat a request until they get a response, for new sessions
-// until stop is closed.
+// patient repeats requests of callers until they succeed, for new sessions until stop is closed.
 func (l *ledger) patient(url string, callers int, stop <-chan struct{}) {
 	const most = 40 * time.Second // a claim whose commit was lost waits for its lease
 	together(callers, func(int) {

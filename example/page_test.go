@@ -32,9 +32,8 @@ func (s *server) visit(path, authorization string, into any) int {
 	return res.StatusCode
 }
 
-// TestPhoneOnlyWithAConsole has the page be there always, and the phone, which
-// shows codes, only when they go to the console of a server that nobody but this
-// machine reaches.
+// TestPhoneOnlyWithAConsole checks that the page is always served, and that the phone, which shows
+// codes, is served only if codes go to the console of a server that only this machine can reach.
 func TestPhoneOnlyWithAConsole(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -75,7 +74,8 @@ func TestPhoneOnlyWithAConsole(t *testing.T) {
 	}
 }
 
-// TestShutdownWithAPageOpen has a page that shows the phone not keep the server.
+// TestShutdownWithAPageOpen checks that an open page that shows the phone does not delay the
+// shutdown.
 func TestShutdownWithAPageOpen(t *testing.T) {
 	t.Parallel()
 	s := start(t)

@@ -76,9 +76,9 @@ func misconducts(elsewhere string) []misconduct {
 	}
 }
 
-// TestProvider has the provider do all that providers do once it has the text. The
-// caller gets a response in bounded time. What may have been sent is sent again with
-// the same ID and the same token; what was accepted is not.
+// TestProvider makes the provider fail in every way after it has received the SMS. The caller gets
+// a response in bounded time. An SMS that may have been sent is sent again with the same ID and
+// code; one that was accepted is not.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	var strayed atomic.Int64

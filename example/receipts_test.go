@@ -19,8 +19,8 @@ import (
 
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// TestReceipts has a gateway take an SMS and post its receipt, which is then on the timeline of the
-// number.
+// TestReceipts makes a gateway accept an SMS and post its receipt, which then appears on the
+// timeline of the number.
 func TestReceipts(t *testing.T) {
 	t.Parallel()
 	ids := make(chan string, 10)

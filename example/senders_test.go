@@ -93,8 +93,8 @@ func textTo(t *testing.T, sender sms.Sender, attempt int64) error {
 	return sender.Send(t.Context(), sms.Message{ID: "m1", To: "+447700900001", Text: "123456 is your code.", Country: "GB", Attempt: attempt})
 }
 
-// TestProviders has each provider get a text, at the right place and with the
-// right account.
+// TestProviders checks that each provider receives an SMS at the right URL and with the right
+// account.
 func TestProviders(t *testing.T) {
 	t.Parallel()
 	for _, a := range carriers() {
@@ -148,7 +148,7 @@ func TestMissingVariables(t *testing.T) {
 	}
 }
 
-// TestBadProviders has mistakes be named, without what may be a secret.
+// TestBadProviders checks that errors name each mistake without values that may be secret.
 func TestBadProviders(t *testing.T) {
 	t.Parallel()
 	for list, says := range map[string]string{
@@ -170,8 +170,8 @@ func TestBadProviders(t *testing.T) {
 	}
 }
 
-// TestFailoverOrder has the first provider be asked first, the second when it
-// fails, and the second first for another SMS.
+// TestFailoverOrder checks that the first provider is called first, the second one when it fails,
+// and that the second one is called first for another SMS.
 func TestFailoverOrder(t *testing.T) {
 	t.Parallel()
 	var asked strings.Builder

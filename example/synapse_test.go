@@ -199,7 +199,8 @@ func TestSynapse(t *testing.T) {
 	t.Logf("%-34s %v", "requestToken: too many", failure)
 }
 
-// TestIdentityListener has the example keep the identity service to its own listener.
+// TestIdentityListener checks that the example serves the identity service only on its own
+// listener.
 func TestIdentityListener(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "token")

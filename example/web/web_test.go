@@ -177,8 +177,8 @@ func events(t *testing.T, body io.Reader, n int) (texts []string, last string) {
 	return texts, last
 }
 
-// TestPhone has texts arrive, those from before too, and none twice after the
-// connection was lost.
+// TestPhone checks that SMS arrive, including earlier ones, and none twice after the connection was
+// lost.
 func TestPhone(t *testing.T) {
 	t.Parallel()
 	phone := web.NewPhone()
@@ -201,8 +201,8 @@ func TestPhone(t *testing.T) {
 	}
 }
 
-// TestPhoneIsBounded has more texts and pages come than it takes; what a page
-// leaves is free for another.
+// TestPhoneIsBounded sends more SMS and opens more pages than the phone accepts; a page that closes
+// makes room for another.
 func TestPhoneIsBounded(t *testing.T) {
 	t.Parallel()
 	phone := web.NewPhone()
@@ -231,7 +231,7 @@ func TestPhoneIsBounded(t *testing.T) {
 	}
 }
 
-// TestPhoneCloses has its streams end, so that a server can shut down.
+// TestPhoneCloses checks that its streams end, so that a server can shut down.
 func TestPhoneCloses(t *testing.T) {
 	t.Parallel()
 	phone := web.NewPhone()

@@ -158,7 +158,7 @@ func (r *Recorder) write(ctx context.Context, totals []store.Total, entries []st
 	return nil
 }
 
-// outgoing returns what Flush has to write.
+// outgoing is what a Flush writes.
 func (r *Recorder) outgoing() (totals []store.Total, entries []store.Entry, lost int) {
 	r.mu.Lock()
 	defer r.mu.Unlock()

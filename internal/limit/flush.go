@@ -130,7 +130,7 @@ func (w *Watch) adopt(v store.Verdict, now int64) {
 	s.Blocked, s.Until, s.Count, s.BlockedForAll = decided.Blocked, decided.Until, decided.Count, decided.BlockedForAll
 }
 
-// outgoing is what a Flush has to write and to read.
+// outgoing is what a Flush writes and reads.
 type outgoing struct {
 	counts   []store.Count
 	verdicts []store.Verdict
@@ -238,7 +238,7 @@ func (w *Watch) written(out outgoing, failed bool) {
 	}
 }
 
-// touch has a slot be written by the next Flush.
+// touch marks a slot, so that the next Flush writes it.
 func (s *watched) touch(at int64, hour bool) {
 	dirty := &s.dirty
 	if hour {

@@ -176,8 +176,8 @@ func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
 	}
 }
 
-// TestGuardIsNotStuck has a block end far ahead, by a clock that was set back since: a
-// refused request writes nothing, so one that waits as long as it is told must pass.
+// TestGuardIsNotStuck has a block with an end far ahead, because the clock was set back since. A
+// refused request writes nothing, so a client that waits as long as the response says must succeed.
 func TestGuardIsNotStuck(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
@@ -192,8 +192,8 @@ func TestGuardIsNotStuck(t *testing.T) {
 	t.Error("closed again and again, each time for as long as it may")
 }
 
-// TestGuardAllowsSlowClocks has a node whose clock is a second behind keep closed what
-// another has closed for as long as it may.
+// TestGuardAllowsSlowClocks checks that a node whose clock is a second behind honours another
+// node's longest block.
 func TestGuardAllowsSlowClocks(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)

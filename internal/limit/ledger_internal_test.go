@@ -11,8 +11,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// TestConfirmGivesAClientItsOwnSMSBack has several clients ask for SMS of one session:
-// the client that asked last gets back what it took, the number all of them.
+// TestConfirmGivesAClientItsOwnSMSBack makes several clients ask for SMS of one session: the last
+// client gets back its own SMS, and the number all of them.
 func TestConfirmGivesAClientItsOwnSMSBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, func(l *limits.Limits, _ *limits.Guard) {
@@ -40,8 +40,8 @@ func TestConfirmGivesAClientItsOwnSMSBack(t *testing.T) {
 	})
 }
 
-// TestGuardCountsAValidationOnce has a number that was counted once validate three
-// times: otherwise two numbers whose owner helps the attacker could cover for many.
+// TestGuardCountsAValidationOnce validates a number three times that was counted once. Otherwise
+// two numbers of an accomplice could outweigh many that are not validated.
 func TestGuardCountsAValidationOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -66,8 +66,8 @@ func TestGuardCountsAValidationOnce(t *testing.T) {
 	})
 }
 
-// TestRecordsLastAsLongAsWhatTheyRemember has each kind of memory alone keep its
-// record.
+// TestRecordsLastAsLongAsWhatTheyRemember checks that each part of a record alone keeps the record
+// from expiring.
 func TestRecordsLastAsLongAsWhatTheyRemember(t *testing.T) {
 	t.Parallel()
 	at, later := start, start+300*minute
@@ -95,7 +95,7 @@ func TestRecordsLastAsLongAsWhatTheyRemember(t *testing.T) {
 	}
 }
 
-// TestRecordsFit has each field of a record be as long as it can get.
+// TestRecordsFit makes each field of a record as long as it can be.
 func TestRecordsFit(t *testing.T) {
 	t.Parallel()
 	const at, count, maxBytes = 1_799_999_999_999, 9_999_999, 2000
@@ -146,7 +146,7 @@ func TestTablesForgetWhatEndsFirst(t *testing.T) {
 	}
 }
 
-// TestWrongCountLastsFromTheLatest has wrong codes come a day apart.
+// TestWrongCountLastsFromTheLatest submits wrong codes a day apart.
 func TestWrongCountLastsFromTheLatest(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -165,8 +165,8 @@ func TestWrongCountLastsFromTheLatest(t *testing.T) {
 	}
 }
 
-// TestLockedForAllowsClocks has a clock that was an hour ahead count wrong codes: the
-// number is not locked for longer than by a clock that is right.
+// TestLockedForAllowsClocks counts wrong codes by a clock that is an hour ahead: the number is not
+// locked for longer than by a correct clock.
 func TestLockedForAllowsClocks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -180,8 +180,8 @@ func TestLockedForAllowsClocks(t *testing.T) {
 	})
 }
 
-// TestWaitingIsForgotten has a client with a number that has not validated ask for another
-// one in a blocked country, just before and just when a day is over.
+// TestWaitingIsForgotten makes a client whose number is not validated ask for another one in a
+// blocked country, just before and just after a day has passed.
 func TestWaitingIsForgotten(t *testing.T) {
 	t.Parallel()
 	for ago, open := range map[time.Duration]bool{waitingMemory - time.Millisecond: false, waitingMemory: true} {

@@ -13,9 +13,9 @@ import (
 // one must not be able to block anything for everybody else.
 func guardShare() []limits.Limit { return []limits.Limit{{Burst: 4, Every: 15 * time.Minute}} }
 
-// Notice has the guard count the number, unless it did lately or the client has used
-// its share up, and reports whether it did. It judges in either case: what is counted may
-// look worse by now, although no client comes that still has a share.
+// Notice makes the guard count the number, unless it was counted recently or the client has used up
+// its share, and reports whether it did. It judges in either case: the counts may look worse by
+// now, even if no new client has a share left.
 func (g *Ledger) Notice() (counted bool) {
 	if !g.who.Guarded {
 		return false
@@ -96,7 +96,7 @@ func (g *Ledger) uncount(at int64) {
 	}
 }
 
-// countValidation has the guard count that the number has validated, once.
+// countValidation makes the guard count the number as validated, once.
 func (g *Ledger) countValidation() {
 	number := g.find(Number)
 	if number == nil || !g.who.Guarded || !g.countedLately(number) || number.Confirmed {

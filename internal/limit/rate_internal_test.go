@@ -108,8 +108,8 @@ func TestLimitIsNotStuck(t *testing.T) {
 	t.Error("refused again and again, each time for a minute")
 }
 
-// TestLimitAllowsSlowClocks has another node's clock be a second ahead: that is no
-// reason to let more through.
+// TestLimitAllowsSlowClocks has another node whose clock is a second ahead, which must not allow
+// more.
 func TestLimitAllowsSlowClocks(t *testing.T) {
 	t.Parallel()
 	l := limits.Limit{Burst: 2, Every: time.Minute}

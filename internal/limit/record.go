@@ -80,7 +80,7 @@ type Limiter struct {
 	Guard  limits.Guard
 	Watch  *Watch // judges countries and networks
 
-	// CountFailedChecks has codes that a service did not check count as failed sends.
+	// CountFailedChecks makes codes that a service did not check count as failed sends.
 	CountFailedChecks bool
 }
 

@@ -10,10 +10,10 @@ import (
 	"strings"
 )
 
-// table keeps levels for several keys in one record, for instance of the clients
-// that ask for one number. It is bounded: the key whose levels end first makes way for
-// a new one. That takes nothing from a bound, because the record's own limits hold for
-// all keys together; it is only then that one client may have more than its share.
+// table keeps levels for several keys in one record, for instance of the clients that ask for one
+// number. It is bounded: a new key replaces the one whose levels end first. That raises no bound,
+// because the record's own limits apply to all keys together; it only lets one client have more
+// than its share.
 type table map[string][]int64
 
 // maxTable is how many keys a table has at most, and maxTableLevels how many levels

@@ -12,8 +12,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// TestBurstIsBlocked has one network of clients ask for numbers all over a country as
-// fast as it can, on a clock that stands still, and again each time the block ends.
+// TestBurstIsBlocked has one network of clients that asks for numbers all over a country as fast as
+// it can, on a clock that stands still, and again each time the block ends.
 func TestBurstIsBlocked(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{1, 3} {
@@ -35,8 +35,8 @@ func TestBurstIsBlocked(t *testing.T) {
 	}
 }
 
-// TestBlockedNetworksCountForTheirCountry has two dozen networks that were blocked go on
-// so slowly that none of them is blocked again.
+// TestBlockedNetworksCountForTheirCountry has two dozen networks that were blocked and continue so
+// slowly that none of them is blocked again.
 func TestBlockedNetworksCountForTheirCountry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -64,8 +64,8 @@ func TestBlockedNetworksCountForTheirCountry(t *testing.T) {
 	}
 }
 
-// TestOneClientKeepsNothingBlocked has many clients get a range, a country and a network
-// blocked several times. Then one client goes on for a week.
+// TestOneClientKeepsNothingBlocked has a range, a country and a network that many clients got
+// blocked several times. Then one client continues for a week.
 func TestOneClientKeepsNothingBlocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -134,7 +134,7 @@ func TestOutageIsNoPumping(t *testing.T) {
 	}
 }
 
-// TestGuardKnowsTheHost has numbers validate seldom at a host, as ever.
+// TestGuardKnowsTheHost has a host at which few numbers are ever validated.
 func TestGuardKnowsTheHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -155,8 +155,8 @@ func TestGuardKnowsTheHost(t *testing.T) {
 	}
 }
 
-// TestNodesShareTheGuard has each of three nodes see too little to judge, and then a
-// verdict of one hold on all of them, on a new one, and on one whose store fails.
+// TestNodesShareTheGuard has three nodes, each of which sees too little to judge. The verdict of
+// one then applies on all of them, on a new one, and on one whose store fails.
 func TestNodesShareTheGuard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, nil)
@@ -202,7 +202,7 @@ func TestNodesShareTheGuard(t *testing.T) {
 	}
 }
 
-// TestFlushMakesUp has a store fail once: what was counted in the meantime is not lost.
+// TestFlushMakesUp makes a store fail once: counts of the meantime are not lost.
 func TestFlushMakesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, nil)
@@ -254,8 +254,8 @@ func TestClocksThatDiffer(t *testing.T) {
 	}
 }
 
-// TestNumbersThatValidateAreLimited has one client ask for numbers of one range that all
-// validate at once.
+// TestNumbersThatValidateAreLimited makes one client ask for numbers of one range that are all
+// validated at once.
 func TestNumbersThatValidateAreLimited(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -272,8 +272,8 @@ func TestNumbersThatValidateAreLimited(t *testing.T) {
 	}
 }
 
-// TestWatchForgetsNetworks has many networks come once, with a store that shares counts
-// and with one that does not: what is remembered is bounded.
+// TestWatchForgetsNetworks has many networks that come once, with a store that shares counts and
+// with one that does not: memory is bounded.
 func TestWatchForgetsNetworks(t *testing.T) {
 	t.Parallel()
 	for _, shared := range []bool{true, false} {

@@ -99,7 +99,7 @@ func (w *world) askAhead(node int, ahead time.Duration, msisdn, client string) b
 	}).Wait == 0
 }
 
-// validate has a number validate whose client asked for one SMS.
+// validate validates a number whose client asked for one SMS.
 func (w *world) validate(msisdn, client string) {
 	w.tb.Helper()
 	w.unit(0, 0, subjectOf(msisdn, client), func(g *Ledger) Refusal {

@@ -131,8 +131,7 @@ func TellsNothing(tb testing.TB, err error) {
 	}
 }
 
-// Codes has a server give the answer for each code of the section's table, and
-// checks what Send makes of it.
+// Codes makes a server return each code of the section's table, and checks the result of Send.
 func Codes(t *testing.T, section string, open Open, answer func(code string) (status int, body string)) {
 	t.Helper()
 	for _, row := range Rows(t, section) {
@@ -166,7 +165,7 @@ func Check() delegate.CheckRequest {
 	return delegate.CheckRequest{Handle: "handle1", Secret: v.Secret, To: v.To, Purpose: v.Purpose, Token: "123456"}
 }
 
-// Starting has the checks of a Sender be made of a delegate that texts.
+// Starting lets the checks for a Sender test a delegate's Start.
 func Starting(open func(tb testing.TB, url string) delegate.Service) Open {
 	return func(tb testing.TB, url string) sms.Sender {
 		tb.Helper()
@@ -178,7 +177,7 @@ func Starting(open func(tb testing.TB, url string) delegate.Service) Open {
 	}
 }
 
-// Checking has the checks of a Sender be made of a delegate that compares.
+// Checking lets the checks for a Sender test a delegate's Check.
 func Checking(open func(tb testing.TB, url string) delegate.Service) Open {
 	return func(tb testing.TB, url string) sms.Sender {
 		tb.Helper()
@@ -199,7 +198,7 @@ func Server(tb testing.TB, status int, body string) string {
 	return server.URL
 }
 
-// Network has a provider fail as a network does.
+// Network makes a provider fail in the ways of a network.
 func Network(t *testing.T, open Open) {
 	t.Helper()
 	t.Run("nobody there", func(t *testing.T) {

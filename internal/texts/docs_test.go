@@ -16,7 +16,7 @@ import (
 
 var update = flag.Bool("update", false, "write the tables of docs/TEXTS.md")
 
-// TestDocument has the tables of the document be those of the texts.
+// TestDocument compares the tables of the document with the texts.
 func TestDocument(t *testing.T) {
 	t.Parallel()
 	const file, begin, end = "../../docs/TEXTS.md", "<!-- tables -->\n", "<!-- end of tables -->\n"

@@ -52,7 +52,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestLongHeaders has as much of a header be read as is honest, up to a comma.
+// TestLongHeaders checks that a long header is read up to a comma, as far as an honest one reaches.
 func TestLongHeaders(t *testing.T) {
 	t.Parallel()
 	c := catalog(t)

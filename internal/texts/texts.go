@@ -1,4 +1,4 @@
-// Package texts has what people read in their own language: the SMS, and the page that a link
+// Package texts has all that people read in their own language: the SMS, and the page that a link
 // opens. Each file in languages is one language.
 package texts
 

@@ -108,9 +108,9 @@ func TestEnglish(t *testing.T) {
 	}
 }
 
-// TestDirection has the digits of a text stand where they are in a script
-// that goes right to left, with no help of invisible characters, whose first
-// strong character gives the text its direction.
+// TestDirection checks that the digits of a text stay in place in a script that is written from
+// right to left. There are no invisible characters; the first strong character determines the
+// direction of the text.
 func TestDirection(t *testing.T) {
 	t.Parallel()
 	for tag, l := range builtIn(t) {
@@ -197,7 +197,7 @@ func TestCustom(t *testing.T) {
 	}
 }
 
-// TestLanguageOfItsOwn has the host's language be one that is not built in.
+// TestLanguageOfItsOwn sets a host's language that is not built in.
 func TestLanguageOfItsOwn(t *testing.T) {
 	t.Parallel()
 	swedish := map[texts.Kind]string{}
@@ -220,7 +220,7 @@ func TestLanguageOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestRefused has each wrong template be named, with what is wrong.
+// TestRefused checks that the error names each wrong template, and what is wrong with it.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -278,8 +278,7 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestEnds has what machines read stand at the end of each text with a token,
-// and of no other.
+// TestEnds checks that each text with a code ends with what machines read, and no other text does.
 func TestEnds(t *testing.T) {
 	t.Parallel()
 	const hash = "FA+9qCX9VSu"

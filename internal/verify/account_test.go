@@ -22,9 +22,9 @@ func (h *hangingUp) Associate(ctx context.Context, a store.Association) error {
 	return h.Accounts.Associate(ctx, a)
 }
 
-// TestAddIsSpentThoughTheCallerHangsUp has the caller hang up after the number is on the
-// account and before that is recorded. Otherwise a user who times that well could put
-// a released number on the account again with an old proof.
+// TestAddIsSpentThoughTheCallerHangsUp makes the caller disconnect after the account has the number
+// and before that is recorded. Otherwise a user with such timing could add a released number again
+// with an old proof.
 func TestAddIsSpentThoughTheCallerHangsUp(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

@@ -103,10 +103,10 @@ const (
 	claimStep    = 3
 )
 
-// TestFaultAtEachStep has one step of a request fail, before it does anything
-// or after; then the caller retries. An attempt that succeeded is not sent again.
-// One that failed may be, as the very same message, and its code is good. The limits
-// allow one SMS: the retry is not refused, so that no fault costs the caller anything.
+// TestFaultAtEachStep makes one step of a request fail, before or after its effect; then the caller
+// retries. An attempt that succeeded is not sent again. One that failed may be sent again, as
+// exactly the same message, and its code is valid. The limits allow one SMS: the retry is not
+// refused, so no fault costs the caller anything.
 func TestFaultAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step := int64(1); step <= requestSteps; step++ {
@@ -183,8 +183,8 @@ func recovered(fn func() (verify.Receipt, error)) (r verify.Receipt, err error) 
 	return fn()
 }
 
-// TestClaimWhoseNewsWasLost has the claim kept and the store say that it is
-// not known: the request knows its own claim again and goes on.
+// TestClaimWhoseNewsWasLost stores the claim and lets the store report an unknown outcome: the
+// request recognizes its own claim and continues.
 func TestClaimWhoseNewsWasLost(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -208,9 +208,9 @@ func TestClaimWhoseNewsWasLost(t *testing.T) {
 	}
 }
 
-// TestClockSetBack has a node die with a claim, and the clock go back an hour:
-// the session does not wait for that hour to pass again, and what was
-// acknowledged before holds.
+// TestClockSetBack has a node that dies with a claim, after which the clock is set back an hour:
+// the session does not wait for that hour to pass again, and what was acknowledged before is still
+// true.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	st, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -291,8 +291,8 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 	}
 }
 
-// TestRefusedByItsOwnTwin has an attempt come twice, and the one use the last
-// text up after the other has found room in the limits and before that claims.
+// TestRefusedByItsOwnTwin sends an attempt twice. One of the requests uses the last SMS after the
+// other has found room in the limits and before it claims.
 func TestRefusedByItsOwnTwin(t *testing.T) {
 	t.Parallel()
 	_, texts, late := overtakenAt(t, claimStep, request(1))
@@ -333,8 +333,8 @@ func letThrough(t *testing.T, service *verify.Service, most int) int {
 	return most
 }
 
-// TestFailedSMSIsGivenBackOnce has the news be lost that a failed send is on
-// record, so that it is recorded again: the text is given back once.
+// TestFailedSMSIsGivenBackOnce loses the response to the record of a failed send, so that it is
+// recorded again: the SMS is given back once.
 func TestFailedSMSIsGivenBackOnce(t *testing.T) {
 	t.Parallel()
 	const settleOfTheSecond = 4 // after two claims and a settle
@@ -360,8 +360,8 @@ func TestFailedSMSIsGivenBackOnce(t *testing.T) {
 	}
 }
 
-// TestFailedSMSIsNotGivenBackTwice has a session validate, one text of which did
-// not leave: it gives back the other, and not what another session took.
+// TestFailedSMSIsNotGivenBackTwice validates a session, one SMS of which was not sent: the session
+// gives back the other SMS, and none of another session.
 func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
@@ -387,8 +387,8 @@ func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 	}
 }
 
-// TestRefusedTokensCostNoWrite has a client submit on when it may not: nobody
-// else waits for the write lock because of it.
+// TestRefusedTokensCostNoWrite makes a client continue to submit codes after its limit: nobody else
+// waits for the write lock because of it.
 func TestRefusedTokensCostNoWrite(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

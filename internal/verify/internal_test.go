@@ -51,8 +51,7 @@ func TestStanding(t *testing.T) {
 	}
 }
 
-// TestSettledByALateOwner has the claim be another's by the time its first owner
-// comes back.
+// TestSettledByALateOwner gives the claim to another request before its first owner returns.
 func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
@@ -206,8 +205,8 @@ func TestHumanly(t *testing.T) {
 	}
 }
 
-// TestValidatedForgivesTries has the right token come after wrong ones, twice: each
-// time it proves the number again.
+// TestValidatedForgivesTries submits the right code after wrong ones, twice: each time it proves
+// the number again.
 func TestValidatedForgivesTries(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()

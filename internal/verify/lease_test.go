@@ -116,9 +116,8 @@ func TestClaimOvertakenBeforeTheCall(t *testing.T) {
 	}
 }
 
-// TestStoreSlowerThanALease has each commit take nearly the whole lease: no SMS is
-// sent, since nobody could say whether another node sends it too, and the attempt
-// costs nothing of the limits.
+// TestStoreSlowerThanALease makes each commit take nearly the whole lease: no SMS is sent, because
+// another node might send it too, and the attempt uses up no limit.
 func TestStoreSlowerThanALease(t *testing.T) {
 	t.Parallel()
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -142,9 +141,8 @@ func TestStoreSlowerThanALease(t *testing.T) {
 	}
 }
 
-// TestFailedRetryOfAnUncertainSMS has an SMS that may have been sent be tried again,
-// which fails for certain or is not sent at all: the SMS was charged once, and further
-// tries still cost nothing.
+// TestFailedRetryOfAnUncertainSMS repeats an SMS that may have been sent. The repetition fails for
+// certain or is not sent at all: the SMS was charged once, and further tries still cost nothing.
 func TestFailedRetryOfAnUncertainSMS(t *testing.T) {
 	t.Parallel()
 	for name, retry := range map[string]func(c verify.Config, texts *smstest.Recorder, clock *clock) error{

@@ -11,8 +11,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestTokenThatWasReplacedMeanwhile has the session get a new token between the
-// comparison of the old one and its record.
+// TestTokenThatWasReplacedMeanwhile gives the session a new code between the comparison of the old
+// one and its record.
 func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
 	t.Parallel()
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -52,8 +52,8 @@ func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestClientThatWasReplacedMeanwhile has another client ask for a text of the session
-// while a token of it is being checked: neither client's limits get the other's text.
+// TestClientThatWasReplacedMeanwhile makes another client request an SMS of the session while a
+// code of it is being checked: neither client's limits get back the other's SMS.
 func TestClientThatWasReplacedMeanwhile(t *testing.T) {
 	t.Parallel()
 	const confirmStep = 4 // after the look, the limits and the count

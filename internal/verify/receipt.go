@@ -35,8 +35,8 @@ type earlyReceipt struct {
 	until   time.Time
 }
 
-// add has a receipt wait, and reports whether there was room. One that waits already is not added
-// again: otherwise somebody who repeats it could take the room of others.
+// add makes a receipt wait, and reports whether there was room. One that waits already is not added
+// again: otherwise a client that repeats it could take the room of others.
 func (e *early) add(r earlyReceipt) bool {
 	e.mu.Lock()
 	defer e.mu.Unlock()

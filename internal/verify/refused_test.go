@@ -13,8 +13,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// overtakenAt holds a request before one of its steps, has another one use the last
-// text to the number up on another node, and returns how the first one ended.
+// overtakenAt holds a request before one of its steps, makes another one use up the number's last
+// SMS on another node, and returns the result of the first one.
 func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Store, texts *smstest.Recorder, late error) {
 	t.Helper()
 	inner, texts = memstore.New(), smstest.New()
@@ -48,9 +48,9 @@ func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Stor
 	return inner, texts, <-ended
 }
 
-// TestRefusedClaimLeavesNothing has another session use the last text up after a
-// request has asked the limits and before it claims: it is refused in the unit that
-// would have made its session, and that keeps nothing.
+// TestRefusedClaimLeavesNothing makes another session use up the last SMS after a request has asked
+// the limits and before it claims: the unit that would have created its session refuses it and
+// stores nothing.
 func TestRefusedClaimLeavesNothing(t *testing.T) {
 	t.Parallel()
 	r := request(1)
@@ -67,8 +67,8 @@ func TestRefusedClaimLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestTryIsLimitedWhereItIsCounted has another session of the number use its last
-// try up after a guess has asked the limits and before it is counted.
+// TestTryIsLimitedWhereItIsCounted makes another session of the number use up its last try after a
+// guess has asked the limits and before it is counted.
 func TestTryIsLimitedWhereItIsCounted(t *testing.T) {
 	t.Parallel()
 	const countStep = 3 // after the session and the limits

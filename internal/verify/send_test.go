@@ -12,8 +12,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestSenderThatKnowsAtTheEnd has a sender find no room for a text in all its time, as
-// compose.Throttle does, and say so: that text is not taken for one that may have left.
+// TestSenderThatKnowsAtTheEnd has a sender that finds no room for an SMS until its time ends, as
+// compose.Throttle may, and reports so: that SMS does not count as one that may have been sent.
 func TestSenderThatKnowsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()

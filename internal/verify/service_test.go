@@ -88,7 +88,7 @@ func TestJanitor(t *testing.T) {
 	}
 }
 
-// TestJanitorStops has Close end it, also in the middle of a long sweep.
+// TestJanitorStops checks that Close ends it, also in the middle of a long sweep.
 func TestJanitorStops(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -123,7 +123,7 @@ func (s endlessStore) DeleteExpired(_ context.Context, _ time.Time, limit int) (
 	return limit, nil
 }
 
-// TestClaimNotMade has the store fail, and randomness: no text may leave.
+// TestClaimNotMade makes the store fail, and then the source of randomness: no SMS may be sent.
 func TestClaimNotMade(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -167,8 +167,8 @@ type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
 
-// TestNumberThatDoesNotReadBack has a number that is possible and would be read
-// as another one the next time: it counts as no number, whatever it is wanted for.
+// TestNumberThatDoesNotReadBack has a number that is possible and would be parsed as another one
+// the next time: it counts as no number, for every purpose.
 func TestNumberThatDoesNotReadBack(t *testing.T) {
 	t.Parallel()
 	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister, store.PurposePassword} {
@@ -193,9 +193,8 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 	}
 }
 
-// TestResponsesThatMustNotDifferTakeTheirSlot has what is looked up take at least the
-// time that reveals nothing about what was found. How even that is, test/load
-// -timing measures.
+// TestResponsesThatMustNotDifferTakeTheirSlot checks that look-ups take at least the time that
+// reveals nothing about their result. test/load -timing measures how even that time is.
 func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 	t.Parallel()
 	const slot = 10 * time.Millisecond
@@ -230,8 +229,8 @@ func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 	}
 }
 
-// TestNothingIsComparedThatIsNotCounted has the store fail to count a try: then
-// the right token and a wrong one get the same response.
+// TestNothingIsComparedThatIsNotCounted makes the store fail to count a try: the right code and a
+// wrong one then get the same response.
 func TestNothingIsComparedThatIsNotCounted(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

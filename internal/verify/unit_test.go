@@ -75,7 +75,7 @@ func (o *openUnits) Dissociate(ctx context.Context, userID, msisdn string) error
 	return o.Store.Dissociate(ctx, userID, msisdn)
 }
 
-// service has all that a host may bring report to o.
+// service makes every part that a host may supply report to o.
 func (o *openUnits) service(texts *smstest.Recorder, now *clock, change func(*verify.Config)) *verify.Service {
 	c := config(o, o)
 	c.Logger, c.Random, c.Now = slog.New(o), o, now.Now
@@ -139,8 +139,8 @@ func TestNothingOfTheHostRunsInsideAUnit(t *testing.T) {
 	}
 }
 
-// TestRefusalInsideAUnitIsLoggedAfterIt has another submit take the last try that a
-// client has, between the look at the limits and the count.
+// TestRefusalInsideAUnitIsLoggedAfterIt makes another request use up a client's last try, between
+// the look at the limits and the count.
 func TestRefusalInsideAUnitIsLoggedAfterIt(t *testing.T) {
 	t.Parallel()
 	const countStep = 3 // after the look at the session and one at the limits

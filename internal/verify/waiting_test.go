@@ -64,9 +64,9 @@ func TestResendWhileAnAcceptedSMSIsNotRecorded(t *testing.T) {
 	}
 }
 
-// TestCloseWhileRequestsWait has one request send and others wait for it: one for
-// the same attempt, one for the next. Close takes as long as the send, and who waits
-// for the next attempt does not send it then.
+// TestCloseWhileRequestsWait makes requests wait for one that sends: one for the same attempt, one
+// for the next. Close takes as long as the send, and the request for the next attempt does not send
+// afterwards.
 func TestCloseWhileRequestsWait(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -104,8 +104,8 @@ func TestCloseWhileRequestsWait(t *testing.T) {
 	}
 }
 
-// TestCloseBeforeTheCall has Close be called while a claim is being committed: it is
-// given back, and nothing is sent.
+// TestCloseBeforeTheCall calls Close while a claim is being committed: the claim is given back, and
+// nothing is sent.
 func TestCloseBeforeTheCall(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
@@ -173,8 +173,8 @@ func TestCloseWhileAnotherNodeSends(t *testing.T) {
 	}
 }
 
-// TestWaitersDoNotPoll has many requests wait for one send on their node: for the
-// same attempt, and for another one that was not seen either.
+// TestWaitersDoNotPoll makes many requests wait for one send on their node: some for the same
+// attempt, some for another new one.
 func TestWaitersDoNotPoll(t *testing.T) {
 	t.Parallel()
 	const each = 50
@@ -246,7 +246,7 @@ func TestWaitersOnAnotherNode(t *testing.T) {
 	}
 }
 
-// TestWaitersAreBounded has more requests come for one session than may wait.
+// TestWaitersAreBounded sends more requests for one session than may wait.
 func TestWaitersAreBounded(t *testing.T) {
 	t.Parallel()
 	const callers = 400
@@ -321,7 +321,7 @@ func TestNodeThatLosesItsDatabase(t *testing.T) {
 	}
 }
 
-// TestCloseRecordsWhatItCan has the database come back just before Close.
+// TestCloseRecordsWhatItCan restores the database just before Close.
 func TestCloseRecordsWhatItCan(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

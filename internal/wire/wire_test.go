@@ -12,8 +12,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// FuzzRequestToken has whatever is accepted be a JSON object that says just
-// what was read, and whatever is refused be refused in words.
+// FuzzRequestToken checks that an accepted body is a JSON object with exactly the values that were
+// read, and that an error has a text.
 func FuzzRequestToken(f *testing.F) {
 	for _, seed := range []string{
 		`{"client_secret":"monkeys_are_GREAT","country":"GB","phone_number":"07700900001","send_attempt":1}`,

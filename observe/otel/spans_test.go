@@ -125,8 +125,8 @@ func attributesOf(span trace.ReadOnlySpan) map[attribute.Key]string {
 
 func same(o observe.Observer) observe.Observer { return o }
 
-// TestSpansOfARequest has the request be a child of the host's span, and what it does its
-// children.
+// TestSpansOfARequest checks that the request is a child of the host's span, and the parent of its
+// own work.
 func TestSpansOfARequest(t *testing.T) {
 	t.Parallel()
 	s := start(t, true, same)
@@ -167,7 +167,7 @@ func TestSpansOfARequest(t *testing.T) {
 	}
 }
 
-// TestSpansOfFailures has a refusal be no error, and a failure of the store be one.
+// TestSpansOfFailures checks that a refusal is no error, and a failure of the store is one.
 func TestSpansOfFailures(t *testing.T) {
 	t.Parallel()
 	s := start(t, false, same)
@@ -191,8 +191,8 @@ func TestSpansOfFailures(t *testing.T) {
 	}
 }
 
-// TestForeignSpansAreNotEnded has an observer around this one pass on the events alone, and
-// the host's own span goes on.
+// TestForeignSpansAreNotEnded wraps the observer in one that passes on only events: the host's own
+// span continues.
 func TestForeignSpansAreNotEnded(t *testing.T) {
 	t.Parallel()
 	seen := make(chan struct{})

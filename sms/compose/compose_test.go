@@ -159,8 +159,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestRetryRemembersWhatMayHaveLeft has a text perhaps leave with the first try, and
-// not with the second: nobody may take it for one that did not leave.
+// TestRetryRemembersWhatMayHaveLeft has a first try that may have sent the SMS and a second one
+// that did not: the error must not say that it was not sent.
 func TestRetryRemembersWhatMayHaveLeft(t *testing.T) {
 	t.Parallel()
 	for _, then := range []error{errBusy, errNoCredit} {
@@ -249,8 +249,7 @@ func TestCapRate(t *testing.T) {
 	})
 }
 
-// TestCapIsFull has no room come up in time: nothing has left, and nobody may
-// think it has.
+// TestCapIsFull has no room in time: nothing was sent, and the error says so.
 func TestCapIsFull(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]compose.ThrottleOptions{

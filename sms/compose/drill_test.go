@@ -66,9 +66,9 @@ func says(status int, body string) http.HandlerFunc {
 
 func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// TestWholeDrill has the first of two providers fail in each way, and looks at who was
-// asked, what the caller saw and what the operator. It prints the table of
-// docs/PROVIDERS.md, with the times of this run.
+// TestWholeDrill makes the first of two providers fail in each way, and checks which were called,
+// and what the caller and the operator saw. It prints the table of docs/PROVIDERS.md with the times
+// of this run.
 func TestWholeDrill(t *testing.T) {
 	t.Parallel()
 	const accepted, no = true, false

@@ -69,8 +69,8 @@ func TestFailoverProbeWithoutOutcome(t *testing.T) {
 	})
 }
 
-// TestDrill has the first of two providers be out of order in each way there is:
-// who got the message, in what time, and what the caller saw.
+// TestDrill makes the first of two providers fail in each way: it checks which provider got the
+// message, in what time, and what the caller saw.
 func TestDrill(t *testing.T) {
 	t.Parallel()
 	const second = time.Second
@@ -129,7 +129,7 @@ func TestResend(t *testing.T) {
 	}
 }
 
-// TestOrder has all providers be asked, from the attempt's on, each once.
+// TestOrder checks that each provider is called once, in order, beginning with the attempt's.
 func TestOrder(t *testing.T) {
 	t.Parallel()
 	var asked []string
@@ -150,8 +150,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestBreaker has a provider that fails again and again be skipped, tried by
-// one message after the pause, and taken back.
+// TestBreaker makes a provider fail again and again: it is skipped, tried with one message after
+// the pause, and used again.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {

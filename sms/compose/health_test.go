@@ -144,7 +144,7 @@ func TestHealthOfAPump(t *testing.T) {
 	}
 }
 
-// TestHealthOfAll has all providers fail: the order is as before.
+// TestHealthOfAll makes all providers fail: the order is as before.
 func TestHealthOfAll(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -194,7 +194,7 @@ func TestHealthOfFewSMS(t *testing.T) {
 	}
 }
 
-// TestHealthOfOtherNodes has receipts arrive for SMS that other nodes have sent: a third failed.
+// TestHealthOfOtherNodes has receipts for SMS that other nodes sent: a third failed.
 func TestHealthOfOtherNodes(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -228,7 +228,7 @@ func TestHealthIsBounded(t *testing.T) {
 	}
 }
 
-// TestHealthOfSomeFailures has fewer receipts say that an SMS failed than that one was delivered.
+// TestHealthOfSomeFailures has fewer receipts for failed SMS than for delivered ones.
 func TestHealthOfSomeFailures(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -258,7 +258,8 @@ func TestHealthOfFailuresAlone(t *testing.T) {
 	}
 }
 
-// TestHealthOfLateConfirmations has SMS that were sent before be confirmed while new ones are not.
+// TestHealthOfLateConfirmations confirms SMS that were sent earlier while new ones are not
+// confirmed.
 func TestHealthOfLateConfirmations(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

@@ -19,7 +19,7 @@ func Example() {
 	// Output: SMS to +447700900001: 123456 is your Example code.
 }
 
-// TestNothingIsForged has a text try to look like two, and to clear the screen.
+// TestNothingIsForged writes a text that tries to look like two, and to clear the screen.
 func TestNothingIsForged(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer

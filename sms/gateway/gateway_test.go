@@ -115,7 +115,7 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
-// TestMatches has answers told apart as the options say, in the order they say.
+// TestMatches checks that responses are classified as the options say, in their order.
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	o := gateway.Options{
@@ -154,7 +154,7 @@ type got struct {
 	header http.Header
 }
 
-// send has a gateway of these options send a message, and returns what arrived.
+// send makes a gateway with these options send a message, and returns what arrived.
 func send(tb testing.TB, options func(address string) gateway.Options, m sms.Message) got {
 	tb.Helper()
 	var g got
@@ -211,7 +211,7 @@ func TestRequests(t *testing.T) {
 // hostile is what a text, or a sender's name, must not be able to be.
 const hostile = "1\"'&to=+1900&<x>\r\n{{.To}}%26;\\ф ]]>\x00#?/../"
 
-// TestInjection has such a text come out as what it is, wherever it stands.
+// TestInjection checks that such a text arrives unchanged in every context.
 func TestInjection(t *testing.T) {
 	t.Parallel()
 	m := providertest.Message()
@@ -248,7 +248,7 @@ func TestInjection(t *testing.T) {
 		Text     string     `xml:",chardata"`
 		Children []struct{} `xml:",any"`
 	}
-	// XML has no way to say a NUL.
+	// XML cannot represent a NUL.
 	if err := xml.Unmarshal([]byte(g.body), &element); err != nil || len(element.Children) != 0 ||
 		element.Text != strings.ReplaceAll(hostile, "\x00", "\ufffd") || element.To != m.To {
 		t.Errorf("%v: %s", err, g.body)

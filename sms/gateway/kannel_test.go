@@ -246,7 +246,7 @@ func TestKannel(t *testing.T) {
 	t.Run("refused", func(t *testing.T) { k.refuses(t) })
 }
 
-// refuses has Kannel say no in each of its ways.
+// refuses makes Kannel refuse in each of its ways.
 func (k *kannel) refuses(t *testing.T) {
 	t.Helper()
 	for _, row := range []struct {
@@ -329,7 +329,7 @@ func (k *kannel) post(t *testing.T, server, endpoint string, status int, body st
 	return answer
 }
 
-// TestKannelReceipts has a real Kannel report that an SMS was delivered.
+// TestKannelReceipts makes a real Kannel report that an SMS was delivered.
 func TestKannelReceipts(t *testing.T) {
 	t.Parallel()
 	k := startKannel(t)

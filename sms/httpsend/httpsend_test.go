@@ -41,8 +41,8 @@ func (s stalling) Close() error {
 	return s.Conn.Close()
 }
 
-// TestWhatArrivedIsUncertain has a whole request arrive, and time be over before this
-// side is done with writing it.
+// TestWhatArrivedIsUncertain lets a whole request arrive, and its time end before this side has
+// finished writing it.
 func TestWhatArrivedIsUncertain(t *testing.T) {
 	t.Parallel()
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {

@@ -53,7 +53,7 @@ func TestFailAlwaysComesAfterFail(t *testing.T) {
 	}
 }
 
-// TestZeroValue also has what a caller does to its copy stay there.
+// TestZeroValue also checks that a caller's changes to its copy have no effect.
 func TestZeroValue(t *testing.T) {
 	t.Parallel()
 	var r smstest.Recorder

@@ -102,8 +102,8 @@ func TestNetwork(t *testing.T) {
 	providertest.Network(t, open)
 }
 
-// TestOneRequest has what the SDK would ask again be asked once: the first may
-// have sent the text.
+// TestOneRequest checks that a request that the SDK would repeat is made once: the first may have
+// sent the SMS.
 func TestOneRequest(t *testing.T) {
 	t.Parallel()
 	for name, handle := range map[string]http.HandlerFunc{
@@ -205,7 +205,7 @@ type slow struct{ error }
 func (slow) Timeout() bool   { return true }
 func (slow) Temporary() bool { return true }
 
-// TestCredentials has none be found: nothing was sent.
+// TestCredentials finds no credentials: nothing was sent.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	address := providertest.Server(t, http.StatusOK, published)

@@ -106,7 +106,7 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
-// TestHeader has a caller try to speak for the sender.
+// TestHeader has a caller that tries to set the sender's own headers.
 func TestHeader(t *testing.T) {
 	t.Parallel()
 	for _, given := range []string{"", secret} {

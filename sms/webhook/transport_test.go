@@ -149,7 +149,7 @@ func TestForeignTransport(t *testing.T) {
 	}
 }
 
-// TestContext has gateways that do not answer in time.
+// TestContext has gateways that do not respond in time.
 func TestContext(t *testing.T) {
 	t.Parallel()
 	silent := answers(t, "")

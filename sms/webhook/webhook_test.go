@@ -26,7 +26,7 @@ var message = sms.Message{
 func gateway(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		// A server notices that its client has gone once it has read the body.
+		// A server notices a disconnected client only after it has read the body.
 		body, _ := io.ReadAll(r.Body)
 		r.Body = io.NopCloser(bytes.NewReader(body))
 		handler(w, r)
@@ -195,8 +195,8 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestADeadConnectionIsOnePost has a gateway hang up on connections that were
-// used before: it may have taken the text, so it must not get it again by itself.
+// TestADeadConnectionIsOnePost has a gateway that closes connections that were used before: it may
+// have accepted the SMS, so the request must not be repeated.
 func TestADeadConnectionIsOnePost(t *testing.T) {
 	t.Parallel()
 	var posts, hangUp atomic.Int64

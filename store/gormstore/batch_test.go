@@ -410,9 +410,8 @@ func TestAStalledBatchIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestBatchesUnderFaults has many units end in every way there is while
-// statements and commits fail at random: what was reported stored is there, and
-// what was not is not.
+// TestBatchesUnderFaults ends many units in every way while statements and commits fail at random:
+// what was reported as stored is stored, and what was not is not.
 func TestBatchesUnderFaults(t *testing.T) {
 	t.Parallel()
 	const callers, each = 24, 40
@@ -461,8 +460,8 @@ func faultyUpdate(s *gormstore.Store, i int) (err error) {
 	})
 }
 
-// A unit that panicked is not run again with its batch, though another of the batch
-// has the batch run again: nobody would take its rows, and all would wait for ever.
+// A unit that panicked is not run again with its batch, even if another one causes the batch to run
+// again: nobody would receive its rows, and all would wait for ever.
 func TestAPanicInABatchThatRunsAgain(t *testing.T) {
 	t.Parallel()
 	const callers, panics, taken = 8, 2, 5

@@ -105,7 +105,7 @@ func openTwoHosts(tb testing.TB) storetest.Node {
 	)
 }
 
-// A unit that has to wait waits before it reads, so that it need not run again.
+// A unit that must wait does so before it reads, so that it need not run again.
 func TestDeferredTransactionsDoNotRunInVain(t *testing.T) {
 	t.Parallel()
 	const callers, each = 4, 10

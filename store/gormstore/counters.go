@@ -51,8 +51,9 @@ func (s *Store) statement(ctx context.Context) *gorm.DB {
 // backgroundBusy is how long a write in the background waits for SQLite's lock, in milliseconds.
 const backgroundBusy = 500
 
-// inBackground runs statements that no request waits for. On SQLite they have the connection that
-// requests write with, so they must not keep it for as long as those may wait for another process.
+// inBackground runs statements for which no request waits. On SQLite they use the connection with
+// which requests write, so they must not keep it for as long as requests may wait for another
+// process.
 func (s *Store) inBackground(ctx context.Context, do func(*gorm.DB) error) error {
 	if s.db.Name() != dialectSQLite {
 		return do(s.statement(ctx))

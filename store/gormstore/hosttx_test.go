@@ -112,8 +112,8 @@ func TestCallsInsideAHostsTransaction(t *testing.T) {
 	}
 }
 
-// updateLocked calls Update while a transaction that was begun by hand has the
-// write lock, on another connection that waits for it for so long.
+// updateLocked calls Update while a transaction that was begun by hand holds the write lock, on
+// another connection that waits that long for it.
 func updateLocked(t *testing.T, wait time.Duration) error {
 	t.Helper()
 	db := openHost(t, nil)

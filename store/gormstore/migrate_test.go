@@ -41,8 +41,8 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// TestMigrateFromVersion1 has a database that the first release made be brought
-// up to date, also after that was cut off half-way: what is in it stays.
+// TestMigrateFromVersion1 migrates a database of the first release, also after the migration was
+// interrupted: its rows stay.
 func TestMigrateFromVersion1(t *testing.T) {
 	t.Parallel()
 	for _, cut := range []string{"", "ALTER TABLE threepid_sessions ADD COLUMN decoy integer NOT NULL DEFAULT 0"} {

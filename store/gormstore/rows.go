@@ -1,11 +1,10 @@
 package gormstore
 
-// The rows below are the tables as the migrations make them; sql.go has the
-// statements that read and write them. What the first one
-// made is firstSessionRow: a later one does not edit that but adds to it. Column names are spelled
-// out because the host's naming strategy is not ours to rely on, and sizes
-// because MySQL indexes no text without one: 255 characters are 1,020 bytes
-// there, of 3,072 that an index may have. Times are Unix milliseconds.
+// The rows below are the tables as the migrations make them; sql.go has the statements that read
+// and write them. The first migration makes firstSessionRow; later ones add to it without changing
+// it. Column names are written out because the host may have another naming strategy, and sizes
+// because MySQL needs one to index text: 255 characters are 1,020 of the 3,072 bytes that an index
+// may have. Times are Unix milliseconds.
 
 // sessionRow is the table threepid_sessions.
 type sessionRow struct {

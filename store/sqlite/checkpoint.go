@@ -54,8 +54,8 @@ func (c *checkpointer) run(ctx context.Context) {
 		case <-timer.C:
 		}
 		now, err := checkpoint(ctx, c.db)
-		// An error is not told here: what keeps a checkpoint from succeeding
-		// makes commits fail too, and those have somebody to tell.
+		// Errors are not reported here: what makes a checkpoint fail makes commits fail too, and
+		// these have a caller to report to.
 		if err != nil || now == before {
 			timer.Reset(checkpointIdle)
 		} else {

@@ -28,7 +28,7 @@ func readerParams() url.Values {
 	}
 }
 
-// bothPragmas are run in their order: the waiting for locks has to come first.
+// bothPragmas run in this order: the timeout for locks must be set first.
 func bothPragmas() []string {
 	return []string{
 		fmt.Sprintf("busy_timeout(%d)", busyTimeout.Milliseconds()),

@@ -32,9 +32,9 @@ func pragma(t *testing.T, s *sqlite.Store, statement string) {
 	}
 }
 
-// TestFull has the database run out of space under many callers that share
-// transactions: who is told that a session is kept finds it, who is told
-// otherwise does not, and with space again all goes on.
+// TestFull makes the database run out of space under many callers that share transactions: a
+// session that was reported as stored is found, one that was not is not, and with space again
+// everything works.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	const callers, each = 32, 10
@@ -86,8 +86,8 @@ func findLong(t *testing.T, s store.Store, i int) error {
 	return err
 }
 
-// TestReadOnlyForAWhile has the database take no writes: they fail with the
-// reason, reads go on, and so do writes once they are taken again.
+// TestReadOnlyForAWhile makes the database refuse writes: they fail with the reason and reads
+// succeed. Later, writes succeed again.
 func TestReadOnlyForAWhile(t *testing.T) {
 	t.Parallel()
 	s := open(t, filepath.Join(t.TempDir(), "threepid.db"))

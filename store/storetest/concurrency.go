@@ -46,7 +46,7 @@ func together(n int, fn func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// checkIncrements has all callers count in one session, half of them by its sid.
+// checkIncrements makes all callers count in one session, half of them by its sid.
 func checkIncrements(ctx context.Context, s store.Store) error {
 	const each = 5
 	counter := sample(1)
@@ -76,8 +76,7 @@ func checkIncrements(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// checkCreation has all callers find or create the same session. One caller alone
-// may create it.
+// checkCreation makes all callers find or create the same session. Only one of them may create it.
 func checkCreation(ctx context.Context, s store.Store) error {
 	const rounds = 5
 	for round := range rounds {
@@ -177,8 +176,8 @@ func checkCrossing(ctx context.Context, s store.Store) error {
 		store.Record{Key: keys[1], State: want, ExpiresAt: 1_700_000_000_000})
 }
 
-// checkConcurrentRecords has all callers count in records that they share in part
-// and that are absent at first, with a session of their own.
+// checkConcurrentRecords makes all callers count in records, some of them shared, that are absent
+// at first, and in a session of their own.
 func checkConcurrentRecords(ctx context.Context, s store.Store) error {
 	const each, records = 3, 4
 	keys := recordKeys(records)
@@ -238,7 +237,7 @@ func takeRecord(i int) func(*store.Rows) bool {
 	}
 }
 
-// checkReadRows has two units each read what the other writes.
+// checkReadRows has two units, each of which reads what the other writes.
 func checkReadRows(ctx context.Context, s store.Store) error {
 	keys := recordKeys(2)
 	for range skewRounds {
@@ -295,8 +294,8 @@ func checkAbsentRows(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// checkConsistent has writers count in a session and a record at once, which must
-// look equal to every reader.
+// checkConsistent makes writers count in a session and a record at once, which must look equal to
+// every reader.
 func checkConsistent(ctx context.Context, s store.Store) error {
 	const writers, readers, views = 4, 4, 25
 	session := sample(1)
@@ -337,8 +336,7 @@ func checkConsistent(ctx context.Context, s store.Store) error {
 	})
 }
 
-// checkNeighbours has units fail in every way there is, each among 31 innocent
-// ones that start with it.
+// checkNeighbours makes units fail in every way, each among 31 that start with it and must succeed.
 func checkNeighbours(ctx context.Context, s store.Store) error {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()

@@ -77,7 +77,7 @@ func recovered(fn func() error) (value any, err error) {
 	return nil, fn()
 }
 
-// checkOtherNames has a unit find out from its session which record it needs.
+// checkOtherNames has a unit that learns from its session which record it needs.
 func checkOtherNames(ctx context.Context, s store.Store) error {
 	session := sample(1)
 	if err := put(ctx, s, session); err != nil {

@@ -113,7 +113,7 @@ max_client_conn = 100
 	return fmt.Sprintf("postgres://threepid@127.0.0.1:%d/threepid?sslmode=disable", port)
 }
 
-// asNobody has root run the program as another user: PgBouncer refuses root.
+// asNobody makes root run the program as another user, because PgBouncer refuses to run as root.
 func asNobody(tb testing.TB, cmd *exec.Cmd, files ...string) {
 	tb.Helper()
 	const nobody = 65534

@@ -71,7 +71,7 @@ func checkStaleChange(ctx context.Context, a, b store.Store, names store.Names) 
 	return nil
 }
 
-// checkStaleDecision has a unit decide to write nothing.
+// checkStaleDecision has a unit that decides to write nothing.
 func checkStaleDecision(ctx context.Context, a, b store.Store, names store.Names) error {
 	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
 		return err

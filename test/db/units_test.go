@@ -42,9 +42,9 @@ func bump(ctx context.Context, st *gormstore.Store, n int) error {
 	})
 }
 
-// TestLockedRowsHoldUpNoOther has a host's transaction stay open after UpdateTx.
-// Units that name none of its rows go on, also those that share batches with one
-// that does. That one waits, and succeeds when the transaction ends.
+// TestLockedRowsHoldUpNoOther keeps a host's transaction open after UpdateTx. Units that name none
+// of its rows continue, also those that share batches with one that does. That one waits, and
+// succeeds when the transaction ends.
 func TestLockedRowsHoldUpNoOther(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -253,9 +253,8 @@ func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQ
 
 func (*counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// TestPlansDoNotDependOnStatistics has plans be made for tables that are empty and
-// were never analyzed, or that are tiny and were vacuumed, and then the tables grow:
-// no statement reads a table as a whole.
+// TestPlansDoNotDependOnStatistics makes plans for tables that are empty and were never analyzed,
+// or that are tiny and were vacuumed. Then the tables grow: no statement reads a whole table.
 func TestPlansDoNotDependOnStatistics(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {

@@ -70,13 +70,12 @@ func (h *history) check() verdict {
 	return v
 }
 
-// search looks for a sequential order. Two things make the search long, and are rarely
-// needed: that many steps are under way at once, and those that may never have
-// happened. So it first looks for an order in which each step happens late in its
-// interval, and in which the unknown calls had no effect; then it adds these call by
-// call; all of it comes last. An order that is found on the way is an order of all:
-// it obeys narrower intervals than it must, and what may have happened can come at the
-// end, where it changes nothing that anybody saw.
+// search looks for a sequential order. Two things make the search long and are rarely needed: many
+// simultaneous steps, and steps that may never have happened. So it first looks for an order in
+// which each step happens late in its interval and the unknown calls had no effect. Then it adds
+// these call by call, and in the end it searches everything. An order that is found early is valid:
+// it obeys narrower intervals than it must, and calls that may have happened can come at the end,
+// where nobody observes them.
 func search(steps []porcupine.Operation) porcupine.CheckResult {
 	var sure, maybe []porcupine.Operation
 	byCall := map[*call][]porcupine.Operation{}
@@ -108,7 +107,7 @@ func search(steps []porcupine.Operation) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(model(), steps, checkTimeout)
 }
 
-// narrowed takes the first percent off each interval that has an end.
+// narrowed removes the first percent of each interval that has an end.
 func narrowed(steps []porcupine.Operation, percent int64) []porcupine.Operation {
 	narrow := slices.Clone(steps)
 	for i := range narrow {

@@ -8,13 +8,11 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The model of one number: which account has it, and its sessions. Sessions of one
-// number are checked together, because a release concerns all of them; different
-// numbers have nothing to do with each other, so each is a partition.
-//
-// Accepting is strict, since the guarantees are about it. Refusing is strict as well
-// (a validation that is lost is an error), except where the comment of the step says
-// otherwise.
+// This is the model of one number: its account and its sessions. Sessions of one number are checked
+// together, because a release concerns all of them; different numbers are independent, so each is a
+// partition. The model is strict about what may be accepted, because the guarantees are about that.
+// It is also strict about refusals (a lost validation is an error), except where the comment of the
+// step says otherwise.
 
 const (
 	maxSessions = 4

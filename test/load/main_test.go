@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// TestRuns has each mode run for a moment: every answer is counted and was right.
+// TestRuns runs each mode for a moment: every response is counted and is the right one.
 func TestRuns(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("THREEPID_TEST_LONG") == "" {
@@ -109,7 +109,7 @@ func TestPercentile(t *testing.T) {
 	}
 }
 
-// TestTests has the two tests find what there is and nothing else.
+// TestTests checks that the two statistical tests find a difference if and only if there is one.
 func TestTests(t *testing.T) {
 	t.Parallel()
 	series := func(n, from, step int) []time.Duration {

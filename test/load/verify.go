@@ -98,8 +98,7 @@ func noNumber() work {
 	}}
 }
 
-// noAccount is refused for a number that has no account whose password could be
-// reset.
+// noAccount requests a password reset for a number that has no account.
 func noAccount() work {
 	return work{"no account", func(c *client, caller, _ int) error {
 		c.from = anyAddress()

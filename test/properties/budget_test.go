@@ -178,8 +178,8 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	})
 }
 
-// TestLeaseEnds has a node stop for longer than its lease: what it holds may not be sent,
-// and does not come back.
+// TestLeaseEnds stops a node for longer than its lease: the rest of the lease may not be sent, and
+// is not given back.
 func TestLeaseEnds(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -209,7 +209,7 @@ func TestLeaseEnds(t *testing.T) {
 	})
 }
 
-// TestBudgetOfOneNodeIsExact has one node send all of a budget and nothing beyond it.
+// TestBudgetOfOneNodeIsExact makes one node send all of a budget and nothing beyond it.
 func TestBudgetOfOneNodeIsExact(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

@@ -38,8 +38,8 @@ func (g *guesser) try(client string) {
 	}
 }
 
-// owner has the victim ask for a code and submit it, every few hours, and
-// counts how often that failed.
+// owner makes the victim ask for a code and submit it every few hours, and counts how often that
+// failed.
 type owner struct {
 	*world
 	number        string

@@ -26,7 +26,7 @@ type person struct {
 	solves                      bool // CAPTCHAs
 }
 
-// start has people come over a day, few at night and many in the evening.
+// start spreads people over a day, few at night and many in the evening.
 func (c *crowd) start(people int) {
 	c.people = people
 	for i := range people {

@@ -8,8 +8,8 @@ import (
 	"example.com/threepid"
 )
 
-// TestSiegeLeavesTheOwnerRoom has clients ask for codes of a number and guess every
-// hour for 60 days. Its owner, who tries every six hours, validates it all the same.
+// TestSiegeLeavesTheOwnerRoom makes clients ask for codes of a number and guess every hour for 60
+// days. Its owner, who tries every six hours, validates it nevertheless.
 func TestSiegeLeavesTheOwnerRoom(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {

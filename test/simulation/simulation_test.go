@@ -71,7 +71,7 @@ func TestPumpFromNewAddresses(t *testing.T) {
 	}
 }
 
-// TestHonestPeople has fewer than one in a thousand be refused.
+// TestHonestPeople allows fewer than one in a thousand to be refused.
 func TestHonestPeople(t *testing.T) {
 	t.Parallel()
 	s := small
@@ -85,8 +85,8 @@ func TestHonestPeople(t *testing.T) {
 	}
 }
 
-// TestGuessing has an attacker get few tries compared in a week, however many
-// clients there are, and the owner not be refused once.
+// TestGuessing checks that an attacker has few tries compared in a week, however many clients there
+// are, and that the owner is never refused.
 func TestGuessing(t *testing.T) {
 	t.Parallel()
 	s := small
@@ -109,7 +109,7 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
-// TestBurst has an attacker ask as fast as it can, of one node and of three.
+// TestBurst has an attacker that sends requests as fast as it can, to one node and to three.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{1, 3} {
@@ -126,7 +126,7 @@ func TestBurst(t *testing.T) {
 	}
 }
 
-// TestStepUp has people who solve a CAPTCHA be served while their country is pumped.
+// TestStepUp checks that people who solve a CAPTCHA are served while their country is pumped.
 func TestStepUp(t *testing.T) {
 	t.Parallel()
 	free, err := playStepUp(false, small)
