@@ -207,9 +207,9 @@ type errorBody struct {
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
-// writeJSON sends a JSON response with the media type alone: Gin would add a
-// charset, and libQuotient, which compares the whole header, would read neither errcode
-// nor retry_after_ms. Its version 0.9 then repeats a request that got 429 at once, for ever.
+// writeJSON sends a JSON response with the media type alone: Gin would add a charset, and
+// libQuotient, which compares the whole header, would read neither errcode nor retry_after_ms. Its
+// version 0.9 would then repeat a request that got 429 at once, without end.
 func writeJSON(c *gin.Context, status int, body any) {
 	if e, ok := body.(errorBody); ok {
 		c.Set(errCodeKey, e.ErrCode)

@@ -45,7 +45,7 @@ func until(t time.Time) any {
 }
 
 // trustsEverybody reports whether the router takes a client's address from a header
-// that a stranger sent. Gin does unless it is told its proxies.
+// that a stranger sent. Gin does so unless trusted proxies are configured.
 func trustsEverybody(engine *gin.Engine) bool {
 	const stranger, claimed = "192.0.2.1:1", "198.51.100.1" // addresses for documentation: RFC 5737
 	c := gin.CreateTestContextOnly(nil, engine)

@@ -12,8 +12,8 @@ import (
 
 const crashCallers = 16
 
-// TestCrashes kills the example again and again under load. What it answered
-// must hold all the same, and what it did not answer must be had by asking again.
+// TestCrashes kills the example again and again under load. What its responses reported must still
+// be true, and requests without a response must succeed when they are repeated.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	rounds := crashRounds(t)

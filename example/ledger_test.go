@@ -71,7 +71,7 @@ func call(url, from string, fields map[string]any) (a answer) {
 // person has a number and a client_secret of their own.
 type person struct {
 	digits, secret string
-	from           string // the address, where a server is told to believe it; may be empty
+	from           string // the address, if a server is configured to believe it; may be empty
 }
 
 var persons atomic.Int64

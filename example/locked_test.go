@@ -119,7 +119,7 @@ func TestPostgresReadOnly(t *testing.T) {
 	setReadOnly(t, db, "on")
 	who := newPerson()
 	var got answer
-	for range 12 { // the first to use a connection that was ended may hear that instead
+	for range 12 { // the first to use a connection that was closed may get an error instead
 		got = who.request(s.url, 1)
 		if got.status != http.StatusInternalServerError || got.errcode != "M_UNKNOWN" || got.took > quick {
 			t.Errorf("while nothing can be written: %v", got)

@@ -15,7 +15,7 @@ import (
 // sendTimeout is Options.SendTimeout, which the example leaves at its default.
 const sendTimeout = 10 * time.Second
 
-// misconduct is a way for a provider to behave, and how the caller hears of it.
+// misconduct is a way in which a provider can fail, and what the caller sees of it.
 type misconduct struct {
 	name    string
 	behave  behaviour

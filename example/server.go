@@ -139,9 +139,9 @@ func listenPrivate(ctx context.Context, cfg config, plugin *threepid.Plugin, met
 	return endpoints, nil
 }
 
-// page is what a browser gets at /, with a drawn phone that shows the texts if
-// that tells nobody a code who could not read the console: texts go there, and
-// only this machine reaches the server, by no proxy.
+// page returns the site at /. It has a drawn phone that shows SMS only if that reveals no code to
+// people who cannot read the console: SMS go to the console, and only this machine reaches
+// the server, without a proxy.
 func page(cfg config, addr net.Addr, sender sms.Sender) (*web.Site, sms.Sender, func()) {
 	if cfg.sms != "console" || loopbackURL(addr) == "" || cfg.publicURL != loopbackURL(addr) || len(cfg.trustedProxies) > 0 {
 		return web.New(cfg.basePaths[0], nil), sender, func() {}

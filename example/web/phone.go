@@ -38,11 +38,10 @@ type text struct {
 	Text string `json:"text"`
 }
 
-// Phone shows the texts that a Sender accepted to pages that are open. It shows
-// codes to everybody on this machine, as a console does: use
-// it with a console, on a loopback address. It refuses requests that came to
-// another name or through a proxy, so that no website that a browser on this
-// machine opens can read along.
+// Phone shows the SMS that a Sender accepted on open pages. It shows codes to everybody on this
+// machine, as a console does: use it with a console, on a loopback address. It refuses requests
+// for another host name or through a proxy, so that no website that a browser on this machine
+// opens can read the codes.
 type Phone struct {
 	mu      sync.Mutex
 	texts   []text
@@ -51,7 +50,7 @@ type Phone struct {
 	closing sync.Once
 }
 
-// NewPhone returns a Phone without texts.
+// NewPhone returns a Phone without SMS.
 func NewPhone() *Phone {
 	return &Phone{screens: map[chan struct{}]bool{}, done: make(chan struct{})}
 }
@@ -85,12 +84,12 @@ func (p *Phone) show(m sms.Message, now time.Time) {
 	for screen := range p.screens {
 		select {
 		case screen <- struct{}{}:
-		default: // it has been woken already, and will find this text too
+		default: // it is already awake, and will find this SMS too
 		}
 	}
 }
 
-// since returns the texts after one, without those whose code is no longer good.
+// since returns the SMS after one, without those whose code has expired.
 func (p *Phone) since(id int64, now time.Time) []text {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -123,7 +122,7 @@ func (p *Phone) leave(screen chan struct{}) {
 	delete(p.screens, screen)
 }
 
-// serve streams texts as Server-Sent Events until the page or the Phone is closed.
+// serve streams SMS as Server-Sent Events until the page or the Phone is closed.
 func (p *Phone) serve(c *gin.Context) {
 	if !local(c.Request) {
 		writeJSON(c, http.StatusForbidden, gin.H{"error": "The phone is shown to this machine alone"})
@@ -159,7 +158,7 @@ func (p *Phone) serve(c *gin.Context) {
 	}
 }
 
-// write sends texts, or a comment when there are none, in bounded time.
+// write sends SMS, or a comment if there are none, in bounded time.
 func write(w gin.ResponseWriter, texts []text) error {
 	control := http.NewResponseController(w)
 	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {

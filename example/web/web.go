@@ -1,6 +1,6 @@
 // Package web is the page of the example: a person adds a phone number to a guest
-// account in a browser and, while texts go to the console, sees them arrive on a
-// drawn phone.
+// account in a browser and, if SMS go to the console, sees them arrive on a drawn
+// phone.
 package web
 
 import (

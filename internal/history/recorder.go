@@ -72,7 +72,7 @@ type About struct {
 // NumberKey returns the subject of a number's journal.
 func NumberKey(msisdn string) store.Key { return store.RecordKey("journal", msisdn) }
 
-// Record takes note of an event.
+// Record records an event.
 func (r *Recorder) Record(e observe.Event, about About) {
 	if r == nil {
 		return

@@ -116,7 +116,7 @@ func (r *Recorder) changed() []store.Total {
 	return totals
 }
 
-// written takes note of totals that could not be stored.
+// written keeps totals that could not be stored.
 func (r *Recorder) written(totals []store.Total, failed bool) {
 	if !failed {
 		return

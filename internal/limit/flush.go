@@ -222,7 +222,7 @@ func rows(subject, node string, list counts, dirty map[int64]bool, span int64) [
 	return all
 }
 
-// written takes note of what was written, or was not.
+// written records which counts were written.
 func (w *Watch) written(out outgoing, failed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()

@@ -129,8 +129,8 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 	}
 }
 
-// TestGuardBlocksForLonger has it close again and again, each time twice as
-// long and after fewer numbers, up to the most, and forget in the end.
+// TestGuardBlocksForLonger makes it block again and again, each time twice as long and after fewer
+// numbers, up to the longest block. In the end it forgets.
 func TestGuardBlocksForLonger(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()

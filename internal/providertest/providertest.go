@@ -150,8 +150,7 @@ func Codes(t *testing.T, section string, open Open, answer func(code string) (st
 // Open makes a Sender whose provider is at a URL. Its credentials contain Secret.
 type Open func(tb testing.TB, url string) sms.Sender
 
-// Verification is what the tests have a delegate text, and Check what they have it
-// compare.
+// Verification is the code that the tests make a delegate send.
 func Verification() delegate.StartRequest {
 	m := Message()
 	return delegate.StartRequest{
@@ -159,7 +158,7 @@ func Verification() delegate.StartRequest {
 	}
 }
 
-// Check is the token of Verification as a person typed it.
+// Check is the token of Verification as a person typed it, which a delegate compares.
 func Check() delegate.CheckRequest {
 	v := Verification()
 	return delegate.CheckRequest{Handle: "handle1", Secret: v.Secret, To: v.To, Purpose: v.Purpose, Token: "123456"}

@@ -237,8 +237,8 @@ func detached(ctx context.Context, timeout time.Duration) (context.Context, cont
 	return context.WithTimeout(context.WithoutCancel(ctx), timeout)
 }
 
-// bounded returns a context for work that ends when the client disconnects. A store that
-// does not respond must not delay requests, and Close, for ever.
+// bounded returns a context for work that ends when the client disconnects. A store that does not
+// respond must not delay requests, or Close, indefinitely.
 func bounded(ctx context.Context) (context.Context, context.CancelFunc) {
 	return context.WithTimeout(ctx, storeTimeout)
 }

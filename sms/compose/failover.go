@@ -32,8 +32,8 @@ type FailoverOptions struct {
 
 	// ContinueOnUncertain tries the next provider also if the SMS may have been sent. The
 	// person may then receive the same code twice, and both SMS are billed. Defaults to
-	// false: the client is told to try again, and its next SMS begins with the next
-	// provider.
+	// false: the client gets an error and may try again, and its next SMS begins with the
+	// next provider.
 	ContinueOnUncertain bool
 
 	// A provider that fails FailureThreshold times in a row is skipped for Cooldown. Then

@@ -227,8 +227,8 @@ func (c *lateContext) Err() error {
 	return nil
 }
 
-// Nobody hears that a unit is stored before it is, nor of what another unit of
-// the same batch did.
+// No caller returns before its unit is stored, or with the outcome of another unit of the same
+// batch.
 func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
 	t.Parallel()
 	const callers = 4
@@ -334,7 +334,7 @@ func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
 	expectKept(t, s, callers, func(i int) bool { return i != failing })
 }
 
-// A transaction that cannot begin is everyone's trouble, and each is told.
+// If a transaction cannot begin, all units of its batch fail.
 func TestAFailedBeginFailsAllUnits(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
@@ -461,7 +461,7 @@ func faultyUpdate(s *gormstore.Store, i int) (err error) {
 }
 
 // A unit that panicked is not run again with its batch, even if another one causes the batch to run
-// again: nobody would receive its rows, and all would wait for ever.
+// again: nobody would receive its rows, and all would wait without end.
 func TestAPanicInABatchThatRunsAgain(t *testing.T) {
 	t.Parallel()
 	const callers, panics, taken = 8, 2, 5

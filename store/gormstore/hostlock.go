@@ -24,7 +24,7 @@ var errHostLock = errors.New("gormstore: SQLite's lock or only connection is not
 // expectNoHostLock fails when the caller is in a function that it has given to
 // GORM's Transaction, and what the pool needs stays taken. On SQLite such a call
 // would otherwise wait for the lock until it times out, or for the only connection
-// for ever.
+// indefinitely.
 //
 // The transaction may be one of another database: then the lock is free.
 func (p *pool) expectNoHostLock(ctx context.Context, lock bool) error {

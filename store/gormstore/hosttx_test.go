@@ -136,7 +136,7 @@ func updateLocked(t *testing.T, wait time.Duration) error {
 	return put(ctx, s, session(1))
 }
 
-// A transaction that the host began itself is not seen, but nothing waits for ever.
+// A transaction that the host began itself is not detected, but no call waits indefinitely.
 func TestCallsInsideATransactionThatIsNotSeen(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// The WAL goes back into the file as it grows: a statement that is left
-// unfinished would keep it growing for ever.
+// The WAL is written back to the file as it grows: an unfinished statement would let it grow
+// without bound.
 func TestWALStaysBounded(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")

@@ -58,7 +58,7 @@ func senderTo(url string, node int) sms.Sender {
 type provider struct {
 	url      string
 	history  *history
-	received func(*call) // hears of each SMS that was accepted
+	received func(*call) // is called for each SMS that was accepted
 	mood     func() mood
 
 	serving sync.RWMutex // read-locked by calls of which history does not have the end yet

@@ -218,9 +218,8 @@ func (p *partition) lookUp(c *call) {
 	}
 }
 
-// add may consume the proof some time before its end, which others can see, and then
-// fail all the same: because of a release, or because another account was given the
-// number.
+// add may consume the proof some time before it returns, visibly for others, and then fail
+// nevertheless: because of a release, or because another account was given the number.
 func (p *partition) add(c *call) {
 	user := int8(c.user)
 	// It takes the proof before it puts the number on the account: others can see that.

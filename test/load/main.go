@@ -33,7 +33,7 @@ import (
 	"time"
 )
 
-// Bounds, so that no mistyped flag runs for ever.
+// These bounds keep a mistyped flag from running without end.
 const (
 	maxCallers  = 1024
 	maxNodes    = 16

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// guesser is an attacker who wants to validate a number that is another's.
+// guesser is an attacker who wants to validate somebody else's number.
 type guesser struct {
 	*world
 	victim   string

@@ -25,7 +25,7 @@ type size struct {
 	numbers  int // of the pump
 	users    int // honest ones
 	clients  int // of the pump
-	guessers int // clients of the one who guesses
+	guessers int // clients of the attacker who guesses
 	days     int // of guessing
 }
 

@@ -22,9 +22,9 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// world is a server with the plugin, a provider that accepts every text, and
-// people who do things at their times. They do them one after another, but the
-// plugin has goroutines of its own: its janitor, for one, goes by true time.
+// world is a server with the plugin, a provider that accepts every SMS, and people who act at
+// scheduled times, one after another. The plugin's own goroutines, such as its janitor, run in real
+// time.
 type world struct {
 	clock  atomic.Int64 // Unix nanoseconds
 	events events
