@@ -457,8 +457,8 @@ func testIdentityAddsNothingHere(t *testing.T, open opener) {
 	expect(t, n.asHomeserver(http.MethodPost, putPath, "application/json", body), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testIdentityUsersShareAnAddress sends requests of 500 users of one homeserver within a minute,
-// each of whom types a wrong code first: none is refused because of the address they share.
+// testIdentityUsersShareAnAddress sends requests of 500 users of one homeserver within a minute.
+// Each user types a wrong code first: none is refused because of the address they share.
 func testIdentityUsersShareAnAddress(t *testing.T, open opener) {
 	n := start(t, open(t), func(o *threepid.Options) { o.Limits, o.Guard = limits.Limits{}, limits.Guard{} })
 	identity(t, n)
