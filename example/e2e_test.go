@@ -80,7 +80,7 @@ func runNode(t *testing.T, folder string, env ...string) {
 			args = append(args, file)
 		}
 	}
-	ctx, cancel := context.WithTimeout(t.Context(), 5*time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Minute)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, node, args...)
 	cmd.Env = append(os.Environ(), env...)

@@ -244,7 +244,7 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 	if left := ask(nodes[2], "/api/v1/blocks", ""); strings.Contains(left, "44740001") {
 		t.Errorf("another node does not know that the block is lifted: %s", left)
 	}
-	for end := time.Now().Add(20 * time.Second); !strings.Contains(ask(nodes[1], "/api/v1/actions", ""), `"action": "lift"`); time.Sleep(50 * time.Millisecond) {
+	for end := time.Now().Add(time.Minute); !strings.Contains(ask(nodes[1], "/api/v1/actions", ""), `"action": "lift"`); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
 			t.Fatal("another node does not learn who lifted it")
 		}

@@ -24,7 +24,7 @@ export function useBrowser() {
   after(() => browser.close());
   return async (t, { at = url, expected = /^$/, ready = 'html[data-ready]', ...options } = {}) => {
     const context = await browser.newContext({ locale: 'en-GB', viewport: { width: 1280, height: 900 }, ...options });
-    context.setDefaultTimeout(30_000);
+    context.setDefaultTimeout(60_000);
     const page = await context.newPage();
     const faults = watch(page, new URL(at).origin);
     t.after(async () => {
