@@ -2,6 +2,7 @@ package main
 
 import (
 	"fmt"
+	"net/http"
 	"net/http/httptest"
 	"testing"
 	"time"
@@ -13,7 +14,7 @@ func TestGuessersAreBounded(t *testing.T) {
 	now := time.Unix(0, 0)
 	g := newGuesses(2, func() time.Time { return now })
 	try := func(client int, right bool) (compared bool) {
-		r := httptest.NewRequest("GET", "/", nil)
+		r := httptest.NewRequest(http.MethodGet, "/", nil)
 		r.RemoteAddr = fmt.Sprintf("10.%d.%d.1:1234", client>>8, client&255)
 		got, compared := g.try(r, func() bool { return right })
 		if got != (right && compared) {

@@ -48,7 +48,6 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		return err
 	}
 	defer func() { _ = plugin.Close() }()
-	metrics.ReadBlocks(plugin.AllBlocks)
 	if err := mount(router, plugin, site, cfg, open.receipts); err != nil {
 		return err
 	}

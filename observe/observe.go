@@ -236,6 +236,16 @@ type Unit struct {
 	Retries  int           `json:"retries,omitempty"` // how often the store ran it again, as far as it reports that
 }
 
+// Blocks counts what the guard of all nodes blocks. Each node reports the same, every ten seconds.
+// Ranges are not counted if the store is no store.History.
+type Blocks struct {
+	Meta
+
+	Ranges    int `json:"ranges"`
+	Countries int `json:"countries"`
+	Networks  int `json:"networks"`
+}
+
 // Sweep is a run of the janitor.
 type Sweep struct {
 	Meta

@@ -1,15 +1,9 @@
-// Package metric has what the collectors of a plugin's events share: it bounds their labels, and
-// counts blocks by kind.
+// Package metric bounds the labels of the collectors of a plugin's events.
 package metric
 
 import (
-	"context"
 	"strings"
 	"sync"
-	"sync/atomic"
-	"time"
-
-	"example.com/threepid/limits"
 )
 
 const (
@@ -63,43 +57,4 @@ func Result(right bool) string {
 		return "right"
 	}
 	return "wrong"
-}
-
-// readTimeout is how long Blocks wait for what is blocked.
-const readTimeout = 2 * time.Second
-
-// Blocks counts what is blocked. It is safe for concurrent use. The zero value is ready to use.
-type Blocks struct {
-	read atomic.Pointer[func(context.Context) ([]limits.Block, error)]
-}
-
-// Read sets the function that returns what is blocked.
-func (b *Blocks) Read(read func(context.Context) ([]limits.Block, error)) { b.read.Store(&read) }
-
-// Count returns how many ranges, countries and networks are blocked; nothing if there is no
-// function, or if it fails.
-func (b *Blocks) Count(ctx context.Context) map[string]int {
-	read := b.read.Load()
-	if read == nil {
-		return nil
-	}
-	ctx, cancel := context.WithTimeout(ctx, readTimeout)
-	defer cancel()
-	blocks, err := (*read)(ctx)
-	if err != nil {
-		return nil
-	}
-	counts := map[string]int{"range": 0, "country": 0, "network": 0}
-	for _, block := range blocks {
-		switch {
-		case block.DryRun:
-		case block.Network != "":
-			counts["network"]++
-		case block.Range != "":
-			counts["range"]++
-		default:
-			counts["country"]++
-		}
-	}
-	return counts
 }

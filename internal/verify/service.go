@@ -161,14 +161,15 @@ func newRecorder(c Config, node string) *history.Recorder {
 }
 
 // Start loads the guard's verdicts, and starts what runs until Close: the janitor, which
-// deletes expired rows, the exchange of the guard's counts, and the recording of the history.
+// deletes expired rows, the exchange of the guard's counts, the recording of the history, and the
+// report of what is blocked.
 func (s *Service) Start() {
 	ctx, cancel := bounded(context.Background())
 	defer cancel()
 	if err := s.limiter.Watch.Load(ctx); err != nil {
 		s.Logger.Error("threepid: the guard starts without the verdicts of other nodes, and reads them when the database works", "error", err)
 	}
-	for _, run := range []func(){s.sweepUntilClosed, s.flushUntilClosed, s.recordUntilClosed} {
+	for _, run := range []func(){s.sweepUntilClosed, s.flushUntilClosed, s.recordUntilClosed, s.reportBlocksUntilClosed} {
 		if s.enter() != nil {
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"slices"
 	"strings"
+	"time"
 
 	"example.com/threepid/internal/history"
 	"example.com/threepid/internal/limit"
@@ -77,8 +78,13 @@ func (s *Service) blocks(ctx context.Context, n phone.Number) (blocks []limits.B
 	return append(g.Holds(), s.budgets.Holds(who, rows.Records)...), nil
 }
 
-// maxRanges is how many blocks of ranges AllBlocks looks at.
-const maxRanges = 1000
+const (
+	// maxRanges is how many blocks of ranges AllBlocks looks at.
+	maxRanges = 1000
+
+	// blocksInterval is how often the Observer receives a Blocks.
+	blocksInterval = 10 * time.Second
+)
 
 // AllBlocks returns what the guard blocks now. Blocked ranges are known from the journal; without
 // a store.History they are missing.
@@ -91,6 +97,46 @@ func (s *Service) AllBlocks(ctx context.Context) ([]limits.Block, error) {
 	defer cancel()
 	ranges, err := s.blockedRanges(ctx)
 	return append(s.limiter.Watch.AllBlocks(), ranges...), err
+}
+
+// reportBlocksUntilClosed reports what is blocked to the Observer, at once and every blocksInterval. A
+// report is left out if the store fails.
+func (s *Service) reportBlocksUntilClosed() {
+	if s.events.observer == nil {
+		return
+	}
+	ticker := time.NewTicker(blocksInterval)
+	defer ticker.Stop()
+	for {
+		ctx, cancel := s.untilClosed(context.Background())
+		if blocks, err := s.AllBlocks(ctx); err == nil {
+			event := observe.Blocks{Meta: s.events.meta(ctx)}
+			event.Ranges, event.Countries, event.Networks = countBlocks(blocks)
+			s.events.emit(ctx, event)
+		}
+		cancel()
+		select {
+		case <-s.closing.Done():
+			return
+		case <-ticker.C:
+		}
+	}
+}
+
+// countBlocks counts the blocks that apply.
+func countBlocks(blocks []limits.Block) (ranges, countries, networks int) {
+	for _, b := range blocks {
+		switch {
+		case b.DryRun:
+		case b.Network != "":
+			networks++
+		case b.Range != "":
+			ranges++
+		default:
+			countries++
+		}
+	}
+	return ranges, countries, networks
 }
 
 // blockedRanges returns the ranges in the journal whose records say that they are blocked: an

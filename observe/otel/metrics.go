@@ -15,17 +15,23 @@ import (
 type instruments struct {
 	requests, refusals, sms, smsSegments, receipts, codes, validations   counter
 	blocked, numbers, unitFailures, unitRetries, swept, dropped          counter
+	blocks                                                               gauge
 	requestSeconds, smsSeconds, validateSeconds, unitSeconds, batchUnits histogram
 }
 
 type (
 	counter   struct{ metric.Int64Counter }
+	gauge     struct{ metric.Int64Gauge }
 	histogram struct{ metric.Float64Histogram }
 )
 
 // add adds to the series with these labels: names and values in turn.
 func (c counter) add(ctx context.Context, n int, pairs ...string) {
 	c.Add(ctx, int64(n), metric.WithAttributeSet(attributes(pairs)))
+}
+
+func (g gauge) set(ctx context.Context, n int, pairs ...string) {
+	g.Record(ctx, int64(n), metric.WithAttributeSet(attributes(pairs)))
 }
 
 func (h histogram) record(ctx context.Context, v float64, pairs ...string) {
@@ -58,14 +64,10 @@ func (m *maker) histogram(name, unit, help string, bounds ...float64) histogram 
 	return histogram{h}
 }
 
-func (m *maker) gauge(name, help, label string, counts func(context.Context) map[string]int) {
-	_, err := m.meter.Int64ObservableGauge(name, metric.WithDescription(help), metric.WithInt64Callback(func(ctx context.Context, o metric.Int64Observer) error {
-		for value, n := range counts(ctx) {
-			o.Observe(int64(n), metric.WithAttributes(attribute.String(label, value)))
-		}
-		return nil
-	}))
+func (m *maker) gauge(name, help string) gauge {
+	g, err := m.meter.Int64Gauge(name, metric.WithDescription(help))
 	m.errs = append(m.errs, err)
+	return gauge{g}
 }
 
 func (m *maker) instruments() instruments {
@@ -83,6 +85,7 @@ func (m *maker) instruments() instruments {
 		validateSeconds: m.histogram("threepid_time_to_validate_seconds", "s", "Time from the SMS to the validation.",
 			5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600),
 		blocked:      m.counter("threepid_blocks_total", "Blocks by the guard: a range, a country or a network."),
+		blocks:       m.gauge("threepid_blocks", "Ranges, countries and networks that the guard of all nodes blocks now."),
 		numbers:      m.counter("threepid_numbers_total", "Numbers that were added to accounts, removed or released."),
 		unitSeconds:  m.histogram("threepid_store_unit_duration_seconds", "s", "Duration of a unit of work of the store.", quick...),
 		unitFailures: m.counter("threepid_store_failures_total", "Units of work that the store failed."),
@@ -134,6 +137,10 @@ func (o *Observer) countOperation(ctx context.Context, event observe.Event) {
 			return
 		}
 		o.blocked.add(ctx, 1, "kind", o.labels.Bound("kind", e.Kind))
+	case observe.Blocks:
+		o.blocks.set(ctx, e.Ranges, "kind", "range")
+		o.blocks.set(ctx, e.Countries, "kind", "country")
+		o.blocks.set(ctx, e.Networks, "kind", "network")
 	case observe.Unit:
 		op := o.labels.Bound("op", e.Op)
 		o.unitSeconds.record(ctx, e.Duration.Seconds(), "op", op)

@@ -4,7 +4,6 @@
 //
 //	observer, err := otel.New(otel.Options{})
 //	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: observer})
-//	observer.ReadBlocks(plugin.AllBlocks)
 //
 // The metrics have the names and labels of package observe/prometheus; docs/OPERATIONS.md lists
 // them. Each request to an endpoint is a span, a child of the host's if its middleware has
@@ -22,7 +21,6 @@ import (
 	"go.opentelemetry.io/otel/trace"
 
 	labels "example.com/threepid/internal/metric"
-	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 )
 
@@ -42,7 +40,6 @@ type Options struct {
 type Observer struct {
 	tracer trace.Tracer
 	labels labels.Labels
-	blocks labels.Blocks
 
 	instruments
 }
@@ -62,15 +59,7 @@ func New(o Options) (*Observer, error) {
 	}
 	m := maker{meter: o.MeterProvider.Meter(scope)}
 	observer := &Observer{tracer: o.TracerProvider.Tracer(scope), instruments: m.instruments()}
-	m.gauge("threepid_blocks", "Ranges, countries and networks that the guard of all nodes blocks now.", "kind", observer.blocks.Count)
 	return observer, errors.Join(m.errs...)
-}
-
-// ReadBlocks sets the function that returns what is blocked, such as threepid.Plugin.AllBlocks.
-// Each collection calls it, with a deadline of two seconds. Without a function, or if it fails,
-// threepid_blocks is missing.
-func (o *Observer) ReadBlocks(read func(context.Context) ([]limits.Block, error)) {
-	o.blocks.Read(read)
 }
 
 // Observe implements [observe.Observer].

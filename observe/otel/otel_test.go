@@ -1,7 +1,6 @@
 package otel_test
 
 import (
-	"context"
 	"fmt"
 	"maps"
 	"os"
@@ -16,7 +15,6 @@ import (
 	"go.opentelemetry.io/otel/sdk/metric"
 	"go.opentelemetry.io/otel/sdk/metric/metricdata"
 
-	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 	"example.com/threepid/observe/otel"
 )
@@ -29,9 +27,6 @@ func newObserver(t *testing.T) (*otel.Observer, *metric.ManualReader) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	o.ReadBlocks(func(context.Context) ([]limits.Block, error) {
-		return []limits.Block{{Range: "44740013"}, {Network: "203.0.113.0/24", DryRun: true}}, nil
-	})
 	return o, reader
 }
 
@@ -93,6 +88,8 @@ func events() []observe.Event {
 		observe.Block{Kind: "range", Subject: "+44740013****", Until: later},
 		observe.Block{Kind: "network", Subject: "203.0.113.0/24", Until: later, DryRun: true},
 		observe.Unblock{Kind: "number", Subject: "+44740012****"},
+		observe.Blocks{Ranges: 2},
+		observe.Blocks{Ranges: 1},
 		observe.Unit{Op: "update", Duration: time.Second, Failed: true, Batch: 3, Retries: 2},
 		observe.Sweep{Deleted: 7},
 		observe.Dropped{Count: 3},

@@ -4,7 +4,6 @@
 //	metrics := prometheus.New()
 //	registry.MustRegister(metrics)
 //	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: metrics})
-//	metrics.ReadBlocks(plugin.AllBlocks)
 //
 // docs/OPERATIONS.md lists the metrics. The number of series is bounded: see [Metrics].
 package prometheus
@@ -16,7 +15,6 @@ import (
 	"github.com/prometheus/client_golang/prometheus"
 
 	"example.com/threepid/internal/metric"
-	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 )
 
@@ -37,7 +35,7 @@ type Metrics struct {
 	validations     *prometheus.CounterVec
 	validateSeconds prometheus.Histogram
 	blocked         *prometheus.CounterVec
-	blocks          *prometheus.Desc
+	blocks          *prometheus.GaugeVec
 	numbers         *prometheus.CounterVec
 	unitSeconds     *prometheus.HistogramVec
 	unitFailures    *prometheus.CounterVec
@@ -46,8 +44,7 @@ type Metrics struct {
 	swept           prometheus.Counter
 	dropped         prometheus.Counter
 
-	labels  metric.Labels
-	current metric.Blocks
+	labels metric.Labels
 }
 
 var (
@@ -79,7 +76,7 @@ func New() *Metrics {
 			Buckets: []float64{5, 10, 15, 20, 30, 45, 60, 90, 120, 180, 300, 600},
 		}),
 		blocked:      counter("threepid_blocks_total", "Blocks by the guard: a range, a country or a network.", "kind"),
-		blocks:       prometheus.NewDesc("threepid_blocks", "Ranges, countries and networks that the guard of all nodes blocks now.", []string{"kind"}, nil),
+		blocks:       prometheus.NewGaugeVec(prometheus.GaugeOpts{Name: "threepid_blocks", Help: "Ranges, countries and networks that the guard of all nodes blocks now."}, []string{"kind"}),
 		numbers:      counter("threepid_numbers_total", "Numbers that were added to accounts, removed or released.", "change"),
 		unitSeconds:  histogram("threepid_store_unit_duration_seconds", "Duration of a unit of work of the store.", quick, "op"),
 		unitFailures: counter("threepid_store_failures_total", "Units of work that the store failed.", "op"),
@@ -93,7 +90,7 @@ func New() *Metrics {
 func (m *Metrics) collectors() []prometheus.Collector {
 	return []prometheus.Collector{
 		m.requests, m.requestSeconds, m.refusals, m.sms, m.smsSegments, m.smsSeconds, m.receipts, m.codes, m.validations,
-		m.validateSeconds, m.blocked, m.numbers, m.unitSeconds, m.unitFailures, m.unitRetries, m.batchUnits, m.swept, m.dropped,
+		m.validateSeconds, m.blocked, m.blocks, m.numbers, m.unitSeconds, m.unitFailures, m.unitRetries, m.batchUnits, m.swept, m.dropped,
 	}
 }
 
@@ -102,7 +99,6 @@ func (m *Metrics) Describe(ch chan<- *prometheus.Desc) {
 	for _, c := range m.collectors() {
 		c.Describe(ch)
 	}
-	ch <- m.blocks
 }
 
 // Collect implements prometheus.Collector.
@@ -110,16 +106,6 @@ func (m *Metrics) Collect(ch chan<- prometheus.Metric) {
 	for _, c := range m.collectors() {
 		c.Collect(ch)
 	}
-	for kind, count := range m.current.Count(context.Background()) {
-		ch <- prometheus.MustNewConstMetric(m.blocks, prometheus.GaugeValue, float64(count), kind)
-	}
-}
-
-// ReadBlocks sets the function that returns what is blocked, such as threepid.Plugin.AllBlocks.
-// Each scrape calls it, with a deadline of two seconds. Without a function, or if it fails,
-// threepid_blocks is missing.
-func (m *Metrics) ReadBlocks(read func(context.Context) ([]limits.Block, error)) {
-	m.current.Read(read)
 }
 
 // Observe implements observe.Observer.
@@ -160,6 +146,10 @@ func (m *Metrics) observeOperation(event observe.Event) {
 			return
 		}
 		m.blocked.WithLabelValues(m.labels.Bound("kind", e.Kind)).Inc()
+	case observe.Blocks:
+		m.blocks.WithLabelValues("range").Set(float64(e.Ranges))
+		m.blocks.WithLabelValues("country").Set(float64(e.Countries))
+		m.blocks.WithLabelValues("network").Set(float64(e.Networks))
 	case observe.Unit:
 		op := m.labels.Bound("op", e.Op)
 		m.unitSeconds.WithLabelValues(op).Observe(e.Duration.Seconds())

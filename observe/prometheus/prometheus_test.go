@@ -1,7 +1,6 @@
 package prometheus_test
 
 import (
-	"context"
 	"fmt"
 	"strings"
 	"sync"
@@ -11,7 +10,6 @@ import (
 	client "github.com/prometheus/client_golang/prometheus"
 	"github.com/prometheus/client_golang/prometheus/testutil"
 
-	"example.com/threepid/limits"
 	"example.com/threepid/observe"
 	"example.com/threepid/observe/prometheus"
 )
@@ -20,9 +18,6 @@ import (
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := prometheus.New()
-	m.ReadBlocks(func(context.Context) ([]limits.Block, error) {
-		return []limits.Block{{Range: "44740013"}, {Network: "203.0.113.0/24", DryRun: true}}, nil
-	})
 	later := time.Now().Add(time.Hour)
 	for _, e := range []observe.Event{
 		observe.Request{Endpoint: "/account/3pid/msisdn/requestToken", Status: 200, Duration: 3 * time.Millisecond},
@@ -41,6 +36,8 @@ func TestMetrics(t *testing.T) {
 		observe.Block{Kind: "country", Subject: "FR", Until: time.Now().Add(-time.Second)},
 		observe.Block{Kind: "network", Subject: "203.0.113.0/24", Until: later, DryRun: true},
 		observe.Unblock{Kind: "number", Subject: "+44740012****"},
+		observe.Blocks{Ranges: 2},
+		observe.Blocks{Ranges: 1},
 		observe.Unit{Op: "update", Duration: time.Millisecond, Failed: true, Batch: 3, Retries: 2},
 		observe.Sweep{Deleted: 7},
 		observe.Dropped{Count: 3},
