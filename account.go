@@ -20,15 +20,15 @@ var (
 	// ErrMissingToken means that the request has no access token: 401 M_MISSING_TOKEN.
 	ErrMissingToken = errors.New("threepid: no access token")
 
-	// ErrUnknownToken means that the access token is not valid, or no longer: 401
-	// M_UNKNOWN_TOKEN.
+	// ErrUnknownToken means that the access token is invalid, or no longer valid:
+	// 401 M_UNKNOWN_TOKEN.
 	ErrUnknownToken = errors.New("threepid: unknown access token")
 )
 
-// errResponded ends a request to which the host has responded.
+// errResponded means that the host has written the response itself.
 var errResponded = errors.New("threepid: the host has responded")
 
-// forUser identifies the user, calls serve, and writes what it returns.
+// forUser identifies the user, calls serve, and writes the result of serve.
 func (h *handler) forUser(serve func(ctx context.Context, userID string, body []byte) (any, error)) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		response, err := h.serveUser(c, serve)
@@ -50,7 +50,7 @@ func (h *handler) serveUser(c *gin.Context, serve func(context.Context, string, 
 		if body, err = h.readBody(c); err != nil {
 			return nil, err
 		}
-		// The host may read it too: user-interactive authentication has a field in it.
+		// Authenticate may read the body too: the fields of user-interactive authentication are in it.
 		c.Request.Body = io.NopCloser(bytes.NewReader(body))
 	}
 	userID, err := h.user(c)
@@ -121,8 +121,8 @@ func (h *handler) addNumber(ctx context.Context, userID string, body []byte) (an
 	return struct{}{}, h.service.Add(ctx, userID, addition)
 }
 
-// addNumberLegacy serves the deprecated POST /account/3pid, which has another status for a
-// missing validation.
+// addNumberLegacy serves the deprecated POST /account/3pid, which responds to a missing
+// validation with a different status.
 func (h *handler) addNumberLegacy(ctx context.Context, userID string, body []byte) (any, error) {
 	addition, err := wire.LegacyAddition(body)
 	if err != nil {

@@ -15,22 +15,22 @@ import (
 	"example.com/threepid/store"
 )
 
-// The Go calls do what the endpoints do, without HTTP: for hosts that have endpoints of
-// their own, render pages on the server, or also keep email addresses. The events and log
-// records of a call have an ID, as those of a request do: the context's (observe.WithID), or
-// a new one.
+// The Go calls do what the endpoints do, without HTTP: for hosts that have their own
+// endpoints, render pages on the server, or also keep email addresses. Like a request, each
+// call has an ID in its events and log records: the ID in the context (see observe.WithID),
+// or a new one.
 
 // Purpose is what a code is for.
 type Purpose = store.Purpose
 
-// The purposes. A number to add or register must have no account; a number to reset a
-// password for must have one.
+// The purposes. For PurposeAdd and PurposeRegister, no account may have the number; for
+// PurposePassword, an account must have it.
 const (
 	PurposeAdd      = store.PurposeAdd
 	PurposeRegister = store.PurposeRegister
 	PurposePassword = store.PurposePassword
 
-	// PurposeIdentity is that of homeservers: see MountIdentity.
+	// PurposeIdentity is the purpose of the codes that homeservers request: see MountIdentity.
 	PurposeIdentity = store.PurposeIdentity
 )
 
@@ -38,8 +38,8 @@ const (
 type TokenRequest struct {
 	Purpose Purpose
 
-	// ClientSecret is 1 to 255 characters out of 0-9, a-z, A-Z and ".=_-". Generate
-	// a new one for each flow, such as with [crypto/rand.Text].
+	// ClientSecret has 1 to 255 of the characters 0-9, a-z, A-Z and ".=_-". Generate a
+	// new one for each flow, for example with [crypto/rand.Text].
 	ClientSecret string
 
 	// PhoneNumber is the number as a person writes it, and Country the two letters
@@ -47,9 +47,10 @@ type TokenRequest struct {
 	// number begins with a plus sign.
 	PhoneNumber, Country string
 
-	// SendAttempt is greater than that of the latest TokenRequest with the same
-	// ClientSecret, PhoneNumber and Country to have another SMS sent. A TokenRequest
-	// with the same one is a retry: it sends nothing if the SMS was sent.
+	// SendAttempt counts the SMS that the person asks for. To send another SMS, set it to
+	// more than in the latest TokenRequest with the same ClientSecret, PhoneNumber and
+	// Country. A TokenRequest with the same SendAttempt is a retry: it sends nothing if
+	// the SMS was sent.
 	SendAttempt int64
 
 	// NextLink is the URL to which a link to submitToken redirects. Defaults to none.
@@ -59,7 +60,7 @@ type TokenRequest struct {
 	// Options.ClientKey returns. Defaults to none: limits by client do not apply.
 	ClientKey string
 
-	// AcceptLanguage selects the language of the SMS, like the header of that name.
+	// AcceptLanguage selects the language of the SMS, like the Accept-Language header.
 	// Defaults to Options.Messages.Language.
 	AcceptLanguage string
 
@@ -74,9 +75,9 @@ type TokenResponse struct {
 	International string // for a person, such as +44 7700 900001
 }
 
-// RequestToken does what the requestToken endpoints do. It returns nil when the provider has
-// accepted the SMS, or had accepted it for this attempt before. The error is an *Error or
-// ErrClosed; any other means that something failed on the server.
+// RequestToken does what the requestToken endpoints do. It returns no error if the provider
+// has accepted the SMS, now or in an earlier call with the same SendAttempt. The error is an
+// *Error or ErrClosed; any other error means that something failed on the server.
 func (p *Plugin) RequestToken(ctx context.Context, r TokenRequest) (TokenResponse, error) {
 	if !slices.Contains([]Purpose{PurposeAdd, PurposeRegister, PurposePassword}, r.Purpose) {
 		return TokenResponse{}, fmt.Errorf("threepid: TokenRequest.Purpose is %q; use PurposeAdd, PurposeRegister or PurposePassword", r.Purpose)
@@ -100,11 +101,11 @@ type TokenSubmission struct {
 }
 
 // SubmitToken does what the submitToken endpoint does. If it returns no error, the session is
-// validated, and nextLink is that of the TokenRequest. Errors are as for RequestToken.
+// validated, and nextLink is that of the TokenRequest. The errors are those of RequestToken.
 func (p *Plugin) SubmitToken(ctx context.Context, s TokenSubmission) (nextLink string, err error) {
 	ctx = observe.NewID(ctx)
 	if s.Token == "" {
-		// As at the endpoint, an empty form costs no try.
+		// As at the endpoint, an empty code is not counted as a wrong one.
 		err = verify.Errorf(verify.MissingParam, "Missing: token")
 		p.service.ObserveRefusal(ctx, err, "", "")
 		return "", asError(err)
@@ -132,9 +133,9 @@ func (p *Plugin) Numbers(ctx context.Context, userID string) ([]Number, error) {
 }
 
 // AddNumber adds the number of a validated session to an account, as POST /account/3pid/add
-// does. The session's purpose must be PurposeAdd. A number is never moved from another
-// account. The error is an *Error with the ErrCode M_THREEPID_AUTH_FAILED, also if there is
-// no such session, or M_THREEPID_IN_USE; any other is as for Numbers.
+// does. The session's purpose must be PurposeAdd. AddNumber never moves a number from another
+// account. The error is an *Error whose ErrCode is M_THREEPID_AUTH_FAILED (also if there is
+// no such session) or M_THREEPID_IN_USE. Other errors are those of Numbers.
 func (p *Plugin) AddNumber(ctx context.Context, userID, sid, clientSecret string) error {
 	if err := checkUserID(userID); err != nil {
 		return fmt.Errorf("threepid: %w", err)
@@ -146,8 +147,8 @@ func (p *Plugin) AddNumber(ctx context.Context, userID, sid, clientSecret string
 }
 
 // RemoveNumber removes a number, in E.164 with or without the plus sign, from an account. It
-// is not an error if the account does not have it. The error is ErrInvalidNumber, or as for
-// Numbers.
+// is not an error if the account does not have the number. The error is ErrInvalidNumber or
+// one of those of Numbers.
 func (p *Plugin) RemoveNumber(ctx context.Context, userID, number string) error {
 	ctx = observe.NewID(ctx)
 	err := p.service.Remove(ctx, userID, verify.Removal{Medium: verify.MediumMSISDN, Address: strings.TrimPrefix(number, "+")})
@@ -167,33 +168,34 @@ func checkUserID(userID string) error {
 }
 
 // ReleaseNumber removes a number, in E.164 with or without the plus sign, from the account
-// that has it, so that it can be added or registered again. An operator calls it when a
-// carrier has assigned the number to another person.
+// that has it, so that the number can be added or registered again. An operator calls it when
+// a carrier has assigned the number to another person.
 //
-// It voids everything that was proved with an SMS sent before the call, for every purpose:
-// the code is refused, and Validated, Redeem and the account endpoints do not accept the
-// session. This also holds if ReleaseNumber returns ErrNoAccount, because no account has the
-// number, or an error that wraps store.ErrUnsupported, because Options.Accounts only looks
-// numbers up. Such a host removes the number from its own account and then calls
-// ReleaseNumber. Any other error is as for Unblock.
+// ReleaseNumber also invalidates all codes and validations of the number whose SMS was sent
+// before the call, for every purpose: the code is refused, and Validated, Redeem and the
+// account endpoints do not accept the session. It does so even if it returns ErrNoAccount,
+// because no account has the number, or an error that wraps store.ErrUnsupported, because
+// Options.Accounts only looks numbers up. In the latter case, the host removes the number
+// from its own table first and then calls ReleaseNumber. Other errors are those of Unblock.
 func (p *Plugin) ReleaseNumber(ctx context.Context, number string) error {
 	return p.service.Release(observe.NewID(ctx), number)
 }
 
 // Blocks returns what blocks a number, in E.164 with or without the plus sign: its limits on
 // SMS and wrong codes, and the guard's blocks of its range and country. It changes nothing. A
-// client that has not asked for the number lately may still receive an SMS, from
-// Limits.Reserve. Limits of a client, and Policy, are not blocks of a number. Errors are as for
-// Unblock.
+// client that has not requested a code for the number recently may still get one, from
+// Limits.Reserve. Blocks does not report the limits on clients, or the Policy. The errors are
+// those of Unblock.
 func (p *Plugin) Blocks(ctx context.Context, number string) ([]limits.Block, error) {
 	return p.service.Blocks(ctx, number)
 }
 
-// Unblock resets what is counted for a number, in E.164 with or without the plus sign: its SMS
-// and wrong codes, and what the guard has counted for its range. An operator calls it when a
-// person asks for help. It returns what still blocks the number: nothing, or the block of a
-// country or of all numbers, which ends by itself. Limits of clients remain. The error is
-// ErrInvalidNumber or ErrClosed; any other means that the store failed.
+// Unblock resets the counts of a number, in E.164 with or without the plus sign: its SMS and
+// wrong codes, and what the guard has counted for its range. An operator calls it when a
+// person asks for help. It returns what still blocks the number: nothing, or a block of its
+// country or of all numbers, which ends by itself. Unblock does not reset the limits on
+// clients. The error is ErrInvalidNumber or ErrClosed; any other error means that the store
+// failed.
 func (p *Plugin) Unblock(ctx context.Context, number string) ([]limits.Block, error) {
 	return p.service.Unblock(observe.NewID(ctx), number)
 }

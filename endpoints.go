@@ -4,11 +4,11 @@ package threepid
 type Endpoint string
 
 // The endpoints, with their clause in https://spec.matrix.org/v1.19/client-server-api/.
-// A number to add or register must have no account; a number to reset a password for must
-// have one. The last three are mounted if Options.Authenticate is set.
+// To add or register a number, no account may have it; to reset a password, an account must
+// have the number. The last three are mounted if Options.Authenticate is set.
 //
 // EndpointSubmitToken is the submit_url of the sessions. Its clause is in
-// https://spec.matrix.org/v1.19/identity-service-api/; the path is our own.
+// https://spec.matrix.org/v1.19/identity-service-api/; the specification does not define the path.
 const (
 	EndpointRequestTokenAdd      Endpoint = "/account/3pid/msisdn/requestToken"     // #post_matrixclientv3account3pidmsisdnrequesttoken
 	EndpointRequestTokenRegister Endpoint = "/register/msisdn/requestToken"         // #post_matrixclientv3registermsisdnrequesttoken

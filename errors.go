@@ -25,7 +25,7 @@ var (
 	// ErrNoAccount means that no account has the number.
 	ErrNoAccount = verify.ErrNoAccount
 
-	// ErrNotBlocked means that the block that Lift is to end has ended, or never was.
+	// ErrNotBlocked means that the block passed to Lift has ended already, or never existed.
 	ErrNotBlocked = verify.ErrNotBlocked
 
 	// ErrInvalidNumber means that the argument is not a phone number in E.164, with or
@@ -36,9 +36,9 @@ var (
 	ErrClosed = verify.ErrClosed
 )
 
-// Error is the refusal of a request, by the endpoints and by the Go calls RequestToken,
-// SubmitToken and AddNumber. Any other error of these means that something failed on the
-// server. Do not show it to the client.
+// Error says why an endpoint, or one of the Go calls RequestToken, SubmitToken and AddNumber,
+// refused a request. Any other error of these calls means that something failed on the
+// server; do not show it to the client.
 type Error struct {
 	Status     int           // the HTTP status of the endpoint's response, such as 429
 	ErrCode    string        // its errcode, such as "M_LIMIT_EXCEEDED"; docs/openapi.yaml lists them

@@ -27,7 +27,7 @@ type handler struct {
 	*Plugin
 	path string // the whole path before an endpoint
 
-	known func(path string) bool // whether a catch-all serves it; nil without a catch-all
+	known func(path string) bool // reports whether the catch-all route serves path; nil if there is no catch-all
 }
 
 // requestTokenBody is the response of requestToken. Element's clients read the last three
@@ -152,13 +152,13 @@ func (h *handler) show(c *gin.Context, err error) {
 	}
 }
 
-// client returns the key under which the limits count a request.
+// client returns the key used for rate limiting.
 func (h *handler) client(c *gin.Context) string {
 	if h.opts.ClientKey != nil {
 		return h.opts.ClientKey(c)
 	}
 	client := c.ClientIP()
-	// A client on the proxy's own machine has the proxy's address, which is correct.
+	// A client on the proxy's own machine has the same address as the proxy: no warning.
 	first, _, _ := strings.Cut(c.GetHeader("X-Forwarded-For"), ",")
 	if client == "" || first != "" && client == c.RemoteIP() && strings.TrimSpace(first) != client {
 		h.forwarded.Do(func() {
@@ -173,11 +173,11 @@ func (h *handler) client(c *gin.Context) string {
 // the connection, because the server would otherwise read the rest of the body.
 func (h *handler) readBody(c *gin.Context) ([]byte, error) { return h.readUpTo(c, maxBody) }
 
-// readUpTo reads a body of at most that many bytes, in the time that Options.BodyTimeout allows.
+// readUpTo reads a body of limited size, within Options.BodyTimeout.
 func (h *handler) readUpTo(c *gin.Context, most int64) ([]byte, error) {
 	// A client may send byte by byte, and not every host sets a ReadTimeout. At the end of
-	// the body net/http removes the deadline, so it does not limit sending. The writers of
-	// some tests have no deadlines.
+	// the body net/http removes the deadline, so it does not limit the response. The error is
+	// ignored because the ResponseWriters of some tests have no deadlines.
 	_ = http.NewResponseController(c.Writer).SetReadDeadline(time.Now().Add(h.opts.BodyTimeout)) //nolint:forbidigo // the network's clock
 	tooLarge := func() error {
 		c.Header("Connection", "close")
@@ -207,9 +207,9 @@ type errorBody struct {
 	RetryAfterMS int64 `json:"retry_after_ms,omitempty"`
 }
 
-// writeJSON sends a JSON response with the media type alone: Gin would add a charset, and
-// libQuotient, which compares the whole header, would read neither errcode nor retry_after_ms. Its
-// version 0.9 would then repeat a request that got 429 at once, without end.
+// writeJSON sends a JSON response whose Content-Type has no charset. Gin would add one, and
+// libQuotient, which compares the whole header, would then read neither errcode nor
+// retry_after_ms: its version 0.9 immediately repeats a request that got 429, forever.
 func writeJSON(c *gin.Context, status int, body any) {
 	if e, ok := body.(errorBody); ok {
 		c.Set(errCodeKey, e.ErrCode)
@@ -229,8 +229,8 @@ func (h *handler) refuseSubmit(c *gin.Context, err error) {
 	writeJSON(c, status, body)
 }
 
-// answer maps an error to a status and a body for the client. An error of the server is
-// logged, and the client does not learn its cause.
+// answer maps an error to a status and a body for the client. A server error is logged, and
+// the client does not see its cause.
 func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 	var refusal *Error
 	switch {
@@ -248,7 +248,7 @@ func (h *handler) answer(c *gin.Context, err error) (int, errorBody) {
 		status, errcode := statusOf(verify.SendFailed)
 		return status, errorBody{ErrCode: errcode, Error: "The request took too long. Try again."}
 	}
-	// Not the whole path, which may have IdentityOptions.SecretPath in it.
+	// Do not log the whole path: it may contain IdentityOptions.SecretPath.
 	h.opts.Logger.Error("threepid: request failed", "request", observe.ID(c.Request.Context()), "endpoint", h.endpoint(c), "error", err)
 	return http.StatusInternalServerError, errorBody{ErrCode: "M_UNKNOWN", Error: "Internal server error"}
 }

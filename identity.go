@@ -17,13 +17,13 @@ import (
 
 // IdentityOptions configure MountIdentity. At least one field must be set.
 type IdentityOptions struct {
-	// PrivateListener states that only homeservers reach the router, for example because it
-	// listens on a loopback address. The v1 paths, which have no authentication by
-	// design, are then mounted. Defaults to false.
+	// PrivateListener states that only homeservers can reach the router, for example because
+	// the server listens on a loopback address. The v1 paths, which have no authentication
+	// by design, are then mounted. Defaults to false.
 	PrivateListener bool
 
-	// SecretPath precedes every path, and also mounts the v1 paths: anybody who knows it may use
-	// them. It has at least 16 characters, such as "/gWbq2tJx0sVhRk4f". Configure the
+	// SecretPath precedes every path. If it is set, the v1 paths are mounted too: anybody who
+	// knows it may use them. It has at least 16 characters, such as "/gWbq2tJx0sVhRk4f". Configure the
 	// homeserver with a URL that ends in it, and keep it out of access logs.
 	// Defaults to none.
 	SecretPath string
@@ -46,9 +46,9 @@ const (
 // it on a router that only homeservers reach.
 //
 // The node sends and checks the codes. The homeserver knows which numbers have an account, so
-// no association is looked up, and a validation has the purpose [PurposeIdentity], which adds
-// no number and resets no password on this node. getValidated3pid returns any validation of
-// this node's sessions, as often as it is asked, and consumes none.
+// the plugin does not look accounts up. A validation has the purpose [PurposeIdentity]: it
+// cannot be used to add a number or to reset a password on this node. getValidated3pid returns
+// the validation of any session of this node, and does not consume it.
 //
 // All requests come from the homeserver's address. Limits by client and network do not apply to
 // them; limits by number and range do, and so do the guard and the policy. Without an
@@ -73,8 +73,8 @@ func (o IdentityOptions) validate() error {
 		return errors.New("threepid: set IdentityOptions.PrivateListener, SecretPath or AccessTokens: the v1 paths have no authentication")
 	}
 	if o.SecretPath != "" {
-		if validateBasePath(o.SecretPath) != nil { // whose text repeats the path
-			return errors.New("threepid: IdentityOptions.SecretPath must begin with a slash, end without one, and consist of plain letters")
+		if validateBasePath(o.SecretPath) != nil { // its error is not returned: it contains the secret path
+			return errors.New("threepid: IdentityOptions.SecretPath must begin with a slash, not end with one, and contain no wildcards, query or escapes")
 		}
 		if len(o.SecretPath) < minSecretPathLength {
 			return fmt.Errorf("threepid: IdentityOptions.SecretPath must have at least %d characters after its slash", minSecretPathLength-1)
@@ -97,8 +97,8 @@ type identityService struct {
 	routes map[string]map[string]gin.HandlerFunc // by path below h.path, and method
 }
 
-// mount registers one catch-all route for each method, so that a path which is not served
-// gets 404 M_UNRECOGNIZED whatever else the router does.
+// mount registers one catch-all route for each method, so that an unknown path gets 404
+// M_UNRECOGNIZED, whatever the router's other routes are.
 func (s *identityService) mount(router gin.IRouter) error {
 	s.routes = s.served()
 	s.known = func(path string) bool { return s.routes[path] != nil }
@@ -144,7 +144,7 @@ func (s *identityService) served() map[string]map[string]gin.HandlerFunc {
 	return routes
 }
 
-// identityVersions are the versions of the specification that define these paths.
+// identityVersions returns the versions of the specification that define these paths.
 func identityVersions() []string {
 	versions := []string{"r0.1.0", "r0.2.0", "r0.2.1", "r0.3.0"}
 	const first, latest = 1, 19
@@ -198,8 +198,8 @@ type identityTokenBody struct {
 	International string `json:"intl_fmt"`
 }
 
-// requestToken serves POST …/validate/msisdn/requestToken. The request has no client: its
-// address is the homeserver's.
+// requestToken serves POST …/validate/msisdn/requestToken. It sets no client key, because the
+// address of the request is the homeserver's.
 func (s *identityService) requestToken(c *gin.Context) {
 	body, err := s.readBody(c)
 	var request verify.Request

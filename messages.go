@@ -6,13 +6,13 @@ import (
 
 // Messages configure the text of the SMS.
 type Messages struct {
-	// Brand is the name that the SMS says the code is for, of at most 40 characters:
+	// Brand is the name of your service in the SMS, at most 40 characters long:
 	// "123456 is your Example code." Defaults to none: "123456 is your verification code."
 	Brand string
 
 	// Language is the language of SMS and pages for a client whose Accept-Language
-	// header asks for none that is available. It is the BCP 47 tag of a built-in language
-	// (docs/TEXTS.md) or of one in Templates. Defaults to "en".
+	// header names no available language. It is the BCP 47 tag of a built-in language
+	// (docs/TEXTS.md) or of a language in Templates. Defaults to "en".
 	Language string
 
 	// Templates replace built-in texts, or add languages, by BCP 47 tag. Register returns
@@ -33,20 +33,20 @@ type Messages struct {
 }
 
 // Templates are the texts of one language, in the syntax of package text/template. An
-// empty one keeps the built-in text; docs/TEXTS.md lists them all.
+// empty template keeps the built-in text; docs/TEXTS.md lists the built-in texts.
 //
-// Add, Register and Password have the fields .Token, which is the code and must be used
-// unchanged, .Brand, which may be empty, and .Minutes, how long a code is valid. The
-// others carry no code and have only .Brand. The only control character allowed is a
+// Add, Register and Password have three fields: .Token is the code, and must be used
+// unchanged; .Brand may be empty; .Minutes is how long the code is valid. The other
+// templates carry no code and have only .Brand. The only control character allowed is a
 // line feed.
 type Templates struct {
 	Add      string // a number is added to an account
 	Register string // an account is registered
 	Password string // a password is reset, and the text should say so
 
-	// The SMS that are sent if Options.ConcealAccounts is set: TakenAdd and
-	// TakenRegister if the number to add or register has an account already, Unknown if the
-	// number to reset a password for has none.
+	// These SMS are sent only if Options.ConcealAccounts is set: TakenAdd and TakenRegister
+	// if an account already has the number to add or register; Unknown if a password is to
+	// be reset, but no account has the number.
 	TakenAdd      string
 	TakenRegister string
 	Unknown       string

@@ -9,10 +9,10 @@ import (
 	"example.com/threepid/sms"
 )
 
-// The calls of an operator: what happened, why a number gets no SMS, and how to help. Package
-// admin is a page over them.
+// These calls are for operators: they show what happened and why a number gets no SMS, and
+// they unblock, release and erase numbers. Package admin serves a web page that uses them.
 
-// Statistic is how often something happened in one hour, on all nodes.
+// Statistic counts the events of one kind in one hour, on all nodes.
 type Statistic = observe.Statistic
 
 // Statistics returns what happened in the hours that begin at or after from and before to, in
@@ -27,22 +27,22 @@ type Explanation struct {
 	MSISDN        string `json:"msisdn"`        // E.164 without the plus sign
 	International string `json:"international"` // for a person, such as +44 7700 900001
 	Country       string `json:"country"`
-	UserID        string `json:"user_id,omitempty"`     // of the account that has the number; empty if none has
+	UserID        string `json:"user_id,omitempty"`     // of the account that has the number; empty if there is none
 	Policy        string `json:"policy,omitempty"`      // why Options.Policy refuses the number; empty if it does not
-	TestNumber    bool   `json:"test_number,omitempty"` // it is one of Policy.TestNumbers
+	TestNumber    bool   `json:"test_number,omitempty"` // whether the number is one of Policy.TestNumbers
 
-	Levels []limits.Level `json:"levels"` // of the limits of the number, its range and its country
-	Blocks []limits.Block `json:"blocks"` // what blocks it now
+	Levels []limits.Level `json:"levels"` // how much is used of each limit on the number, its range, its country and all SMS
+	Blocks []limits.Block `json:"blocks"` // what blocks the number now
 
 	// Events are what happened to the number, the latest first, at most 500: observe.SMS,
-	// Refusal, Code, Validation, Receipt, Unblock and Number. They are complete since Since,
-	// as far as the journal of the store goes; Since is zero if there is no journal.
+	// Refusal, Code, Validation, Receipt, Unblock and Number. The journal covers the time from
+	// Since on; Since is zero if the store keeps no journal.
 	Events []observe.Event `json:"events"`
 	Since  time.Time       `json:"since,omitzero"`
 }
 
 // Explain returns what is known about a number, in E.164 with or without the plus sign: what
-// happened to it, and why it gets no SMS, if it gets none. Errors are as for Unblock.
+// happened to it, and what blocks SMS to it, if anything does. The errors are those of Unblock.
 func (p *Plugin) Explain(ctx context.Context, number string) (Explanation, error) {
 	x, err := p.service.Explain(observe.NewID(ctx), number)
 	if err != nil {
@@ -55,46 +55,49 @@ func (p *Plugin) Explain(ctx context.Context, number string) (Explanation, error
 }
 
 // AllBlocks returns what the guard blocks now: ranges, countries and networks. Ranges are missing if
-// the store is no store.History. The error is ErrClosed; any other means that the store failed.
+// the store does not implement store.History. The error is ErrClosed; any other error means that
+// the store failed.
 func (p *Plugin) AllBlocks(ctx context.Context) ([]limits.Block, error) {
 	return p.service.AllBlocks(ctx)
 }
 
-// Lift ends a block that AllBlocks or Blocks returned: of a range, a country or a network. What
-// was counted for it is reset. Other nodes follow within about two seconds. The error is
-// ErrNotBlocked if the block has ended, or ErrClosed; any other means that the store failed.
+// Lift ends a block of a range, a country or a network that AllBlocks or Blocks returned, and
+// resets what the guard has counted for it. The block ends on other nodes within about two
+// seconds. The error is ErrNotBlocked if the block has ended already, or ErrClosed; any other
+// error means that the store failed.
 func (p *Plugin) Lift(ctx context.Context, b limits.Block) error {
 	return p.service.Lift(observe.NewID(ctx), b)
 }
 
-// Export returns all that the store has about a number, as JSON, for a request for access to
-// personal data. Errors are as for Unblock; one that wraps store.ErrUnsupported means that the
-// store cannot find the sessions of a number, because it is no store.History.
+// Export returns everything that the store holds about a number, as JSON, for a request for
+// access to personal data. The errors are those of Unblock. In addition, an error that wraps
+// store.ErrUnsupported means that the store cannot find the sessions of a number, because it
+// does not implement store.History.
 func (p *Plugin) Export(ctx context.Context, number string) ([]byte, error) {
 	return p.service.Export(observe.NewID(ctx), number)
 }
 
-// Erase deletes all that the store has about a number, for a request to erase personal data: it
-// does what ReleaseNumber does, and deletes sessions, limits and journal of the number. What
-// remains is a random value under a hash of the number, which keeps old proofs void until they
-// would have expired. If Options.Accounts only looks numbers up, remove the number from its
-// account first. An error means that something may be left: call Erase again. Errors are as for
-// Export.
+// Erase deletes everything that the store holds about a number, for a request to erase personal
+// data: it does what ReleaseNumber does, and deletes the sessions, limits and journal of the
+// number. Only a random value remains, under a hash of the number: it keeps earlier codes and
+// validations invalid until they would have expired. If Options.Accounts only looks numbers up,
+// remove the number from its account first. After an error, some of the data may remain: call
+// Erase again. The errors are those of Export.
 func (p *Plugin) Erase(ctx context.Context, number string) error {
 	return p.service.Erase(observe.NewID(ctx), number)
 }
 
-// Actions returns what operators did since a time, the latest first, at most limit. The error wraps
+// Actions returns at most limit actions of operators since a time, the latest first. The error wraps
 // store.ErrUnsupported if the store keeps no history.
 func (p *Plugin) Actions(ctx context.Context, since time.Time, limit int) ([]observe.Action, error) {
 	return p.service.Actions(ctx, since, limit)
 }
 
-// RecordReceipt records a delivery receipt in the journal of the number, in the statistics, and for
-// the guard, which does not count an SMS that was not delivered as one that nobody confirmed. A
-// receipt that repeats another changes nothing. If no SMS with the MessageID is known,
-// RecordReceipt returns nil, because the journal may not go back that far. An error means that the
-// store failed: make the provider send the receipt again.
+// RecordReceipt records a delivery receipt in the journal of the number and in the statistics. It
+// also passes the receipt to the guard, which does not count an undelivered SMS as unconfirmed. A
+// repeated receipt changes nothing. An unknown MessageID is not an error, because the journal may
+// not go back that far. An error means that the store failed: make the provider send the receipt
+// again.
 func (p *Plugin) RecordReceipt(ctx context.Context, r sms.Receipt) error {
 	return p.service.RecordReceipt(observe.NewID(ctx), r)
 }

@@ -30,17 +30,17 @@ type Options struct {
 	// Defaults to "/_api/client/v3".
 	BasePath string
 
-	// PublicURL is the URL at which clients reach the router: scheme, host and, if a
-	// proxy strips one, path, such as "https://example.org". Every submit_url begins with
-	// it. Set it in production. Defaults to the Host header of each request, with https
-	// only if this process terminates TLS.
+	// PublicURL is the URL at which clients reach the router, such as "https://example.org":
+	// scheme, host and, if a proxy strips a path, that path. Every submit_url begins with it. Set
+	// it in production. Defaults to the Host header of each request, with https only if this
+	// process terminates TLS.
 	PublicURL string
 
 	// OmitEndpoints are endpoints that the host serves itself. Defaults to none.
 	OmitEndpoints []Endpoint
 
-	// DisableCORS sends no CORS headers, because the host does. Defaults to false: they
-	// are sent, except those that the host's middleware has set.
+	// DisableCORS disables the CORS headers, for a host that sends its own. Defaults to
+	// false: the plugin sends each CORS header that the host's middleware has not set.
 	DisableCORS bool
 
 	// NextLinkHosts are the host names, without port, to which a next_link may point.
@@ -49,15 +49,15 @@ type Options struct {
 
 	// AllowLegacyClients accepts clients of the Matrix client-server API r0.5 and older.
 	// They send id_server without id_access_token, and use the deprecated POST
-	// /account/3pid, which is mounted where EndpointListNumbers and EndpointAddNumber are.
+	// /account/3pid, which is mounted if EndpointListNumbers and EndpointAddNumber are.
 	// id_access_token is never used. id_server matters only if the Delegate is an identity
 	// server, and must then name that server.
 	// Defaults to false: id_server requires id_access_token, and POST /account/3pid gets
 	// 405.
 	AllowLegacyClients bool
 
-	// BodyTimeout is how long a client may take to send a request body, also on a server
-	// without a ReadTimeout. At least a millisecond. Defaults to 10 seconds.
+	// BodyTimeout is how long a client may take to send a request body, even on a server
+	// without a ReadTimeout. It must be at least a millisecond. Defaults to 10 seconds.
 	BodyTimeout time.Duration
 
 	// Accounts
@@ -66,12 +66,12 @@ type Options struct {
 	// store, if it implements store.Accounts, as the stores of this module do.
 	Accounts store.Accounts
 
-	// Authenticate returns the ID of the user who makes a request, of at most 255 bytes.
-	// The errors ErrMissingToken and ErrUnknownToken give the client 401, and so does an
-	// empty ID. Any other error is logged, and the client gets 500. Authenticate may
-	// write the response itself, as user-interactive authentication does with a 401 of
-	// its own; nothing is added to it. It may read the body, whose size and time are
-	// limited.
+	// Authenticate returns the ID of the user who makes a request, at most 255 bytes
+	// long. For the errors ErrMissingToken and ErrUnknownToken, and for an empty ID, the
+	// client gets 401. Any other error is logged, and the client gets 500. Authenticate
+	// may write the response itself, as user-interactive authentication does with its own
+	// 401; the plugin then adds nothing to it. Authenticate may read the request body,
+	// which is limited in size and time.
 	//
 	// Identify the user by a header such as Authorization, not by a cookie: forms on other
 	// sites can post to these endpoints, and browsers send cookies with them.
@@ -79,18 +79,19 @@ type Options struct {
 	// Defaults to nil: the endpoints for an account's numbers are not mounted.
 	Authenticate func(*gin.Context) (userID string, err error)
 
-	// ConcealAccounts hides which numbers have an account. A request for a number that
-	// has an account, or for a password one that has none, gets the same response as any
-	// other, and the SMS explains what is wrong instead of carrying a code. Each request takes up
-	// to ten milliseconds longer, so that response time does not reveal the result.
-	// Defaults to false: such requests are refused, as the Matrix specification requires.
+	// ConcealAccounts hides which numbers have an account. A request to add or register a number
+	// that has an account, or to reset a password with a number that has none, gets the same
+	// response as any other, and the SMS explains the problem instead of carrying a code. Each
+	// request takes up to ten milliseconds longer, so that response time does not reveal the
+	// result. Defaults to false: such requests are refused, as the Matrix specification requires.
 	ConcealAccounts bool
 
 	// Delivery
 
-	// Delegate sends and checks the codes in place of the sender, which may then be nil.
-	// The service determines text and code: Messages and TokenDigits apply only to test
-	// numbers. It cannot be combined with ConcealAccounts, which needs texts of our own.
+	// Delegate is a service that sends and checks the codes in place of the sender, which
+	// may then be nil. The service determines text and code: Messages and TokenDigits
+	// apply only to test numbers. Delegate cannot be combined with ConcealAccounts, which
+	// needs the plugin's own texts.
 	// Defaults to nil: the plugin generates the codes, and the sender sends them.
 	Delegate delegate.Service
 
@@ -107,16 +108,16 @@ type Options struct {
 	// SetTrustedProxies.
 	ClientKey func(*gin.Context) string
 
-	// Limits limit the SMS that are sent and the wrong codes that are compared. Defaults
+	// Limits limit how many SMS are sent and how many wrong codes are compared. Defaults
 	// to the limits that package limits documents.
 	Limits limits.Limits
 
-	// Guard blocks ranges of numbers, countries and networks whose numbers rarely
-	// validate. Defaults to the settings that package limits documents.
+	// Guard blocks ranges of numbers, countries and client networks whose numbers are
+	// rarely validated. Defaults to the settings that package limits documents.
 	Guard limits.Guard
 
-	// Policy defines to which numbers SMS are sent at all. Defaults to all countries, but
-	// no premium rate and other service numbers.
+	// Policy defines which numbers may receive SMS. Defaults to the numbers of all
+	// countries, except premium rate and other service numbers.
 	Policy limits.Policy
 
 	// Messages
@@ -131,47 +132,48 @@ type Options struct {
 	TokenDigits int
 
 	// TokenLifetime is how long a code is valid after the latest SMS that carried it.
-	// Longer than SendTimeout. Defaults to 10 minutes.
+	// It must be longer than SendTimeout. Defaults to 10 minutes.
 	TokenLifetime time.Duration
 
-	// SessionLifetime is how long a session lives after its latest SMS, and how long a
-	// validation counts. Not shorter than TokenLifetime. Defaults to 24 hours.
+	// SessionLifetime is how long a session is valid after its latest SMS, and how long a
+	// validation is valid. It must not be shorter than TokenLifetime. Defaults to 24 hours.
 	SessionLifetime time.Duration
 
 	// ServerKeys protect the codes from read access to the database. Without a key,
 	// somebody who reads a session's row and knows its client_secret can compute its
 	// code. Each key has at least 32 random bytes; all nodes have the same keys. The first key
 	// makes new codes, and each key checks the codes that it made. To replace a key, append
-	// the new one on all nodes, then move it to the front, and remove the old one when
-	// TokenLifetime has passed since. A code whose key was removed is invalid.
+	// the new key on all nodes, then move it to the front, and remove the old key after
+	// another TokenLifetime. A code whose key was removed is invalid.
 	//
-	// They do not protect from somebody who can write to the database, read this process
+	// The keys do not protect against somebody who can write to the database, read this process
 	// or its settings, or read the SMS. Defaults to none.
 	ServerKeys [][]byte
 
 	// History
 
-	// StatisticsLifetime is how long the store keeps what happened in each hour, for
-	// Plugin.Statistics, and what operators did, for Plugin.Actions. A negative duration
-	// keeps neither. It has no effect with a store that is no store.History.
-	// Defaults to 90 days.
+	// StatisticsLifetime is how long the store keeps the statistics of each hour, for
+	// Plugin.Statistics, and the actions of operators, for Plugin.Actions. If it is
+	// negative, the store keeps neither. It has no effect with a store that does not
+	// implement store.History. Defaults to 90 days.
 	StatisticsLifetime time.Duration
 
-	// JournalLifetime is how long the store keeps what happened to each number, for
+	// JournalLifetime is how long the store keeps the journal of each number, for
 	// Plugin.Explain and Plugin.RecordReceipt: its SMS with their receipts, wrong and right
-	// codes, and refusals. Entries contain no code, no address of a client, and only a hash
-	// of the number. A negative duration keeps no journal. It has no effect with a store that
-	// is no store.History. Defaults to 7 days.
+	// codes, and refusals. Entries contain no code, no client address, and only a hash of
+	// the number. If it is negative, the store keeps no journal. It has no effect with a
+	// store that does not implement store.History. Defaults to 7 days.
 	JournalLifetime time.Duration
 
 	// Runtime
 
 	// Logger receives log records about SMS, validations and failures. They contain no
-	// code, no client_secret and no whole number. Defaults to slog.Default().
+	// code and no client_secret, and numbers are masked. Defaults to slog.Default().
 	Logger *slog.Logger
 
-	// Observer receives an event for each request, SMS, validation, block and the like, for
-	// metrics and audits: see package observe. It delays no request. Defaults to none.
+	// Observer receives an event for each request, SMS, validation, block and so on, for
+	// metrics and audits: see package observe. A slow Observer delays no request. Defaults
+	// to none.
 	Observer observe.Observer
 
 	// Now returns the current time. The clocks of nodes that share a store may differ by
@@ -285,7 +287,7 @@ func orDefault[T comparable](v *T, otherwise T) {
 	}
 }
 
-// isNil reports whether an interface holds nothing, or a nil pointer or function.
+// isNil reports whether v is nil, or holds a nil pointer, function, map, channel or slice.
 func isNil(v any) bool {
 	if v == nil {
 		return true

@@ -18,7 +18,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Plugin is what Register mounted. Its methods are safe for concurrent use.
+// Plugin is a plugin that Register has mounted. Its methods are safe for concurrent use.
 type Plugin struct {
 	service *verify.Service
 	opts    Options
@@ -47,7 +47,7 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 		return nil, errors.New("threepid: the store is nil; open one with store/sqlite, or pass gormstore.New(db)")
 	case isNil(sender) && isNil(opts.Delegate):
 		return nil, errors.New("threepid: the sender is nil, and there is no Options.Delegate; " +
-			"pass sms/console for development, or your provider's")
+			"pass sms/console for development, or the sender of your provider")
 	}
 	opts, err := opts.complete(st)
 	if err != nil {
@@ -73,8 +73,8 @@ func Register(router gin.IRouter, st store.Store, sender sms.Sender, opts Option
 
 // Mount mounts the same endpoints below another base path, such as "/_matrix/client/r0" for
 // old clients. All base paths share the sessions. Mount returns an error, and mounts
-// nothing, if the router already has one of the routes. If router is a group, whose engine's
-// routes are unknown, the routes mounted before the conflict remain.
+// nothing, if the router already has one of the routes. If router is a group, Mount does not
+// know the routes of its engine, so routes that it mounted before a conflict remain.
 func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 	if isNil(router) {
 		return errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
@@ -98,9 +98,9 @@ func (p *Plugin) Mount(router gin.IRouter, basePath string) error {
 }
 
 // NotFound is a handler for [gin.Engine.NoRoute]. For a path below the base paths that the
-// router does not serve, it responds as the Matrix specification requires: 404
-// M_UNRECOGNIZED in JSON, with the CORS headers without which a browser reports a network
-// error, and 204 for a preflight. It ignores all other paths, so the next handler runs.
+// router does not serve, it responds as the Matrix specification requires: 204 to a preflight
+// request, and otherwise 404 M_UNRECOGNIZED in JSON. Both have CORS headers; without them, a
+// browser would report a network error. NotFound ignores all other paths, so the next handler runs.
 //
 //	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers
 //	router.NoRoute(plugin.NotFound)
@@ -128,8 +128,8 @@ type Validation struct {
 	Country string
 
 	// Purpose is what the code was requested for. A host that resets a password must
-	// check that it is PurposePassword. Otherwise a code that somebody gave away to add a
-	// number resets a password.
+	// check that it is PurposePassword. Otherwise, a code that somebody gave away to add a
+	// number could be used to reset a password.
 	Purpose Purpose
 
 	ValidatedAt time.Time // when the code was submitted, in UTC
@@ -137,14 +137,14 @@ type Validation struct {
 
 // Validated looks up a validated session, for the host's own /register, /account/password or
 // m.login.msisdn. The error is ErrNoSession, ErrNotValidated, ErrExpired or ErrClosed; any
-// other means that the store failed.
+// other error means that the store failed.
 func (p *Plugin) Validated(ctx context.Context, sid, clientSecret string) (Validation, error) {
 	v, err := p.service.Validated(ctx, sid, clientSecret)
 	return Validation(v), err
 }
 
-// Redeem looks up a validated session and consumes its validation: of any number of calls, on
-// any number of nodes, one succeeds, and the others return ErrNoSession. It cannot be
+// Redeem looks up a validated session and consumes its validation: of all calls for the
+// session, on all nodes, one succeeds, and the others return ErrNoSession. Redeem cannot be
 // undone, so call it as the last step before the account changes. Its other errors are those
 // of Validated.
 //
@@ -160,11 +160,12 @@ func (p *Plugin) Redeem(ctx context.Context, sid, clientSecret string) (Validati
 
 // RedeemTx is Redeem within the host's transaction tx on the store's database. The
 // validation is consumed when the host commits, and remains if the host rolls back, for
-// example because it cannot insert the account. Until then, other calls for this session or
-// for releasing its number wait. On SQLite all writers wait, so keep the transaction short.
+// example because it cannot insert the account. Until then, other calls for this session, and
+// calls that release its number, wait. On SQLite all writers wait, so keep the transaction short.
 //
-// The errors are those of Redeem. After any other error, roll the transaction back. The error
-// wraps store.ErrUnsupported if the store is not of package gormstore or sqlite.
+// The errors are those of Redeem. After an error other than ErrNoSession, ErrNotValidated,
+// ErrExpired or ErrClosed, roll the transaction back. The error wraps store.ErrUnsupported if the
+// store is not of package gormstore or sqlite.
 func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret string) (Validation, error) {
 	st, ok := p.service.Store.(interface {
 		UpdateTx(ctx context.Context, tx *gorm.DB, names store.Names, change func(*store.Rows) error) error
@@ -180,7 +181,7 @@ func (p *Plugin) RedeemTx(ctx context.Context, tx *gorm.DB, sid, clientSecret st
 }
 
 // Options returns the options in force, with defaults in place of zero values, and without
-// ServerKeys. Do not change what they refer to.
+// ServerKeys. Do not modify the slices and maps in them.
 func (p *Plugin) Options() Options {
 	o := p.opts
 	o.ServerKeys = nil
@@ -188,13 +189,13 @@ func (p *Plugin) Options() Options {
 }
 
 // Ready returns nil if the plugin can serve: it is not closed, and the store responds. The
-// error is ErrClosed; any other means that the store failed. It is for a health check.
+// error is ErrClosed; any other error means that the store failed. Use Ready for health checks.
 func (p *Plugin) Ready(ctx context.Context) error { return p.service.Ready(ctx) }
 
 // Close refuses further requests with 503, including those that wait for another request or
-// have not called the provider yet. It returns when the others have ended, so no SMS is
-// interrupted. That takes at most a little longer than Options.SendTimeout, and up to 15 seconds
-// more if the store does not respond. If the store failed to record an SMS, Close tries once
+// have not called the provider yet. It returns when all others have ended, so no SMS is
+// interrupted. Close takes at most slightly longer than Options.SendTimeout, and up to 15
+// seconds more if the store does not respond. If the store failed to record an SMS, Close tries once
 // more. Call it after the HTTP server's Shutdown and before closing the store. It always
 // returns nil, and may be called again.
 func (p *Plugin) Close() error {

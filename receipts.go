@@ -22,23 +22,24 @@ const (
 	forgeryInterval = time.Minute
 )
 
-// MountReceipts serves a provider's delivery receipts at a path of the router, such as
-// "/receipts/twilio", to GET and POST. Each provider's package has a Reader. The provider must know the
-// URL: see the ReceiptURL of its Options.
+// MountReceipts mounts an endpoint for a provider's delivery receipts at a path of the router, such as
+// "/receipts/twilio", for GET and POST. Each provider's package has a Reader. Configure the provider
+// with the endpoint's URL: see the ReceiptURL of its Options.
 //
-// The response is 204 if the receipts were recorded, or say nothing new; 403 if the signature is missing,
-// wrong or too old; 400 if the request cannot be read; 413 if it is too long; and 503 if the store
-// failed or the plugin is closed, so that the provider repeats it. MountReceipts returns an error,
-// and mounts nothing, if an argument is nil, or if the path is invalid or the router already serves it.
+// The response is 204 if the receipts were recorded, or repeat earlier ones; 403 if the signature
+// is missing, wrong or too old; 400 if the request cannot be read; 413 if it is too long; and 503
+// if the store failed or the plugin is closed, so that the provider repeats the request.
+// MountReceipts returns an error, and mounts nothing, if an argument is nil, or if the path is
+// invalid or the router already serves it.
 func (p *Plugin) MountReceipts(router gin.IRouter, path string, reader receipt.Reader) error {
 	switch {
 	case isNil(router):
 		return errors.New("threepid: the router is nil; pass the *gin.Engine or a group of it")
 	case isNil(reader):
-		return errors.New("threepid: the reader is nil; pass that of the provider's package, such as twilio.NewReceipts")
+		return errors.New("threepid: the reader is nil; pass the reader of the provider's package, such as twilio.NewReceipts")
 	}
 	if err := validateBasePath(path); err != nil || path == "/" {
-		return fmt.Errorf("threepid: the path of receipts must begin with a slash and be more than that, such as %q", "/receipts/twilio")
+		return fmt.Errorf("threepid: the path of the receipts must begin with a slash and not be the slash alone, such as %q", "/receipts/twilio")
 	}
 	h := &receiptHandler{handler: &handler{Plugin: p, path: path}, reader: reader}
 	routes := []gin.RouteInfo{
@@ -67,12 +68,12 @@ type receiptHandler struct {
 	reader receipt.Reader
 
 	mu     sync.Mutex
-	forged int       // since the latest that was logged
-	logged time.Time // when that was
+	forged int       // forged receipts since the latest log record
+	logged time.Time // the time of that log record
 }
 
-// handle registers a route. These endpoints are not the clients': they have neither CORS headers nor
-// the events of requests.
+// handle registers a route. Clients do not use these endpoints, so their responses have no CORS
+// headers, and their requests are not reported to the Observer.
 func (*receiptHandler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -112,7 +113,7 @@ func (h *receiptHandler) serve(c *gin.Context) {
 	c.Writer.WriteHeaderNow()
 }
 
-// logForgery logs one forged receipt a minute, and how many there were.
+// logForgery logs how many forged receipts there were, at most once a minute.
 func (h *receiptHandler) logForgery() {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -121,7 +122,7 @@ func (h *receiptHandler) logForgery() {
 	if now.Sub(h.logged) < forgeryInterval {
 		return
 	}
-	h.opts.Logger.Warn("threepid: delivery receipts are refused: the signature is missing, wrong or too old; if they are the provider's, check secret, URL and clock",
+	h.opts.Logger.Warn("threepid: delivery receipts are refused: the signature is missing, wrong or too old; if the provider sent them, check secret, URL and clock",
 		"path", strings.TrimSuffix(h.path, "/"), "count", h.forged)
 	h.forged, h.logged = 0, now
 }

@@ -13,8 +13,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// mount registers the routes of all endpoints below basePath, which is the end of h.path. The
-// rest of h.path is the group's.
+// mount registers the routes of all endpoints below basePath. h.path is the path of
+// the router's group followed by basePath.
 func (h *handler) mount(router gin.IRouter, basePath string) error {
 	group := strings.TrimSuffix(h.path, basePath)
 	var taken gin.RoutesInfo
@@ -44,7 +44,7 @@ func (h *handler) mount(router gin.IRouter, basePath string) error {
 }
 
 // routes returns the routes that the endpoints serve, and spare ones for every other method on
-// the same paths: OPTIONS, and a 405.
+// the same paths, which respond to OPTIONS as a preflight and otherwise with 405.
 func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 	serves := map[Endpoint]map[string]gin.HandlerFunc{
 		EndpointRequestTokenAdd:      {http.MethodPost: h.requestToken(store.PurposeAdd)},
@@ -82,7 +82,7 @@ func (h *handler) routes(basePath string) (served, spare gin.RoutesInfo) {
 	return served, spare
 }
 
-// handle registers one route. Gin panics if it cannot.
+// handle registers one route. If Gin cannot, it panics, and handle returns an error.
 func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 	defer func() {
 		if v := recover(); v != nil {
@@ -93,10 +93,10 @@ func (h *handler) handle(router gin.IRouter, route gin.RouteInfo) (err error) {
 	return nil
 }
 
-// errCodeKey is where a response's errcode is left for observe.
+// errCodeKey is the key of the Gin context under which observe finds the errcode of a response.
 const errCodeKey = "threepid.errcode"
 
-// observe gives a request its ID, and reports it when it was responded to.
+// observe assigns an ID to a request, and reports the request after the response.
 func (h *handler) observe(c *gin.Context) {
 	ctx := observe.NewID(h.service.StartRequest(c.Request.Context()))
 	c.Request = c.Request.WithContext(ctx)
@@ -113,9 +113,9 @@ func (h *handler) observe(c *gin.Context) {
 	})
 }
 
-// endpoint returns the path of a request below the base path. Its values are bounded: it is
-// a route's, which names parameters of the host's group without their values, and paths that
-// a catch-all does not serve are one endpoint.
+// endpoint returns the path of a request below the base path. It has few values, because it is
+// the path of the route, with names of the host's parameters instead of their values, and because
+// all paths that a catch-all does not serve are "unknown".
 func (h *handler) endpoint(c *gin.Context) string {
 	if h.known == nil {
 		return strings.TrimPrefix(c.FullPath(), h.path)
@@ -157,8 +157,8 @@ func allowed(serves map[string]gin.HandlerFunc) string {
 	return strings.Join(allow, ", ")
 }
 
-// headers sets the headers of every response. No response may be cached, or pass a URL with
-// a token to another site. The CORS headers are those of the Matrix client-server API, "Web
+// headers sets the headers of every response. No response may be cached, or reveal a URL
+// with a token to another site. The CORS headers are those of the Matrix client-server API, "Web
 // Browser Clients". A header that the host's middleware has set is not changed.
 func (h *handler) headers(c *gin.Context) {
 	header := c.Writer.Header()

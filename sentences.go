@@ -12,8 +12,8 @@ import (
 	"example.com/threepid/internal/verify"
 )
 
-// sentence returns what the page that a link opens says about an error, or about
-// success if err is nil.
+// sentence returns the sentence for the page that GET submitToken shows: it explains the
+// error, or reports success if err is nil.
 func sentence(p texts.Page, err error) string {
 	var refusal *verify.Error
 	switch {
@@ -38,7 +38,7 @@ func sentence(p texts.Page, err error) string {
 		return strings.ReplaceAll(p.Limited, "{wait}", roundForHumans(p, refusal.RetryAfter))
 	case verify.TooLarge, verify.NotJSON, verify.BadJSON, verify.InvalidNumber, verify.Denied, verify.InUse, verify.NotAssociated,
 		verify.DestinationRejected, verify.SendFailed, verify.ServerNotTrusted, verify.MissingToken, verify.UnknownToken, verify.AuthFailed,
-		verify.AuthFailedLegacy, verify.CheckFailed: // of other endpoints, about a body, or internal
+		verify.AuthFailedLegacy, verify.CheckFailed: // errors of other endpoints, of request bodies, or internal
 	}
 	return p.Failed
 }

@@ -30,7 +30,7 @@ func (o Options) validate() error {
 		inOptions(o.Limits.Validate()), inOptions(o.Guard.Validate()), inOptions(o.Policy.Validate(o.TokenDigits)))
 }
 
-// inOptions adds Options to the field that an error names.
+// inOptions puts "threepid: Options." before the name of the field with which an error begins.
 func inOptions(err error) error {
 	if err == nil {
 		return nil
@@ -56,9 +56,9 @@ func (o Options) validateRoutes() error {
 func validateBasePath(p string) error {
 	switch {
 	case !strings.HasPrefix(p, "/") || p != path.Clean(p):
-		return fmt.Errorf("threepid: base path %q must begin with a slash, end without one, and be clean, such as %q", p, defaultBasePath)
+		return fmt.Errorf("threepid: base path %q must begin with a slash, not end with one, and be clean, such as %q", p, defaultBasePath)
 	case strings.ContainsAny(p, ":*?#%\\ "):
-		return fmt.Errorf("threepid: base path %q must consist of plain letters: no wildcards, query or escapes", p)
+		return fmt.Errorf("threepid: base path %q must not contain wildcards, spaces, escapes or a query", p)
 	}
 	return nil
 }
@@ -79,11 +79,11 @@ func (o Options) validateAccounts() error {
 	var errs []error
 	if _, lookUp := o.Accounts.(store.OwnerFunc); lookUp && o.mountsAccount() {
 		errs = append(errs, errors.New("threepid: Options.Authenticate mounts the endpoints for an account's numbers, but Options.Accounts, "+
-			"a store.OwnerFunc, can only look numbers up: implement store.Accounts, or leave these endpoints out with Options.OmitEndpoints"))
+			"a store.OwnerFunc, can only look numbers up: implement store.Accounts, or omit these endpoints with Options.OmitEndpoints"))
 	}
 	if o.Delegate != nil && o.ConcealAccounts {
 		errs = append(errs, errors.New("threepid: Options.ConcealAccounts cannot be combined with a Delegate: "+
-			"the owner of a number must receive another text, and the service determines the texts"))
+			"it needs the plugin's own texts, and the service of the Delegate determines the texts"))
 	}
 	return errors.Join(errs...)
 }
@@ -125,11 +125,11 @@ func (o Options) validateRanges() error {
 		errs = append(errs, fmt.Errorf("threepid: Options.BodyTimeout must be 1ms or more, not %v", o.BodyTimeout))
 	}
 	if o.TokenLifetime <= o.SendTimeout {
-		errs = append(errs, fmt.Errorf("threepid: Options.TokenLifetime must be longer than SendTimeout, %v, not %v",
+		errs = append(errs, fmt.Errorf("threepid: Options.TokenLifetime must be longer than SendTimeout (%v), but is %v",
 			o.SendTimeout, o.TokenLifetime))
 	}
 	if o.SessionLifetime < o.TokenLifetime {
-		errs = append(errs, fmt.Errorf("threepid: Options.SessionLifetime must not be shorter than TokenLifetime, %v, but is %v",
+		errs = append(errs, fmt.Errorf("threepid: Options.SessionLifetime must not be shorter than TokenLifetime (%v), but is %v",
 			o.TokenLifetime, o.SessionLifetime))
 	}
 	return errors.Join(errs...)

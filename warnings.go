@@ -11,13 +11,13 @@ import (
 	"example.com/threepid/internal/texts"
 )
 
-// warn logs at start which settings an operator may have overlooked.
+// warn logs a warning at start for each setting that an operator may have overlooked.
 func (o Options) warn(router gin.IRouter, catalog *texts.Catalog) {
 	if o.PublicURL == "" {
 		o.Logger.Warn("threepid: Options.PublicURL is not set: submit_url repeats the Host header of each request")
 	}
 	if len(o.Policy.AllowCountries) == 0 {
-		o.Logger.Warn("threepid: Options.Policy.AllowCountries is not set: SMS are sent to every country, also to the most expensive")
+		o.Logger.Warn("threepid: Options.Policy.AllowCountries is not set: SMS are sent to every country, including the most expensive")
 	}
 	if engine, ok := router.(*gin.Engine); ok && o.ClientKey == nil && trustsEverybody(engine) {
 		o.Logger.Warn("threepid: the router trusts X-Forwarded-For from any client, so clients can evade their limits: " +
@@ -36,7 +36,7 @@ func (o Options) warn(router gin.IRouter, catalog *texts.Catalog) {
 	}
 }
 
-// until is when a test number ends, for the log.
+// until returns when a test number expires, for the log.
 func until(t time.Time) any {
 	if t.IsZero() {
 		return "removed from the configuration"
@@ -45,7 +45,7 @@ func until(t time.Time) any {
 }
 
 // trustsEverybody reports whether the router takes a client's address from a header
-// that a stranger sent. Gin does so unless trusted proxies are configured.
+// that any client can send. Gin does so until SetTrustedProxies is called.
 func trustsEverybody(engine *gin.Engine) bool {
 	const stranger, claimed = "192.0.2.1:1", "198.51.100.1" // addresses for documentation: RFC 5737
 	c := gin.CreateTestContextOnly(nil, engine)
