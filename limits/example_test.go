@@ -19,7 +19,7 @@ func Example() {
 	_ = opts // pass it to threepid.Register
 }
 
-// Paying customers receive an SMS although the guard blocks their country.
+// Paying customers receive an SMS even if the guard blocks their country.
 func ExamplePolicy_approve() {
 	paying := func(userID string) bool { return userID == "alice" }
 	policy := limits.Policy{

@@ -10,24 +10,25 @@ import (
 	"example.com/threepid/internal/phone"
 )
 
-// Guard blocks ranges of numbers, countries and networks of clients whose numbers rarely
-// validate, which is what SMS pumping looks like. Over a sliding window it counts the numbers
-// that received an SMS, and those of them that validated.
+// Guard blocks ranges of numbers, countries and client networks when few of their numbers are
+// validated, because SMS pumping looks like that. Over a sliding window, it counts the numbers
+// that received an SMS, and how many of them were validated.
 //
-// A range is all numbers that differ only in their last four digits. While it is blocked,
-// requests for its numbers get 429. It is also blocked after eight neighbouring numbers in ten
-// minutes that did not validate. One client counts for about four numbers an hour, and
-// after a block at least three clients must have requested SMS, so that no single client can
-// keep a range blocked.
+// A range is all numbers that differ only in their last four digits. While a range is blocked,
+// requests for its numbers get 429. A range is also blocked if eight neighbouring numbers
+// received an SMS within ten minutes and none of them was validated. One client adds only
+// about four numbers an hour to the counts, and the guard blocks a range again only if at least
+// three clients have requested SMS, so that no single client can keep a range blocked.
 //
-// While a country is blocked, requests for its numbers get 429, except for clients that have at
-// most one more number waiting for its validation than they validated in the last day. Nearly
-// all honest people are such a client. If these rarely validate either, the country is
-// blocked for all. A low share of validations is excused for up to three hours if the country
-// receives no more SMS than in the good hours before: then the provider does not deliver.
+// While a country is blocked, requests for its numbers get 429, except from clients whose
+// unvalidated numbers of the last day exceed their validated ones by at most one. Nearly all honest
+// clients meet this condition. If few of the numbers that these clients request are validated
+// either, the country is blocked for all clients. A low share of validations is excused for up to
+// three hours if the country receives no more SMS than usual: the cause is then probably a provider
+// that does not deliver.
 //
-// A network is the /24 of an IPv4 or the /48 of an IPv6 client, because one customer may have
-// all of it. While it is blocked, all requests of its clients get 429.
+// A network is the /24 of an IPv4 client or the /48 of an IPv6 client, because one customer may
+// have all of it. While a network is blocked, all requests from its clients get 429.
 type Guard struct {
 	// Disabled disables the guard. Defaults to false.
 	Disabled bool
@@ -35,13 +36,13 @@ type Guard struct {
 	// DryRun reports what the guard would block, and blocks nothing. Defaults to false.
 	DryRun bool
 
-	// MinNumbers is how many numbers must have received an SMS before the guard judges. After
-	// a block, fewer are enough. Numbers of the last few minutes do not count yet, unless
-	// there are very many. Defaults to 20.
+	// MinNumbers is how many numbers must have received an SMS before MinValidatedPercent applies.
+	// After a block, fewer are enough. Numbers that received their SMS in the last few minutes do
+	// not count yet, unless there are very many of them. Defaults to 20.
 	MinNumbers int
 
-	// MinValidatedPercent is how many percent of these numbers must have validated. For a
-	// country it is half of the country's usual share, if that is less. Defaults to 20.
+	// MinValidatedPercent is the percentage of these numbers that must be validated. For a
+	// country, half of its usual percentage is enough, if that is less. Defaults to 20.
 	MinValidatedPercent int
 
 	// Window is the length of the sliding window, 5 minutes to a day. Defaults to 1 hour.
@@ -51,13 +52,13 @@ type Guard struct {
 	// as the one before, up to MaxBlock. Default to 15 minutes and 12 hours.
 	InitialBlock, MaxBlock time.Duration
 
-	// Allow are countries, such as "GB", and prefixes of numbers, such as "+447700", that the
+	// Allow lists countries, such as "GB", and prefixes of numbers, such as "+447700", that the
 	// guard never blocks. Defaults to none.
 	Allow []string
 
 	// OnBlock is called for each range, country or network that the guard blocks, in addition
-	// to a warning in the log. It is called on the goroutine of a request and should return
-	// soon. Defaults to none.
+	// to a warning in the log. It is called on the goroutine of a request, so it should
+	// return quickly. Defaults to none.
 	OnBlock func(Block)
 }
 
@@ -104,7 +105,7 @@ func (g Guard) Validate() error {
 		errs = append(errs, fmt.Errorf("Guard.Window must be 5 minutes to 24 hours, not %v", g.Window))
 	}
 	if g.InitialBlock < time.Minute || g.MaxBlock < g.InitialBlock || g.MaxBlock > maxMemory {
-		errs = append(errs, fmt.Errorf("Guard: InitialBlock must be a minute or more and MaxBlock no less, but they are %v and %v",
+		errs = append(errs, fmt.Errorf("Guard: InitialBlock must be at least a minute and MaxBlock at least InitialBlock, but they are %v and %v",
 			g.InitialBlock, g.MaxBlock))
 	}
 	for _, allowed := range g.Allow {
@@ -115,7 +116,7 @@ func (g Guard) Validate() error {
 	return errors.Join(errs...)
 }
 
-// Watches reports whether the guard judges SMS to a number of a country.
+// Watches reports whether the guard counts SMS to a number of a country.
 func (g Guard) Watches(msisdn, country string) bool {
 	return !g.Disabled && !slices.ContainsFunc(g.Allow, func(allowed string) bool {
 		return allowed == country || allowed[0] == '+' && strings.HasPrefix(msisdn, allowed[1:])
@@ -123,7 +124,7 @@ func (g Guard) Watches(msisdn, country string) bool {
 }
 
 // isCountry reports whether s is a country that has a numbering plan, or "001" for
-// numbers of no country.
+// numbers that belong to no country.
 func isCountry(s string) bool { return s == "001" || phone.KnownRegion(s) }
 
 // isPrefix reports whether s is a prefix of numbers in E.164.

@@ -1,5 +1,5 @@
-// Package limits defines the rate limits, the guard against SMS pumping and the policy, as a
-// host sets them in threepid.Options. Zero values have safe defaults.
+// Package limits defines the rate limits, the guard against SMS pumping and the policy, which a
+// host sets in threepid.Options. Zero values have safe defaults.
 package limits
 
 import (
@@ -9,24 +9,25 @@ import (
 	"time"
 )
 
-// Limit allows Burst at once, and then one every Every: in any span of time, at most Burst plus
-// one for each Every that fits into the span. (This is the generic cell rate algorithm.)
+// Limit allows Burst at once, and then one more in each period of length Every: in any span of
+// time, it allows at most Burst plus one for each Every that fits into the span. (This is the
+// generic cell rate algorithm.)
 type Limit struct {
 	Burst int           `json:"burst"` // 1 or more
 	Every time.Duration `json:"every"` // 1 second or more
 
-	// CountValidated keeps an SMS charged after its number was validated. Defaults to false: a
-	// validation takes the charge back, so that a limit counts only SMS that nobody has
-	// confirmed.
+	// CountValidated makes the limit count an SMS even after its number is validated. Defaults
+	// to false: after the validation, the SMS no longer counts, so the limit counts only
+	// unconfirmed SMS.
 	CountValidated bool `json:"count_validated,omitempty"`
 }
 
-// Limits limit the SMS that are sent, and the wrong codes that are compared. They are in the
-// store, so all nodes share them, and they survive restarts. All nodes should have the same
-// configuration. A request that exceeds a limit gets 429.
+// Limits limit how many SMS are sent and how many wrong codes are compared. Except for LookUps, the
+// counts are in the store, so all nodes share them, and they survive restarts. All nodes should
+// have the same configuration. A request that exceeds a limit gets 429.
 //
 // Each field is a list of up to eight limits, all of which must allow an SMS or a code. A nil
-// list has the default. An empty list that is not nil has no limit.
+// list means the default. An empty list that is not nil means no limit.
 type Limits struct {
 	// Disabled disables all limits. Defaults to false.
 	Disabled bool
@@ -37,15 +38,15 @@ type Limits struct {
 	//   - 24 at once, then one an hour, including those that validated
 	PerNumber []Limit
 
-	// Reserve limits the SMS to one number beyond those limits of PerNumber whose Every is an
-	// hour or more. A client that has taken none from the reserve for a week gets one when
-	// they refuse it, so that a few persistent clients do not keep the number's owner from
-	// receiving a code. Empty means no reserve. Defaults to:
+	// Reserve allows further SMS to one number if they are refused only by limits of PerNumber
+	// whose Every is an hour or more. Each client gets at most one SMS a week from the reserve,
+	// so that a few persistent clients do not keep the number's owner from receiving a code.
+	// Empty means no reserve. Defaults to:
 	//   - 12 at once, then one every 12 hours
 	Reserve []Limit
 
 	// PerNumberAndClient limits the SMS to one number that one client requests. It must be
-	// stricter than PerNumber, or one client can use up a victim's number. Defaults to:
+	// stricter than PerNumber, or one client can use up the SMS of a victim's number. Defaults to:
 	//   - 4 at once, then one every 10 minutes
 	//   - 6 at once, then one every 8 hours
 	PerNumberAndClient []Limit
@@ -67,25 +68,25 @@ type Limits struct {
 	//   - 600 at once, then one every 10 seconds, including those that validated
 	PerRange []Limit
 
-	// PerCountry limits the SMS to the numbers of one country, and Global limits all SMS. One
-	// node is exact. Several nodes lease parts of these budgets, so that up to a twentieth of
-	// Burst more may be sent, or one SMS for each node if that is more. A lease has
-	// Burst/20/nodes SMS, and lasts three times as long as SendTimeout plus 5 seconds: 45
-	// seconds by default. Defaults to none.
+	// PerCountry limits the SMS to the numbers of one country, and Global limits all SMS. A
+	// single node applies them exactly. Several nodes lease parts of these budgets, so they may
+	// send up to a twentieth of Burst more, or one more SMS for each node if that is more. A
+	// lease is for Burst/20/nodes SMS, and lasts three times as long as SendTimeout plus 5
+	// seconds: 45 seconds by default. Defaults to none.
 	PerCountry, Global []Limit
 
 	// LookUps limits the requests of one client that look up whether a number has an account,
-	// whatever the response: a client with many of them learns which numbers have one. Each
-	// node counts by itself, in memory. A retry of an attempt that was sent is never refused.
+	// whatever the response. Without it, a client could find out which numbers have an account.
+	// Each node has its own counts, in memory. A retry after the SMS was sent is never refused.
 	// Defaults to:
 	//   - 60 at once, then one every 10 seconds
 	//   - 600 at once, then one a minute
 	LookUps []Limit
 
-	// FailedSends limits the SMS of one client that were not sent and, for one client and for
-	// one number, retries of SMS that may have been sent; with a Delegate, also codes that it
-	// did not check. These are not charged to the limits above, but each calls the provider.
-	// Defaults to:
+	// FailedSends limits the SMS that one client requested and that were not sent. It also
+	// limits, for each client and for each number, retries of SMS that may have been sent and,
+	// for each client, codes that the Delegate could not check. The limits above do not count
+	// these, but each of them is a call to the provider. Defaults to:
 	//   - 20 at once, then one a minute
 	FailedSends []Limit
 
@@ -94,9 +95,9 @@ type Limits struct {
 	//   - 40 at once, then one every 30 minutes
 	WrongCodesPerNumber []Limit
 
-	// ReserveCodes limits the codes for one number that are compared although
-	// WrongCodesPerNumber or MaxWrongCodes refuse them. Each is the first code submitted after
-	// an SMS was sent. Empty means none. Defaults to:
+	// ReserveCodes limits the codes for one number that are compared even though
+	// WrongCodesPerNumber or MaxWrongCodes would refuse them. Only the first code submitted
+	// after each SMS can be one of these. Empty means no reserve. Defaults to:
 	//   - 24 at once, then one every 4 hours
 	ReserveCodes []Limit
 

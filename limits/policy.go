@@ -16,22 +16,22 @@ import (
 // ErrDenied is the error with which Policy.Approve refuses an SMS. It may be wrapped.
 var ErrDenied = errors.New("threepid: denied by the host")
 
-// Policy defines to which numbers SMS are sent at all. A request for any other number
+// Policy defines which numbers may receive SMS. A request for any other number
 // gets 403 M_THREEPID_DENIED.
 type Policy struct {
-	// AllowCountries are the only countries to whose numbers SMS are sent, as two
-	// uppercase letters, or "001" for numbers of no country, such as those of satellites.
-	// The number's own country counts, not the country that the client says it was
-	// dialled from. A number that no numbering plan assigns belongs to the main country of
-	// its calling code. Set this field: most servers have users in a few countries, and
-	// attackers pump SMS to all others. Defaults to all countries except "001".
+	// AllowCountries are the only countries whose numbers may receive SMS. Each is two uppercase
+	// letters, or "001" for numbers that belong to no country, such as those of satellite phones.
+	// The number's own country decides, not the country that the client says it was dialled from. A
+	// number that no numbering plan assigns belongs to the main country of its calling code. Set
+	// this field: most servers have users in a few countries, and attackers pump SMS to all others.
+	// Defaults to all countries except "001".
 	AllowCountries []string
 
-	// DenyCountries are countries to whose numbers no SMS is sent. A number that no
+	// DenyCountries are countries whose numbers receive no SMS. A number that no
 	// numbering plan assigns belongs to all countries of its calling code. Defaults to none.
 	DenyCountries []string
 
-	// DenyPrefixes are the first digits of numbers to which no SMS is sent, such as
+	// DenyPrefixes are the first digits of numbers that receive no SMS, such as
 	// "+4470". Defaults to none.
 	DenyPrefixes []string
 
@@ -51,18 +51,20 @@ type Policy struct {
 	// to none.
 	TestNumbers []TestNumber
 
-	// Approve is asked before an SMS is sent, after the limits: for a CAPTCHA, or for a
-	// list of the host's own. A nil error lets the request continue. An error that wraps
-	// ErrDenied refuses it; any other is logged and the client gets 500.
+	// Approve is called before an SMS is sent, after the limits have allowed it. A host can
+	// use it to require a CAPTCHA or to check its own list. If the error is nil, the request
+	// continues. An error that wraps ErrDenied refuses the request; any other error is logged,
+	// and the client gets 500.
 	//
-	// Approve is asked once for each send_attempt, so a CAPTCHA token that works once is
-	// enough. It is not asked again when an attempt that was sent is retried, or when an
-	// attempt that was approved failed and is tried again. It is asked once for identical
-	// requests that arrive at one node together. The context ends after ten seconds, when
+	// Approve is called once for each send_attempt, so a CAPTCHA token that works once is
+	// enough. It is not called again when a client retries an attempt that was sent, or one
+	// that was approved and then failed. Identical requests that arrive at one node together
+	// share one call. The context ends after ten seconds, when
 	// the client disconnects, or when the plugin is closed.
 	//
-	// The Approval Trusted, for a solved CAPTCHA or a paying customer, sends the SMS
-	// although the guard blocks it. The limits apply to it too. Defaults to approving all.
+	// If Approve returns Trusted, for example for a solved CAPTCHA or a paying customer, the
+	// SMS is sent even if the guard blocks it. The limits still apply. Defaults to approving
+	// all requests.
 	Approve func(context.Context, ApprovalRequest) (Approval, error)
 }
 
@@ -72,10 +74,10 @@ type Approval int
 // The approvals.
 const (
 	Approved Approval = iota // send the SMS unless the guard blocks it
-	Trusted                  // send the SMS although the guard blocks it
+	Trusted                  // send the SMS even if the guard blocks it
 )
 
-// ApprovalRequest describes the SMS that Policy.Approve is asked about.
+// ApprovalRequest describes the SMS that Policy.Approve approves or refuses.
 type ApprovalRequest struct {
 	Purpose store.Purpose
 	MSISDN  string      // E.164 without the plus sign
@@ -83,7 +85,7 @@ type ApprovalRequest struct {
 	Client  string      // an IP address, or what Options.ClientKey returned
 	Header  http.Header // of the request
 
-	// Blocks are the blocks of the guard that apply to the SMS. If there is one, the SMS
+	// Blocks are the blocks of the guard that apply to the SMS. If there are any, the SMS
 	// is sent only if Approve returns Trusted, or if Guard.DryRun is set.
 	Blocks []Block
 }
