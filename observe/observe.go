@@ -1,12 +1,12 @@
-// Package observe defines the events that a plugin reports to Options.Observer: what an
-// operator counts, plots and is paged for. It imports nothing but the standard library;
-// package observe/prometheus, a module of its own, makes metrics of them.
+// Package observe defines the events that a plugin reports to Options.Observer, for an
+// operator's metrics, dashboards and alerts. It imports only the standard library; package
+// observe/prometheus, a separate module, turns the events into metrics.
 //
 // As JSON, durations are in nanoseconds.
 //
-// No event contains a code, a client_secret or a whole number. Events of one request have the
-// same ID, which the log records of the request have as "request". [ID] returns it from the
-// context that a Sender or Policy.Approve gets.
+// No event contains a code, a client_secret or an unmasked phone number. All events of one
+// request have the same ID, which is the attribute "request" of the request's log records. [ID]
+// returns the ID from the context that a Sender or Policy.Approve receives.
 package observe
 
 import (
@@ -19,22 +19,22 @@ import (
 
 // Observer receives events. The plugin calls it from one goroutine, in the order in which the
 // events happened on this node. A slow Observer delays no request: up to 4,096 events wait for
-// it, and further ones are dropped and counted in a [Dropped]. A panic is logged, once
-// a minute, and the next event is reported as usual.
+// it, and further ones are dropped and counted in a [Dropped]. Panics are logged, at most once a
+// minute, and the next event is reported as usual.
 type Observer interface {
 	// Observe receives an event. ctx has the values of the request's context, such as the
 	// host's trace, and is never done.
 	Observe(ctx context.Context, e Event)
 }
 
-// Starter is an optional interface of an Observer that follows requests while they run, such as
-// for a trace.
+// Starter is an optional interface for an Observer that follows requests while they run, for
+// example to trace them.
 type Starter interface {
-	// Start is called when a request to an endpoint begins. The request goes on with the
-	// context that it returns: its events have the values of that context, and so have the
-	// contexts of the store and the sender. A [Request] is its last event, unless it is
-	// dropped. Start delays the request, so it must be fast. A panic is logged, and the
-	// request goes on.
+	// Start is called when a request to an endpoint begins. The request continues with the
+	// context that Start returns: the contexts of its events, of the store and of the sender
+	// have the values of that context. The last event of the request is a [Request], unless
+	// that event is dropped. Start delays the request, so it must be fast. A panic is logged,
+	// and the request continues.
 	Start(ctx context.Context) context.Context
 }
 
@@ -44,8 +44,8 @@ type Func func(context.Context, Event)
 // Observe calls f.
 func (f Func) Observe(ctx context.Context, e Event) { f(ctx, e) }
 
-// All returns an Observer that passes each event to all of the observers, in order. It is a
-// Starter that calls those of them that are.
+// All returns an Observer that passes each event to all of the observers, in order. It is also
+// a Starter, and calls Start of each observer that is one.
 func All(observers ...Observer) Observer { return all(observers) }
 
 type all []Observer
@@ -67,11 +67,11 @@ func (a all) Start(ctx context.Context) context.Context {
 	return ctx
 }
 
-// Event is one of the types of this package. New types may be added, so ignore those that you
-// do not know.
+// Event is one of the types of this package. New types may be added, so ignore unknown
+// types.
 type Event interface{ meta() Meta }
 
-// Meta is when an event happened, and in which request.
+// Meta says when an event happened, and in which request.
 type Meta struct {
 	ID string    `json:"id,omitempty"` // the same for all events of one request; empty outside of requests
 	At time.Time `json:"at"`           // by the clock of the plugin
@@ -79,7 +79,7 @@ type Meta struct {
 
 func (m Meta) meta() Meta { return m }
 
-// MetaOf returns when an event happened, and in which request.
+// MetaOf returns the Meta of an event.
 func MetaOf(e Event) Meta { return e.meta() }
 
 // Typed is an event with the name of its type, for JSON.
@@ -102,24 +102,24 @@ func Name(e Event) string {
 	return strings.ToLower(strings.TrimPrefix(reflect.TypeOf(e).String(), "observe."))
 }
 
-// Outcome is how an SMS ended.
+// Outcome is the result of passing an SMS to the provider.
 type Outcome string
 
 // The outcomes.
 const (
 	Accepted Outcome = "accepted" // by the provider
-	Rejected Outcome = "rejected" // no SMS reaches this number
+	Rejected Outcome = "rejected" // no SMS can reach this number
 	Failed   Outcome = "failed"   // nothing was sent
 	Unknown  Outcome = "unknown"  // it may have been sent
 )
 
-// Request is a request to an endpoint that was responded to.
+// Request is a request to an endpoint. It is reported after the response.
 type Request struct {
 	Meta
 
 	Endpoint string        `json:"endpoint,omitempty"` // the path below the base path, such as "/account/3pid/msisdn/requestToken"
 	Method   string        `json:"method,omitempty"`
-	Status   int           `json:"status,omitempty"`   // of HTTP
+	Status   int           `json:"status,omitempty"`   // the HTTP status
 	ErrCode  string        `json:"err_code,omitempty"` // such as "M_LIMIT_EXCEEDED"; empty without an error
 	Duration time.Duration `json:"duration"`
 }
@@ -165,7 +165,7 @@ type Receipt struct {
 	MessageID string `json:"message_id,omitempty"`
 	Country   string `json:"country,omitempty"` // if it is known
 	Status    string `json:"status,omitempty"`  // delivered, failed, delayed or unknown
-	Reason    string `json:"reason,omitempty"`  // the provider's code for it; may be empty
+	Reason    string `json:"reason,omitempty"`  // the provider's code for the status; may be empty
 }
 
 // Code is a code that was compared.
@@ -205,7 +205,7 @@ type Unblock struct {
 	Meta
 
 	Kind    string `json:"kind,omitempty"`    // number, range, country or network
-	Subject string `json:"subject,omitempty"` // as that of a Block; a number is masked as its range is
+	Subject string `json:"subject,omitempty"` // as in a Block; a number is masked like its range
 }
 
 // Action is what an operator did, through a Go call or the page of package admin.
@@ -233,11 +233,11 @@ type Unit struct {
 	Duration time.Duration `json:"duration"`
 	Failed   bool          `json:"failed,omitempty"`  // the store failed
 	Batch    int           `json:"batch,omitempty"`   // how many units shared the statement or transaction; 0 if the store reports none
-	Retries  int           `json:"retries,omitempty"` // how often the store ran it again, as far as it reports that
+	Retries  int           `json:"retries,omitempty"` // how often the store ran the unit again, if the store reports that
 }
 
-// Blocks counts what the guard of all nodes blocks. Each node reports the same, every ten seconds.
-// Ranges are not counted if the store is no store.History.
+// Blocks counts what the guard of all nodes blocks. Every ten seconds, each node reports the same
+// counts. Ranges are not counted if the store does not implement store.History.
 type Blocks struct {
 	Meta
 
@@ -246,7 +246,7 @@ type Blocks struct {
 	Networks  int `json:"networks"`
 }
 
-// Sweep is a run of the janitor.
+// Sweep is a run of the background task that deletes expired rows.
 type Sweep struct {
 	Meta
 
@@ -263,8 +263,8 @@ type Dropped struct {
 
 type operatorKey struct{}
 
-// WithOperator returns a context whose Actions name an operator, such as the user of the host's
-// admin interface.
+// WithOperator returns a context with the name of an operator, such as the user of the host's
+// admin interface. The Actions that are reported with it have that name.
 func WithOperator(ctx context.Context, name string) context.Context {
 	return context.WithValue(ctx, operatorKey{}, name)
 }
@@ -277,13 +277,13 @@ func Operator(ctx context.Context) string {
 
 type idKey struct{}
 
-// WithID returns a context whose events have this ID, for a host that has an ID for each
-// request already.
+// WithID returns a context with an ID for events and log records, for a host that already
+// assigns an ID to each request.
 func WithID(ctx context.Context, id string) context.Context {
 	return context.WithValue(ctx, idKey{}, id)
 }
 
-// NewID returns ctx with a new random ID, unless it has one.
+// NewID returns ctx with a new random ID, or ctx itself if it already has an ID.
 func NewID(ctx context.Context) context.Context {
 	if ID(ctx) != "" {
 		return ctx

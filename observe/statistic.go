@@ -2,7 +2,7 @@ package observe
 
 import "time"
 
-// Statistic is how often something happened in one hour, on all nodes.
+// Statistic counts the events of one kind in one hour, on all nodes.
 type Statistic struct {
 	Hour time.Time `json:"hour"` // when the hour begins, in UTC
 
@@ -26,5 +26,5 @@ type Statistic struct {
 }
 
 // TimesToValidate returns the bounds that the Result of a "validation" may be: "15s" means that
-// it took at most 15 seconds, and "more" that it took longer than the one before.
+// the validation took at most 15 seconds, and "more" that it took longer than the largest bound.
 func TimesToValidate() []string { return []string{"15s", "30s", "1m", "2m", "5m", "10m", "more"} }

@@ -25,7 +25,7 @@ type (
 	histogram struct{ metric.Float64Histogram }
 )
 
-// add adds to the series with these labels: names and values in turn.
+// add adds n to the series with these labels; pairs are names and values in turn.
 func (c counter) add(ctx context.Context, n int, pairs ...string) {
 	c.Add(ctx, int64(n), metric.WithAttributeSet(attributes(pairs)))
 }
@@ -46,7 +46,7 @@ func attributes(pairs []string) attribute.Set {
 	return attribute.NewSet(list...)
 }
 
-// maker makes instruments, and collects what fails.
+// maker makes instruments, and collects the errors.
 type maker struct {
 	meter metric.Meter
 	errs  []error
@@ -129,7 +129,7 @@ func (o *Observer) countSMS(ctx context.Context, e observe.SMS) {
 	}
 }
 
-// countOperation counts what the node does apart from requests.
+// countOperation counts the events of the guard, the store and the Observer's queue.
 func (o *Observer) countOperation(ctx context.Context, event observe.Event) {
 	switch e := event.(type) {
 	case observe.Block:

@@ -1,15 +1,16 @@
-// Package otel makes OpenTelemetry metrics and spans of a plugin's events. It depends on
-// OpenTelemetry's API alone; the host chooses the SDK. It is a module of its own, so that other
-// hosts do not depend on either.
+// Package otel turns a plugin's events into OpenTelemetry metrics and spans. It depends only on
+// OpenTelemetry's API; the host chooses the SDK. It is a separate module, so that hosts that do
+// not use it do not depend on OpenTelemetry.
 //
 //	observer, err := otel.New(otel.Options{})
 //	plugin, err := threepid.Register(router, st, sender, threepid.Options{Observer: observer})
 //
 // The metrics have the names and labels of package observe/prometheus; docs/OPERATIONS.md lists
-// them. Each request to an endpoint is a span, a child of the host's if its middleware has
-// started one, such as that of otelgin. Units of work of the store, and SMS, are its children.
-// Contexts of the store and the sender have the span too, so that what instruments the
-// database or an HTTP client adds to it. No span or metric has a code, a secret or a number.
+// them. Each request to an endpoint is a span. If middleware of the host, such as otelgin, has
+// started a span, the request's span is a child of that. Units of work of the store, and SMS, are
+// children of the request's span. The contexts of the store and the sender carry that span too, so
+// that instrumentation of the database or of an HTTP client adds children to it. No span or metric
+// contains a code, a secret or a phone number.
 package otel
 
 import (
@@ -35,8 +36,8 @@ type Options struct {
 	TracerProvider trace.TracerProvider
 }
 
-// Observer is an [observe.Observer] and an [observe.Starter]. Its labels have as few values as
-// those of package observe/prometheus.
+// Observer is an [observe.Observer] and an [observe.Starter]. The number of values of its
+// labels is bounded as in package observe/prometheus.
 type Observer struct {
 	tracer trace.Tracer
 	labels labels.Labels

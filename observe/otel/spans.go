@@ -12,8 +12,8 @@ import (
 	"example.com/threepid/observe"
 )
 
-// spanKey is where a context has the span of Start. A context may have the host's span instead,
-// which is not ours to end.
+// spanKey is the key of the span that Start started, in a context. The current span of a context
+// may be the host's, which this package must not end.
 type spanKey struct{}
 
 // Start implements [observe.Starter]: it starts the span of a request.
@@ -21,7 +21,7 @@ func (o *Observer) Start(ctx context.Context) context.Context {
 	ctx = observe.NewID(ctx)
 	kind := trace.SpanKindServer
 	if parent := trace.SpanContextFromContext(ctx); parent.IsValid() && !parent.IsRemote() {
-		kind = trace.SpanKindInternal // within the host's
+		kind = trace.SpanKindInternal // the parent is the host's span
 	}
 	ctx, span := o.tracer.Start(ctx, "threepid request", trace.WithSpanKind(kind),
 		trace.WithAttributes(attribute.String("threepid.request_id", observe.ID(ctx))))
@@ -51,7 +51,7 @@ func (o *Observer) trace(ctx context.Context, event observe.Event) {
 func (o *Observer) endRequest(ctx context.Context, e observe.Request) {
 	span, ok := ctx.Value(spanKey{}).(trace.Span)
 	if !ok {
-		return // another Observer passes on the events alone
+		return // another Observer passes events on, but does not call Start
 	}
 	span.SetName(e.Method + " " + e.Endpoint)
 	span.SetAttributes(attribute.String("http.request.method", e.Method), attribute.String("threepid.endpoint", e.Endpoint),
@@ -62,8 +62,8 @@ func (o *Observer) endRequest(ctx context.Context, e observe.Request) {
 	span.End(trace.WithTimestamp(e.At))
 }
 
-// child adds a span that has ended, unless there is none to add it to: the units of work of the
-// background would be traces of their own.
+// child adds a span that has ended to the span of ctx, if there is one. Without this condition,
+// each unit of work in the background would be a trace of its own.
 func (o *Observer) child(ctx context.Context, name string, at time.Time, d time.Duration, failed bool, attributes ...attribute.KeyValue) {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
 		return

@@ -1,5 +1,5 @@
-// Package prometheus makes Prometheus metrics of a plugin's events. It is a module of its own,
-// so that other hosts do not depend on the Prometheus client.
+// Package prometheus turns a plugin's events into Prometheus metrics. It is a separate module, so
+// that hosts that do not use it do not depend on the Prometheus client.
 //
 //	metrics := prometheus.New()
 //	registry.MustRegister(metrics)
@@ -20,9 +20,9 @@ import (
 
 // Metrics is an [observe.Observer] and a [prometheus.Collector].
 //
-// Labels have few values: an endpoint is one of the paths that the plugin mounts, a status one of
-// HTTP, a country one of about 250, and a purpose one of four. Values beyond fifty of a
-// label other than the country count as "other".
+// Labels have few values: an endpoint is one of the paths that the plugin mounts, a status is an
+// HTTP status, a country is one of about 250, and a purpose is one of four. A label other than the
+// country has at most fifty values; further values count as "other".
 type Metrics struct {
 	requests        *prometheus.CounterVec
 	requestSeconds  *prometheus.HistogramVec
@@ -138,7 +138,7 @@ func (m *Metrics) Observe(_ context.Context, event observe.Event) {
 	}
 }
 
-// observeOperation counts what the node does apart from requests.
+// observeOperation counts the events of the guard, the store and the Observer's queue.
 func (m *Metrics) observeOperation(event observe.Event) {
 	switch e := event.(type) {
 	case observe.Block:
