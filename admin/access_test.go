@@ -126,7 +126,7 @@ func TestAPI(t *testing.T) {
 		{http.MethodPost, "/api/v1/number/explain", form("number", number), http.StatusUnsupportedMediaType, "application/json"},
 		{http.MethodPost, "/api/v1/number/unblock", `{"number":"` + number + `"}`, http.StatusOK, `"blocks": [`},
 		{http.MethodPost, "/api/v1/blocks/lift", `{"range":"44740001"}`, http.StatusOK, "{}"},
-		{http.MethodPost, "/api/v1/blocks/lift", `{"range":"44740001"}`, http.StatusNotFound, "Nothing of that name"},
+		{http.MethodPost, "/api/v1/blocks/lift", `{"range":"44740001"}`, http.StatusNotFound, "no such block"},
 		{http.MethodPost, "/api/v1/number/release", `{"number":"` + number + `"}`, http.StatusOK, `"had_account": false`},
 		{http.MethodPost, "/api/v1/number/export", `{"number":"` + number + `"}`, http.StatusOK, `"sessions": [`},
 		{http.MethodPost, "/api/v1/number/erase", `{"number":"` + number + `"}`, http.StatusOK, "{}"},

@@ -1,6 +1,6 @@
-// Package admin is a page for operators, and the same as JSON: what is sent and confirmed, what is
-// blocked and why, and what happened to a number. It is an http.Handler without JavaScript, which a
-// host mounts behind its own authorization:
+// Package admin provides web pages for operators, and the same data as JSON: how many SMS are sent and
+// confirmed, what is blocked and why, and what happened to a number. The pages use no JavaScript. The
+// host mounts the http.Handler behind its own authorization:
 //
 //	page, err := admin.New(plugin, admin.Options{
 //		Prefix:    "/admin",
@@ -8,8 +8,8 @@
 //	})
 //	router.Any("/admin/*path", gin.WrapH(page))
 //
-// The plugin's calls below it are Statistics, Explain, AllBlocks, Lift, Unblock, ReleaseNumber, Export,
-// Erase and Actions.
+// The handler uses the plugin's calls Statistics, Explain, AllBlocks, Lift, Unblock, ReleaseNumber,
+// Export, Erase and Actions.
 package admin
 
 import (
@@ -27,9 +27,9 @@ import (
 // Access is what a request may do.
 type Access int
 
-// The accesses.
+// The levels of access.
 const (
-	None  Access = iota // 403
+	None  Access = iota // no page: 403
 	Read                // every page, but no action
 	Write               // actions too
 )
@@ -41,11 +41,11 @@ type Options struct {
 	Prefix string
 
 	// Authorize returns what a request may do, and the name of the operator, for the audit
-	// log. It is required, except with ReadOnly: then it defaults to Read for everybody
-	// who reaches the handler.
+	// log. It is required unless ReadOnly is set. With ReadOnly, it defaults to a function that
+	// returns Read for every request.
 	Authorize func(*http.Request) (operator string, access Access)
 
-	// ReadOnly offers no actions, and refuses them, whatever Authorize returns. Defaults to
+	// ReadOnly hides and refuses all actions, whatever Authorize returns. Defaults to
 	// false.
 	ReadOnly bool
 
@@ -68,7 +68,8 @@ const (
 	// maxForm is in bytes.
 	maxForm = 16 << 10
 
-	// policy allows what the pages have: one stylesheet, and forms to themselves.
+	// policy is the Content-Security-Policy. It allows one stylesheet, and forms that post to the
+	// same origin.
 	policy = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
@@ -81,8 +82,8 @@ type server struct {
 	now    func() time.Time
 }
 
-// New returns the handler, or an error if Authorize is missing or Prefix is invalid. Requests of
-// other sites that would change something are refused, so the host needs no tokens in forms.
+// New returns the handler, or an error if Authorize is missing or Prefix is invalid. The
+// handler refuses requests of other sites that would change anything, so forms need no CSRF tokens.
 func New(plugin *threepid.Plugin, o Options) (http.Handler, error) {
 	switch {
 	case plugin == nil:
@@ -90,7 +91,7 @@ func New(plugin *threepid.Plugin, o Options) (http.Handler, error) {
 	case o.Authorize == nil && !o.ReadOnly:
 		return nil, errors.New("admin: set Options.Authorize, or ReadOnly")
 	case o.Prefix != "" && (!strings.HasPrefix(o.Prefix, "/") || strings.HasSuffix(o.Prefix, "/") || strings.ContainsAny(o.Prefix, "{}?#")):
-		return nil, errors.New(`admin: Options.Prefix must be a path that begins with a slash and ends with none, such as "/admin"`)
+		return nil, errors.New(`admin: Options.Prefix must be a path that begins with a slash and does not end with one, such as "/admin"`)
 	}
 	if o.Authorize == nil {
 		o.Authorize = func(*http.Request) (string, Access) { return "", Read }
@@ -105,7 +106,7 @@ func New(plugin *threepid.Plugin, o Options) (http.Handler, error) {
 	s := &server{Options: o, plugin: plugin, pages: parsed, now: plugin.Options().Now}
 	sameOrigin := http.NewCrossOriginProtection()
 	sameOrigin.SetDenyHandler(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		s.fail(w, r, http.StatusForbidden, "Another site sent this request, or the browser is too old to say that none did.")
+		s.fail(w, r, http.StatusForbidden, "Another site sent this request, or the browser is too old to show which site did.")
 	}))
 	return s.headers(http.StripPrefix(o.Prefix, s.authorized(sameOrigin.Handler(s.routes())))), nil
 }
@@ -128,7 +129,7 @@ func (s *server) routes() http.Handler {
 	read("GET /number", s.numberForm)
 	read("POST /number", s.number)
 	read("GET /audit", s.audit)
-	mux.HandleFunc("GET /style.css", s.style) // for the error page, and the host's form to log in
+	mux.HandleFunc("GET /style.css", s.style) // without Authorize: the error page and the host's login form use it
 	write("POST /blocks/lift", s.lift)
 	write("POST /number/unblock", s.unblock)
 	write("POST /number/release", s.release)
@@ -146,7 +147,7 @@ func (s *server) routes() http.Handler {
 	return mux
 }
 
-// headers sets what every response has.
+// headers sets the headers of every response.
 func (*server) headers(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		h := w.Header()
@@ -160,7 +161,7 @@ func (*server) headers(next http.Handler) http.Handler {
 	})
 }
 
-// visitor is who sent a request, and what they may do.
+// visitor is the operator who sent a request, and what they may do.
 type visitor struct {
 	operator string
 	access   Access
@@ -168,7 +169,7 @@ type visitor struct {
 
 type visitorKey struct{}
 
-// authorized asks Authorize, once for each request.
+// authorized calls Authorize once for each request.
 func (s *server) authorized(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var v visitor
@@ -181,13 +182,13 @@ func (s *server) authorized(next http.Handler) http.Handler {
 	})
 }
 
-// visitorOf returns who sent a request.
+// visitorOf returns the visitor who sent a request.
 func visitorOf(r *http.Request) visitor {
 	v, _ := r.Context().Value(visitorKey{}).(visitor)
 	return v
 }
 
-// needs refuses requests without an access, and bounds bodies.
+// needs refuses requests with less than the given access, and limits the size of bodies.
 func (s *server) needs(access Access, next http.HandlerFunc) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch has := visitorOf(r).access; {

@@ -252,7 +252,7 @@ func TestFindings(t *testing.T) {
 	expect(t, "a pump", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "United Kingdom: ", "usually 100%. That is", "it looks like pumping")
 	h.advance(3 * time.Hour)
 	ask(25, false)
-	expect(t, "no more SMS than usual", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "0% of 25 SMS confirmed", "the provider may not deliver them")
+	expect(t, "no more SMS than usual", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "0% of 25 SMS confirmed", "the provider may be failing to deliver them")
 	for i, m := range h.sender.Messages() {
 		if i >= len(h.sender.Messages())-25 {
 			if err := h.plugin.RecordReceipt(t.Context(), sms.Receipt{MessageID: m.ID, Status: sms.Undelivered}); err != nil {
@@ -264,13 +264,13 @@ func TestFindings(t *testing.T) {
 	h.advance(3 * time.Hour)
 	h.sender.FailAlways(errors.New("down"))
 	ask(20, false)
-	expect(t, "an outage", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "smstest failed 100% of its 20 SMS since", "it may be down")
+	expect(t, "an outage", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "smstest failed to send 100% of its 20 SMS since", "it may be down")
 }
 
 func TestNumber(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{})
-	expect(t, "a number in the URL", h.do(t, http.MethodPost, "/number?number=%2B447700900001", ""), http.StatusBadRequest, "This is no phone number")
+	expect(t, "a number in the URL", h.do(t, http.MethodPost, "/number?number=%2B447700900001", ""), http.StatusBadRequest, "This is not a phone number")
 	expect(t, "the form", h.do(t, http.MethodGet, "/number", ""), http.StatusOK, `<form class="search" method="post" action="/number">`)
 	if err := h.ask(t, number, true); err != nil {
 		t.Fatal(err)
@@ -285,19 +285,19 @@ func TestNumber(t *testing.T) {
 	found := h.do(t, http.MethodPost, "/number", form("number", " +44 7700 (900)-001 "))
 	expect(t, "a number", found, http.StatusOK, "+44 7700 900001", "&lt;script&gt;alert(1)&lt;/script&gt;",
 		"SMS accepted by smstest (to add it to an account)", "Right code submitted.", "Number validated (to add it to an account), 20 s after the SMS.",
-		"Receipt of smstest: not delivered, for good (code 30005).", "23 of 24 left", "Unblock", `action="/number/erase"`)
+		"Receipt from smstest: delivery failed permanently (code 30005).", "23 of 24 left", "Unblock", `action="/number/erase"`)
 	if strings.Contains(found.body, "<script>") {
 		t.Errorf("the page has a script: %s", found.body)
 	}
 	for _, bad := range []string{"", "07700900001", "hello", "<script>"} {
-		expect(t, bad, h.do(t, http.MethodPost, "/number", form("number", bad)), http.StatusBadRequest, "This is no phone number")
+		expect(t, bad, h.do(t, http.MethodPost, "/number", form("number", bad)), http.StatusBadRequest, "This is not a phone number")
 	}
 	unblocked := h.do(t, http.MethodPost, "/number/unblock", form("number", number))
 	expect(t, "unblock", unblocked, http.StatusOK, "The number and its range are unblocked.", "Unblocked by an operator")
 	if strings.Contains(unblocked.body, "of 24 left") {
 		t.Errorf("the limits are as before: %s", unblocked.body)
 	}
-	expect(t, "release", h.do(t, http.MethodPost, "/number/release", form("number", number)), http.StatusOK, "released from its account", "none has the number")
+	expect(t, "release", h.do(t, http.MethodPost, "/number/release", form("number", number)), http.StatusOK, "released from its account", "no account has the number")
 	expect(t, "release again", h.do(t, http.MethodPost, "/number/release", form("number", number)), http.StatusOK, "No account had the number.")
 	exported := h.do(t, http.MethodPost, "/number/export", form("number", number))
 	expect(t, "export", exported, http.StatusOK, `"number": "+447700900001"`)
@@ -305,7 +305,7 @@ func TestNumber(t *testing.T) {
 		t.Errorf("the export is shown, not saved: %q", got)
 	}
 	expect(t, "erase without the number", h.do(t, http.MethodPost, "/number/erase", form("number", number, "again", "+44")), http.StatusBadRequest, "type it again")
-	expect(t, "erase", h.do(t, http.MethodPost, "/number/erase", form("number", number, "again", number)), http.StatusOK, "All data about the number is erased.", "Nothing is known to have happened.")
+	expect(t, "erase", h.do(t, http.MethodPost, "/number/erase", form("number", number, "again", number)), http.StatusOK, "All data about the number is erased.", "Nothing is recorded.")
 	expect(t, "audit", h.do(t, http.MethodGet, "/audit", ""), http.StatusOK, "carol", "explain", "unblock", "release", "export", "erase", "+44770090****")
 	if page := h.do(t, http.MethodGet, "/audit", ""); strings.Contains(page.body, number[1:]) {
 		t.Error("the audit log has a whole number")

@@ -73,9 +73,9 @@ func (s *server) respond(w http.ResponseWriter, r *http.Request, body any, err e
 	case err == nil:
 		writeJSON(w, http.StatusOK, body)
 	case errors.Is(err, threepid.ErrInvalidNumber):
-		s.fail(w, r, http.StatusBadRequest, "This is no phone number in E.164.")
+		s.fail(w, r, http.StatusBadRequest, "This is not a phone number in E.164.")
 	case errors.Is(err, threepid.ErrNotBlocked):
-		s.fail(w, r, http.StatusNotFound, "Nothing of that name is blocked.")
+		s.fail(w, r, http.StatusNotFound, "There is no such block.")
 	case errors.Is(err, store.ErrUnsupported):
 		s.fail(w, r, http.StatusNotImplemented, "The store keeps no history.")
 	default:
@@ -129,7 +129,7 @@ func (s *server) apiStatistics(w http.ResponseWriter, r *http.Request) {
 	from, fromErr := timeOr(r.URL.Query().Get("from"), now.Add(-24*time.Hour))
 	to, toErr := timeOr(r.URL.Query().Get("to"), now.Add(time.Second))
 	if fromErr != nil || toErr != nil {
-		s.fail(w, r, http.StatusBadRequest, "from and to are times in RFC 3339, such as 2026-11-26T12:00:00Z.")
+		s.fail(w, r, http.StatusBadRequest, "from and to must be times in RFC 3339, such as 2026-11-26T12:00:00Z.")
 		return
 	}
 	statistics, err := s.plugin.Statistics(r.Context(), from, to)
@@ -147,13 +147,13 @@ func timeOr(text string, otherwise time.Time) (time.Time, error) {
 func (s *server) apiActions(w http.ResponseWriter, r *http.Request) {
 	since, err := timeOr(r.URL.Query().Get("since"), s.now().Add(-auditAge))
 	if err != nil {
-		s.fail(w, r, http.StatusBadRequest, "since is a time in RFC 3339, such as 2026-11-26T12:00:00Z.")
+		s.fail(w, r, http.StatusBadRequest, "since must be a time in RFC 3339, such as 2026-11-26T12:00:00Z.")
 		return
 	}
 	limit := defaultActions
 	if text := r.URL.Query().Get("limit"); text != "" {
 		if limit, err = strconv.Atoi(text); err != nil || limit < 1 || limit > maxActions {
-			s.fail(w, r, http.StatusBadRequest, "limit is a number from 1 to 1000.")
+			s.fail(w, r, http.StatusBadRequest, "limit must be a number from 1 to 1000.")
 			return
 		}
 	}

@@ -53,7 +53,7 @@ func (s *server) showBlocks(w http.ResponseWriter, r *http.Request, notice strin
 
 func (s *server) lift(w http.ResponseWriter, r *http.Request) {
 	b := limits.Block{Country: r.PostFormValue("country"), Range: r.PostFormValue("range"), Network: r.PostFormValue("network")}
-	notice := "The block of " + shown(b).Subject + " is lifted. Other nodes follow within two seconds."
+	notice := "The block of " + shown(b).Subject + " is lifted. It ends on other nodes within two seconds."
 	switch err := s.plugin.Lift(r.Context(), b); {
 	case errors.Is(err, threepid.ErrNotBlocked):
 		notice = "That block has ended already."
@@ -64,7 +64,7 @@ func (s *server) lift(w http.ResponseWriter, r *http.Request) {
 	s.showBlocks(w, r, notice)
 }
 
-// auditShown is how many actions the page shows, and auditAge how old they are at most.
+// auditShown is how many actions the page shows, and auditAge the maximum age of an action.
 const (
 	auditShown = 200
 	auditAge   = 366 * 24 * time.Hour
@@ -104,19 +104,19 @@ func limitRules(l *limits.Limits) []rule {
 		limits []limits.Limit
 	}{
 		{"SMS to a number", l.PerNumber},
-		{"Reserve of a number", l.Reserve},
-		{"SMS to a number that one client requests", l.PerNumberAndClient},
-		{"SMS that one client requests", l.PerClient},
-		{"SMS to a range that one client requests", l.PerRangeAndClient},
+		{"Reserve for a number", l.Reserve},
+		{"SMS to a number, requested by one client", l.PerNumberAndClient},
+		{"SMS requested by one client", l.PerClient},
+		{"SMS to a range, requested by one client", l.PerRangeAndClient},
 		{"SMS to a range", l.PerRange},
 		{"SMS to a country", l.PerCountry},
 		{"All SMS", l.Global},
 		{"Look-ups of accounts by one client", l.LookUps},
-		{"SMS that fail", l.FailedSends},
+		{"Failed SMS", l.FailedSends},
 		{"Wrong codes for a number", l.WrongCodesPerNumber},
-		{"Reserve of codes", l.ReserveCodes},
-		{"Wrong codes of one client for a number", l.WrongCodesPerNumberAndClient},
-		{"Wrong codes of one client", l.WrongCodesPerClient},
+		{"Reserve for codes", l.ReserveCodes},
+		{"Wrong codes for a number, from one client", l.WrongCodesPerNumberAndClient},
+		{"Wrong codes from one client", l.WrongCodesPerClient},
 	}
 	rules := make([]rule, 0, len(list)+1)
 	for _, entry := range list {
@@ -136,21 +136,21 @@ func guardRules(g *limits.Guard) []rule {
 	if g.Disabled {
 		return []rule{{"Disabled", []string{"Nothing is blocked."}}}
 	}
-	mode := "It blocks what looks like pumping."
+	mode := "The guard blocks what looks like SMS pumping."
 	if g.DryRun {
-		mode = "Dry run: it reports what it would block, and blocks nothing."
+		mode = "Dry run: the guard reports what it would block, and blocks nothing."
 	}
 	return []rule{
 		{"Mode", []string{mode}},
-		{"Judges", []string{fmt.Sprintf("from %d numbers in %s on", g.MinNumbers, span(g.Window))}},
-		{"Wants", []string{fmt.Sprintf("%d%% of them validated", g.MinValidatedPercent)}},
+		{"Decides", []string{fmt.Sprintf("after at least %d numbers in %s", g.MinNumbers, span(g.Window))}},
+		{"Requires", []string{fmt.Sprintf("%d%% of them validated", g.MinValidatedPercent)}},
 		{"Blocks", []string{"for " + span(g.InitialBlock) + " at first, then for twice as long each time, up to " + span(g.MaxBlock)}},
 		{"Never blocks", []string{orNone(g.Allow)}},
 	}
 }
 
 func policyRules(p *limits.Policy) []rule {
-	countries := "all, but no numbers of no country"
+	countries := "all, except numbers that belong to no country"
 	if len(p.AllowCountries) > 0 {
 		countries = strings.Join(p.AllowCountries, ", ")
 	}
@@ -163,7 +163,7 @@ func policyRules(p *limits.Policy) []rule {
 		{"Premium rate and other service numbers are allowed", []string{yes[p.AllowServiceNumbers]}},
 		{"Numbers must be valid in their numbering plan", []string{yes[p.RequireValidNumbers]}},
 		{"Test numbers", []string{fmt.Sprint(len(p.TestNumbers))}},
-		{"A hook of the host decides too", []string{yes[p.Approve != nil]}},
+		{"The host must approve each SMS", []string{yes[p.Approve != nil]}},
 	}
 }
 

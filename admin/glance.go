@@ -13,12 +13,12 @@ import (
 	"example.com/threepid/store"
 )
 
-// period is a choice of the time that the first page shows.
+// period is a length of time that the first page can show.
 type period struct {
 	Key, Name string
 	hours     int
 	step      time.Duration
-	every     int // how many steps a label of the plot is for
+	every     int // the plot has one label for this many steps
 }
 
 const day = 24 // hours
@@ -58,12 +58,12 @@ func (s *server) glance(w http.ResponseWriter, r *http.Request) {
 	hour := s.now().UTC().Truncate(time.Hour)
 	to := hour.Add(time.Hour)
 	if g.Period.hours > day {
-		to = hour.Truncate(day * time.Hour).Add(day * time.Hour) // whole days, of which today is the last
+		to = hour.Truncate(day * time.Hour).Add(day * time.Hour) // whole days, including today
 	}
 	from := to.Add(-time.Duration(g.Period.hours) * time.Hour)
 	statistics, err := s.plugin.Statistics(r.Context(), from, to)
 	if errors.Is(err, store.ErrUnsupported) {
-		s.fail(w, r, http.StatusNotImplemented, "No statistics are kept: the store is no store.History, or Options.StatisticsLifetime is negative.")
+		s.fail(w, r, http.StatusNotImplemented, "No statistics are kept: the store does not implement store.History, or Options.StatisticsLifetime is negative.")
 		return
 	}
 	var blocks []limits.Block
@@ -83,7 +83,7 @@ func (s *server) glance(w http.ResponseWriter, r *http.Request) {
 	s.show(w, r, http.StatusOK, "glance", page{Title: "At a glance", Current: "/", Content: g})
 }
 
-// headline says what matters now: this hour, the one before, and what is blocked.
+// headline sums up this hour, the hour before, and how much is blocked.
 func headline(statistics []observe.Statistic, hour time.Time, blocks int) string {
 	now := summarize(statistics, hour, hour.Add(time.Hour), time.Hour, nil).All
 	before := summarize(statistics, hour.Add(-time.Hour), hour, time.Hour, nil).All
@@ -98,7 +98,7 @@ func headline(statistics []observe.Statistic, hour time.Time, blocks int) string
 	return text + fmt.Sprintf(" %d blocks are in force.", blocks)
 }
 
-// words says how many SMS there were at a time, and how many of them were confirmed.
+// words says how many SMS were sent at a time, and how many of them were confirmed.
 func (t *tally) words(when string) string {
 	if t.Sent == 0 {
 		return "no SMS " + when
@@ -107,23 +107,23 @@ func (t *tally) words(when string) string {
 }
 
 const (
-	// minJudged is how many SMS of two hours are enough to say something about them.
+	// minJudged is how many SMS within two hours are enough to judge them.
 	minJudged = 20
 
-	// A provider that fails more than maxFailedPercent may be down. A share of confirmations that
-	// is less than half of the usual one is worth a look.
+	// A provider that fails to send more than maxFailedPercent of its SMS may be down. A share of
+	// confirmations that is less than half of the usual share is reported.
 	maxFailedPercent = 20
 	usualPart        = 2
 )
 
-// findings says what stands out in this hour and the one before.
+// findings returns a sentence for each problem in this hour and the hour before.
 func findings(statistics []observe.Statistic, hour time.Time) (list []string) {
 	begin := hour.Add(-time.Hour)
 	recent := summarize(statistics, begin, hour.Add(time.Hour), time.Hour, nil)
 	earlier := summarize(statistics, hour.Add(-31*24*time.Hour), begin, time.Hour, nil)
 	for i := range recent.Providers {
 		if p := &recent.Providers[i]; p.Sent >= minJudged && (p.Failed+p.Unknown)*100 > maxFailedPercent*p.Sent {
-			list = append(list, fmt.Sprintf("%s failed %s of its %s SMS since %s UTC: it may be down.",
+			list = append(list, fmt.Sprintf("%s failed to send %s of its %s SMS since %s UTC: it may be down.",
 				p.Name, percent(p.Failed+p.Unknown, p.Sent), count(p.Sent), begin.Format("15:04")))
 		}
 	}
@@ -135,7 +135,8 @@ func findings(statistics []observe.Statistic, hour time.Time) (list []string) {
 	return list
 }
 
-// judge says what stands out in a country. earlier is all that happened before.
+// judge returns a sentence about a country with unusually few confirmations, and otherwise an empty
+// string. earlier sums up the time before.
 func judge(now *tally, earlier *summary) string {
 	var usual *tally
 	for i := range earlier.Countries {
@@ -164,7 +165,7 @@ func judge(now *tally, earlier *summary) string {
 	case hours > 0 && sent*hours > two*two*usual.Sent:
 		return text + fmt.Sprintf(" That is %s as many SMS as usual: it looks like pumping.", times(sent*hours/(two*usual.Sent)))
 	}
-	return text + " There are no more SMS than usual: the provider may not deliver them."
+	return text + " There are no more SMS than usual: the provider may be failing to deliver them."
 }
 
 // times writes a factor.

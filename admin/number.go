@@ -25,11 +25,11 @@ func (s *server) showNumber(w http.ResponseWriter, r *http.Request, status int, 
 	s.show(w, r, status, "number", page{Title: "Number", Current: "/number", Notice: notice, Problem: problem, Content: l})
 }
 
-// number serves a look-up. The number is posted, so that it is in no URL, and so in no log of a proxy.
+// number serves a look-up. The form posts the number, so that it appears in no URL and in no proxy's log.
 func (s *server) number(w http.ResponseWriter, r *http.Request) { s.aboutNumber(w, r, nil) }
 
-// aboutNumber does something about the number in a form, unless do is nil, and shows what is known
-// about the number then.
+// aboutNumber calls do with the number in the form, unless do is nil, and then shows what is known
+// about the number.
 func (s *server) aboutNumber(w http.ResponseWriter, r *http.Request, do func(ctx context.Context, number string) (notice string, err error)) {
 	l := &lookUp{Typed: strings.TrimSpace(r.PostFormValue("number"))}
 	number := strings.NewReplacer(" ", "", "-", "", "(", "", ")", "", ".", "").Replace(l.Typed)
@@ -46,7 +46,7 @@ func (s *server) aboutNumber(w http.ResponseWriter, r *http.Request, do func(ctx
 	switch {
 	case errors.Is(err, threepid.ErrInvalidNumber):
 		l.Found = nil
-		s.showNumber(w, r, http.StatusBadRequest, l, "", "This is no phone number in international form, such as +44 7700 900001.")
+		s.showNumber(w, r, http.StatusBadRequest, l, "", "This is not a phone number in international form, such as +44 7700 900001.")
 	case err != nil:
 		s.broken(w, r, err)
 	default:
@@ -61,7 +61,7 @@ func (s *server) unblock(w http.ResponseWriter, r *http.Request) {
 		case err != nil:
 			return "", err
 		case len(left) > 0:
-			return "The number and its range are unblocked. What still blocks the number is listed below, and ends by itself.", nil
+			return "The number and its range are unblocked. The blocks that remain are listed below, and end by themselves.", nil
 		}
 		return "The number and its range are unblocked.", nil
 	})
@@ -71,13 +71,13 @@ func (s *server) release(w http.ResponseWriter, r *http.Request) {
 	s.aboutNumber(w, r, func(ctx context.Context, number string) (string, error) {
 		err := s.plugin.ReleaseNumber(ctx, number)
 		if errors.Is(err, threepid.ErrNoAccount) {
-			return "No account had the number. Everything that was proved for it before is void.", nil
+			return "No account had the number. Its earlier codes and validations are no longer valid.", nil
 		}
-		return "The number is released from its account. Everything that was proved for it before is void.", err
+		return "The number is released from its account. Its earlier codes and validations are no longer valid.", err
 	})
 }
 
-// erase wants the number to be typed again.
+// erase requires that the operator types the number again.
 func (s *server) erase(w http.ResponseWriter, r *http.Request) {
 	if typed := strings.TrimSpace(r.PostFormValue("number")); strings.TrimSpace(r.PostFormValue("again")) != typed {
 		s.showNumber(w, r, http.StatusBadRequest, &lookUp{Typed: typed}, "", "To erase the data about the number, type it again exactly as it is shown.")
@@ -92,7 +92,7 @@ func (s *server) export(w http.ResponseWriter, r *http.Request) {
 	text, err := s.plugin.Export(r.Context(), strings.TrimSpace(r.PostFormValue("number")))
 	switch {
 	case errors.Is(err, threepid.ErrInvalidNumber):
-		s.fail(w, r, http.StatusBadRequest, "This is no phone number in international form.")
+		s.fail(w, r, http.StatusBadRequest, "This is not a phone number in international form.")
 		return
 	case err != nil:
 		s.broken(w, r, err)
@@ -149,7 +149,7 @@ type shownLevel struct {
 	Name, Rule string
 }
 
-// Used returns the levels of which something is used.
+// Used returns the levels of the limits that are partly or fully used.
 func (l *lookUp) Used() []shownLevel {
 	var used []shownLevel
 	for _, level := range l.Found.Levels {

@@ -37,7 +37,7 @@ func parsePages() (*pages, error) {
 	return p, nil
 }
 
-// functions are what the templates call.
+// functions returns the functions that the templates call.
 func functions() template.FuncMap {
 	return template.FuncMap{
 		"stamp":   func(t time.Time) string { return t.UTC().Format(time.RFC3339) },
@@ -87,14 +87,14 @@ func navigation() []link {
 	return []link{{"/", "At a glance"}, {"/blocks", "Blocks"}, {"/number", "Number"}, {"/limits", "Limits"}, {"/audit", "Audit log"}}
 }
 
-// page is what the layout needs, and the content of one page.
+// page has the data for the layout, and the content of one page.
 type page struct {
 	Title    string
 	Prefix   string
 	Current  string // the path of the page in the navigation
 	Operator string
 	Logout   string
-	Writes   bool // actions are offered
+	Writes   bool // whether the page offers actions
 	Now      time.Time
 	Notice   string // the result of an action
 	Problem  string // what is wrong with a form

@@ -2,9 +2,9 @@ package admin
 
 import "strconv"
 
-// A chart is two SVG images whose geometry is in percent, so that they fit any width and their text keeps
-// its size: the axis, and the bars. A table of the same numbers follows. Counts of named things are a
-// table with a bar in each row.
+// A chart is two SVG images, the axis and the bars. Their geometry is in percent, so that they fit any
+// width and their text keeps its size. A table of the same numbers follows. Counts by name are shown as
+// a table with a bar in each row.
 
 // chart is a bar chart over time.
 type chart struct {
@@ -16,7 +16,7 @@ type chart struct {
 	Columns []string
 }
 
-// bar is a rectangle, in percent of the image. Class is that of the stylesheet.
+// bar is a rectangle, in percent of the image. Class is a class of the stylesheet.
 type bar struct {
 	X, Y, Width, Height float64
 	Class               string
@@ -37,12 +37,12 @@ type chartRow struct {
 
 const (
 	chartTop    = 5  // percent of the height above the highest bar
-	chartBottom = 88 // where the bars stand
+	chartBottom = 88 // percent of the height above the bottom of the bars
 	barGap      = 0.22
 )
 
-// chartParts draws the SMS and confirmations of each part of a period. Of every such number of parts, one
-// has a label.
+// chartParts draws the SMS and confirmations of each part of a period. Parts 0, every, 2*every and so
+// on have a label.
 func chartParts(s *summary, every int) *chart {
 	c := &chart{Title: "SMS and confirmations", Columns: []string{"accepted", "confirmed", "not sent"}}
 	top := int64(0)
@@ -75,7 +75,7 @@ func chartParts(s *summary, every int) *chart {
 	return c
 }
 
-// axis draws lines at round numbers, and returns how high one SMS is.
+// axis draws lines at round numbers, and returns the height of one SMS, in percent.
 func axis(c *chart, top int64) float64 {
 	step := roundStep(max(top, 1))
 	most := (max(top, 1) + step - 1) / step * step
@@ -98,7 +98,7 @@ func short(n int64) string {
 	return count(n)
 }
 
-// roundStep returns 1, 2 or 5 times a power of ten, of which at most five are needed to reach top.
+// roundStep returns the smallest step that reaches top in at most five steps: 1, 2 or 5 times a power of ten.
 func roundStep(top int64) int64 {
 	const steps, ten = 5, 10
 	for power := int64(1); ; power *= ten {
@@ -112,7 +112,7 @@ func roundStep(top int64) int64 {
 
 // bars are a table with a bar in each row.
 type bars struct {
-	Title, Name, Unit string // the table's, and its columns'
+	Title, Name, Unit string // the title of the table, and the names of its columns
 	Class             string
 	Rows              []barRow
 }

@@ -10,7 +10,7 @@ import (
 	"example.com/threepid/observe"
 )
 
-// tally is what happened to the SMS of one country, provider or part of time.
+// tally sums up the SMS of one country, one provider or one part of a period.
 type tally struct {
 	Name string
 
@@ -23,13 +23,13 @@ type tally struct {
 	latency, confirming time.Duration
 }
 
-// Share is the share of confirmed SMS.
+// Share returns the share of confirmed SMS.
 func (t *tally) Share() string { return percent(t.Confirmed, t.Accepted+t.Unknown) }
 
-// DeliveredShare is the share of delivered SMS among those with a final receipt.
+// DeliveredShare returns the share of delivered SMS among those with a final receipt.
 func (t *tally) DeliveredShare() string { return percent(t.Delivered, t.Delivered+t.Undelivered) }
 
-// Latency is the mean latency of the provider.
+// Latency returns the mean latency of the provider.
 func (t *tally) Latency() string {
 	if t.Sent == 0 {
 		return "–"
@@ -37,7 +37,7 @@ func (t *tally) Latency() string {
 	return span(t.latency / time.Duration(t.Sent))
 }
 
-// ToConfirm is the mean time from SMS to confirmation.
+// ToConfirm returns the mean time from SMS to confirmation.
 func (t *tally) ToConfirm() string {
 	if t.Confirmed == 0 {
 		return "–"
@@ -45,7 +45,7 @@ func (t *tally) ToConfirm() string {
 	return span((t.confirming / time.Duration(t.Confirmed)).Round(time.Second))
 }
 
-// add counts a statistic.
+// add adds a statistic.
 func (t *tally) add(s *observe.Statistic, price float64) {
 	switch s.Event {
 	case "sms":
@@ -98,7 +98,7 @@ type named struct {
 	Count int64
 }
 
-// summary is a period at a glance.
+// summary sums up a period.
 type summary struct {
 	From, To time.Time
 	Step     time.Duration
@@ -179,7 +179,7 @@ func sorted(tallies map[string]*tally) []tally {
 	return list
 }
 
-// Median returns the bound below which half of the confirmations are, or an empty string.
+// Median returns the bound of the time that half of the confirmations took, or an empty string.
 func (s *summary) Median() string {
 	var total, below int64
 	for _, t := range s.Times {

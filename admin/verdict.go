@@ -8,7 +8,7 @@ import (
 	"example.com/threepid/observe"
 )
 
-// Verdict answers in a sentence why a person gets no code, or why they should have one.
+// Verdict explains in a sentence why a person gets no code, or why they should have received one.
 func (l *lookUp) Verdict() string {
 	x := l.Found
 	var until time.Time
@@ -27,14 +27,14 @@ func (l *lookUp) Verdict() string {
 	case x.TestNumber:
 		return "No SMS is sent to this number, because it is a test number."
 	case !until.IsZero():
-		return refused + " are refused until " + minuteOf(until) + " UTC; what blocks it is listed below."
+		return refused + " are refused until " + minuteOf(until) + " UTC. The blocks are listed below."
 	}
 	return "Nothing blocks this number. " + latest(x.Events)
 }
 
 func minuteOf(t time.Time) string { return t.UTC().Format("2006-01-02 15:04") }
 
-// latest says what became of the latest request. Events are the latest first.
+// latest says what happened to the latest request. Events are the latest first.
 func latest(events []observe.Event) string {
 	receipts := make(map[string]observe.Receipt) // the latest of each SMS
 	wrong := 0
@@ -56,10 +56,10 @@ func latest(events []observe.Event) string {
 			return latestSMS(e, receipts[e.MessageID], wrong)
 		}
 	}
-	return "Nothing is known of a request: did the person type another number, or does their client reach another server?"
+	return "No request for it is known: did the person type another number, or does their client use another server?"
 }
 
-// latestSMS says what became of the latest SMS. receipt is zero if none was received.
+// latestSMS says what happened to the latest SMS. receipt is zero if none was received.
 func latestSMS(e observe.SMS, receipt observe.Receipt, wrong int) string {
 	at := " at " + minuteOf(e.At) + " UTC"
 	switch e.Outcome {
@@ -75,23 +75,23 @@ func latestSMS(e observe.SMS, receipt observe.Receipt, wrong int) string {
 	}
 	switch receipt.Status {
 	case "":
-		text += "; no delivery receipt has come"
+		text += "; no delivery receipt was received"
 	case "delivered":
-		text += ", and delivered to the phone"
+		text += "; it was delivered to the phone"
 	case "failed":
-		text += ", and the network did not deliver it"
+		text += "; the network did not deliver it"
 	case "delayed":
-		text += ", and is not delivered yet"
+		text += "; it is not delivered yet"
 	default:
 		text += "; whether it was delivered is not known"
 	}
 	switch wrong {
 	case 0:
-		return text + ". No code was submitted since."
+		return text + ". No code has been submitted since."
 	case 1:
-		return text + ". One wrong code was submitted since."
+		return text + ". One wrong code has been submitted since."
 	}
-	return text + fmt.Sprintf(". %d wrong codes were submitted since.", wrong)
+	return text + fmt.Sprintf(". %d wrong codes have been submitted since.", wrong)
 }
 
 // Blocked returns what blocks the number, in words.

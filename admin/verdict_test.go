@@ -94,24 +94,24 @@ func TestVerdict(t *testing.T) {
 		before steps
 		want   string
 	}{
-		"nothing":      {number, nil, "Nothing blocks this number. Nothing is known of a request"},
+		"nothing":      {number, nil, "Nothing blocks this number. No request for it is known"},
 		"policy":       {"+33612345678", nil, "because the policy refuses it"},
 		"test number":  {fixed, nil, "because it is a test number"},
-		"no receipt":   {number, steps{asked(nil)}, passed + "; no delivery receipt has come. No code was submitted since."},
-		"delivered":    {number, steps{asked(nil), received(0, sms.Delivered)}, passed + ", and delivered to the phone. No code"},
-		"undelivered":  {number, steps{asked(nil), received(0, sms.Undelivered)}, passed + ", and the network did not deliver it. No code"},
-		"delayed":      {number, steps{asked(nil), received(0, sms.Delayed)}, passed + ", and is not delivered yet. No code"},
+		"no receipt":   {number, steps{asked(nil)}, passed + "; no delivery receipt was received. No code has been submitted since."},
+		"delivered":    {number, steps{asked(nil), received(0, sms.Delivered)}, passed + "; it was delivered to the phone. No code"},
+		"undelivered":  {number, steps{asked(nil), received(0, sms.Undelivered)}, passed + "; the network did not deliver it. No code"},
+		"delayed":      {number, steps{asked(nil), received(0, sms.Delayed)}, passed + "; it is not delivered yet. No code"},
 		"not known":    {number, steps{asked(nil), received(0, sms.DeliveryUnknown)}, passed + "; whether it was delivered is not known. No code"},
 		"an older SMS": {number, steps{asked(nil), asked(nil), received(1, sms.Delivered)}, passed + "; no delivery receipt"},
-		"two receipts": {number, steps{asked(nil), received(0, sms.Delayed), received(0, sms.Delivered)}, passed + ", and delivered"},
-		"in reverse":   {number, steps{asked(nil), asked(nil), received(0, sms.Delivered), received(1, sms.Undelivered)}, passed + ", and delivered"},
+		"two receipts": {number, steps{asked(nil), received(0, sms.Delayed), received(0, sms.Delivered)}, passed + "; it was delivered"},
+		"in reverse":   {number, steps{asked(nil), asked(nil), received(0, sms.Delivered), received(1, sms.Undelivered)}, passed + "; it was delivered"},
 		"validated":    {number, steps{confirmed}, "Nothing blocks this number. It was validated at " + at},
 		"failed":       {number, steps{asked(errors.New("busy"))}, "was not sent: smstest failed."},
 		"unreachable":  {number, steps{asked(sms.ErrRejected)}, "was not sent: smstest cannot reach this number."},
 		"uncertain":    {number, steps{asked(sms.ErrUncertain)}, "smstest did not respond in time to the latest SMS, at " + at + "; no delivery receipt"},
-		"blocked":      {number, steps{refused}, "SMS to this number are refused until 2026-03-01 12:40 UTC; what blocks it is listed below."},
+		"blocked":      {number, steps{refused}, "SMS to this number are refused until 2026-03-01 12:40 UTC. The blocks are listed below."},
 		"codes":        {number, steps{mistyped}, "Codes for this number are refused until 2026-03-01 13:30 UTC"},
-		"wrong code":   {number, steps{mistyped, waitedAnHour}, "no delivery receipt has come. One wrong code was submitted since."},
+		"wrong code":   {number, steps{mistyped, waitedAnHour}, "no delivery receipt was received. One wrong code has been submitted since."},
 		"no longer":    {number, steps{refused, waited}, "The latest request, at " + at + ", was refused: the limit on SMS to one number was reached."},
 	} {
 		t.Run(name, func(t *testing.T) {

@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/observe"
 )
 
-// span writes a duration as people do, such as "2 min 5 s". A line does not break before a unit.
+// span formats a duration for a person, such as "2 min 5 s". A line does not break before a unit.
 func span(d time.Duration) string {
 	switch {
 	case d < time.Second:
@@ -114,7 +114,7 @@ func smsWords(e observe.SMS) string {
 		observe.Accepted: "SMS accepted by %s",
 		observe.Rejected: "SMS not sent: %s cannot reach this number",
 		observe.Failed:   "SMS not sent: %s failed",
-		observe.Unknown:  "SMS perhaps sent: %s did not respond in time",
+		observe.Unknown:  "SMS possibly sent: %s did not respond in time",
 	}[e.Outcome]
 	text = fmt.Sprintf(text, e.Provider) + forPurpose(e.Purpose) + ", after " + span(e.Latency)
 	if e.Segments > 1 {
@@ -125,11 +125,11 @@ func smsWords(e observe.SMS) string {
 
 func receiptWords(e observe.Receipt) string {
 	text := map[string]string{
-		"delivered": "Receipt of %s: delivered to the phone", "failed": "Receipt of %s: not delivered, for good",
-		"delayed": "Receipt of %s: not delivered yet; the provider is still trying", "unknown": "Receipt of %s: the provider does not know",
+		"delivered": "Receipt from %s: delivered to the phone", "failed": "Receipt from %s: delivery failed permanently",
+		"delayed": "Receipt from %s: not delivered yet; the provider is still trying", "unknown": "Receipt from %s: the provider does not know",
 	}[e.Status]
 	if text == "" {
-		text = "Receipt of %s: " + e.Status
+		text = "Receipt from %s: " + e.Status
 	}
 	text = fmt.Sprintf(text, e.Provider)
 	if e.Reason != "" {
@@ -141,8 +141,8 @@ func receiptWords(e observe.Receipt) string {
 // scopeWords names a field of limits.Limits.
 func scopeWords(scope string) string {
 	words := map[string]string{
-		"PerNumber": "SMS to the number", "Reserve": "Reserve of the number", "FailedSends": "SMS that failed", "PerRange": "SMS to its range",
-		"PerCountry": "SMS to its country", "Global": "All SMS", "WrongCodesPerNumber": "Wrong codes", "ReserveCodes": "Reserve of codes",
+		"PerNumber": "SMS to the number", "Reserve": "Reserve for the number", "FailedSends": "SMS that failed", "PerRange": "SMS to its range",
+		"PerCountry": "SMS to its country", "Global": "All SMS", "WrongCodesPerNumber": "Wrong codes", "ReserveCodes": "Reserve for codes",
 		"MaxWrongCodes": "Wrong codes without a right one",
 	}[scope]
 	if words == "" {
@@ -172,7 +172,7 @@ func blockWords(reason string) string {
 	for short, long := range map[string]string{
 		"few validations":                   "few of the numbers were validated",
 		"many SMS at once, few validations": "many SMS at once, and few of the numbers were validated",
-		"neighbouring numbers":              "SMS to one number after the other, none of which was validated",
+		"neighbouring numbers":              "SMS to neighbouring numbers, none of which was validated",
 	} {
 		if rest, ok := strings.CutPrefix(reason, short); ok && (rest == "" || rest[0] == ',') {
 			return long + rest
@@ -185,13 +185,13 @@ func blockWords(reason string) string {
 func reasonWords(reason string) string {
 	words := map[string]string{
 		"bad input":          "the request was malformed",
-		"policy":             "the policy sends no SMS to this number",
+		"policy":             "the policy allows no SMS to this number",
 		"host":               "the host's own check refused it",
 		"in use":             "the number has an account already",
 		"not found":          "no account has the number",
 		"another purpose":    "the client_secret was used for another purpose",
 		"unknown session":    "no session has that sid and client_secret",
-		"code expired":       "the code had expired, or had five wrong tries",
+		"code expired":       "the code had expired, or five wrong codes had been submitted",
 		"not validated":      "the number is not validated",
 		"not authorized":     "the access token was missing or unknown",
 		"server not trusted": "the client named an identity server",
@@ -212,10 +212,10 @@ func reasonWords(reason string) string {
 func limitedWords(scope string) string {
 	words := map[string]string{
 		"number":            "SMS to one number",
-		"number and client": "SMS to one number that one client requests",
-		"client":            "SMS that one client requests",
+		"number and client": "SMS to one number, requested by one client,",
+		"client":            "SMS requested by one client",
 		"range":             "SMS to one range of numbers",
-		"range and client":  "SMS to one range that one client requests",
+		"range and client":  "SMS to one range, requested by one client,",
 		"country":           "SMS to one country",
 		"global":            "all SMS",
 	}[scope]

@@ -82,7 +82,7 @@ test('a day at a glance', async (t) => {
   await page.getByText('blocks are in force').waitFor();
   await page.getByRole('img', { name: /^SMS and confirmations/ }).waitFor();
   await page.getByRole('region', { name: 'Countries' }).getByRole('rowheader', { name: 'United Kingdom' }).waitFor();
-  await page.getByText('Numbers of “SMS and confirmations”').click();
+  await page.getByText('“SMS and confirmations” as a table').click();
   await page.getByRole('region', { name: 'Table: SMS and confirmations' }).getByRole('row').nth(5).waitFor();
 });
 
