@@ -28,10 +28,9 @@ func stores() map[string]func(testing.TB) plugintest.Store {
 	}
 }
 
-// BenchmarkRequestToken measures the handler alone, without a network: what a
-// bare Gin handler takes that decodes the same JSON, a request refused for its
-// number, a retry of an attempt seen, and a fresh one, durable before and after
-// the text.
+// BenchmarkRequestToken measures the handler without a network. It compares a bare Gin
+// handler that decodes the same JSON, a request that is refused for its number, a retry
+// of an attempt that was sent, and a new attempt, which is stored before and after its SMS.
 func BenchmarkRequestToken(b *testing.B) {
 	b.Run("bare", benchmarkBare)
 	for name, open := range stores() {
@@ -94,12 +93,12 @@ func benchmarkPath(b *testing.B, router http.Handler, status int, body func() st
 	}
 }
 
-// benchmarkParallel has 32 callers at once.
+// benchmarkParallel calls the handler from many goroutines at once: 32 on two processors.
 func benchmarkParallel(b *testing.B, router http.Handler, status int, body func() string) {
 	b.Helper()
 	post(b, router, status, addPath, body())
 	b.ReportAllocs()
-	b.SetParallelism(16) // times two processors
+	b.SetParallelism(16) // times the number of processors
 	b.RunParallel(func(pb *testing.PB) {
 		for pb.Next() {
 			post(b, router, status, addPath, body())
@@ -134,9 +133,8 @@ func BenchmarkObserver(b *testing.B) {
 	}
 }
 
-// BenchmarkLimits measures what limits and guard add, each request by another
-// client for a number of another block: a fresh one without them and with, and
-// one that they refuse.
+// BenchmarkLimits measures what the limits and the guard add to a new attempt, and a request that
+// they refuse. Each request is by another client, for a number in another range.
 func BenchmarkLimits(b *testing.B) {
 	for name, open := range stores() {
 		for _, setting := range []string{"off", "on"} {

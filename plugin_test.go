@@ -73,7 +73,7 @@ func openSQLite(tb testing.TB, dir string) *sqlite.Store {
 
 func slogDiscard() *slog.Logger { return slog.New(slog.DiscardHandler) }
 
-// ExampleRegister takes a number through the whole flow.
+// ExampleRegister shows the whole flow for one number.
 func ExampleRegister() {
 	texts := smstest.New() // your provider here
 	router := gin.New()    // your server
@@ -99,11 +99,11 @@ func ExampleRegister() {
 	asked := post("requestToken", `{"client_secret":"s3cret","country":"GB","phone_number":"07700900001","send_attempt":1}`)
 	fmt.Println(asked["intl_fmt"], asked["submit_url"])
 
-	// …and brings it back.
+	// …and submits it.
 	text, _ := texts.Last()
 	fmt.Println(post("submitToken", fmt.Sprintf(`{"client_secret":"s3cret","sid":%q,"token":%q}`, asked["sid"], smstest.Token(text))))
 
-	// The host takes the validation for its own /register.
+	// The host redeems the validation in its own /register.
 	v, err := plugin.Redeem(context.Background(), asked["sid"].(string), "s3cret")
 	fmt.Println(v.MSISDN, v.Purpose, err)
 	// Output:
@@ -112,13 +112,13 @@ func ExampleRegister() {
 	// 447700900001 add <nil>
 }
 
-// TestPlugin is most of the tests: what clients, hosts and providers see.
+// TestPlugin runs most of the tests: they check what clients, hosts and providers see.
 func TestPlugin(t *testing.T) {
 	t.Parallel()
 	plugintest.Run(t, func(testing.TB) plugintest.Store { return memstore.New() })
 }
 
-// TestPluginOnSQLite is what depends on the store. The module test/db runs it on
+// TestPluginOnSQLite runs the tests that depend on the store. The module test/db runs them on
 // database servers.
 func TestPluginOnSQLite(t *testing.T) {
 	t.Parallel()
@@ -310,7 +310,7 @@ func TestRegisterOnAGroup(t *testing.T) {
 	}
 }
 
-// TestExpiredSessionsAreDeleted lets two days go by, in a bubble of its own time.
+// TestExpiredSessionsAreDeleted advances the fake clock of a synctest bubble by two days.
 func TestExpiredSessionsAreDeleted(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -347,7 +347,7 @@ func TestRowsRevealNothing(t *testing.T) {
 	router, texts := gin.New(), smstest.New()
 	plugin, err := threepid.Register(router, openSQLite(t, dir), texts, threepid.Options{
 		Logger:      slogDiscard(),
-		TokenDigits: 9, // six digits may well be part of a time
+		TokenDigits: 9, // six digits could be part of a timestamp
 	})
 	if err != nil {
 		t.Fatal(err)
@@ -376,7 +376,7 @@ func TestRowsRevealNothing(t *testing.T) {
 			t.Fatal(err)
 		}
 		found = found || bytes.Contains(data, []byte(asked.SID))
-		for _, s := range []string{secret, token, "192.0.2.1"} { // httptest's client
+		for _, s := range []string{secret, token, "192.0.2.1"} { // the client address of httptest
 			for _, spelled := range [][]byte{
 				[]byte(s), []byte(hex.EncodeToString([]byte(s))), []byte(base64.RawStdEncoding.EncodeToString([]byte(s))),
 			} {
@@ -391,8 +391,8 @@ func TestRowsRevealNothing(t *testing.T) {
 	}
 }
 
-// post sends a body past the network and returns the answer, which must have
-// that status.
+// post sends a body to the router without a network, and returns the response, which must
+// have the given status.
 func post(tb testing.TB, router http.Handler, status int, path, body string) *httptest.ResponseRecorder {
 	tb.Helper()
 	w := httptest.NewRecorder()

@@ -33,7 +33,7 @@ type gatewayTest struct {
 
 	mu       sync.Mutex
 	now      time.Time
-	observed []string // the statuses of all receipts, also of unknown messages
+	observed []string // the statuses of all receipts, including those of unknown messages
 }
 
 const receiptKey = "0123456789abcdef01234567"
@@ -92,7 +92,7 @@ func (g *gatewayTest) request() error {
 	return err
 }
 
-// signed returns a receipt that is signed now.
+// signed returns a receipt that is signed at the current time.
 func (g *gatewayTest) signed(id, status string) (http.Header, string) {
 	body := `{"id":"` + id + `","status":"` + status + `","reason":"30005"}`
 	at := fmt.Sprint(g.clock().Unix())
@@ -186,7 +186,8 @@ func TestReceiptsThatRepeat(t *testing.T) {
 	g.expect("of an unknown message", g.post(header, body), http.StatusNoContent)
 	g.await("delayed", "failed")
 
-	// Equal entries of the journal at one time are one, so it does not show that nothing else was counted.
+	// The journal merges equal entries of the same time, so it does not show whether a copy was
+	// counted twice.
 	if err := g.plugin.Close(); err != nil {
 		t.Fatal(err)
 	}

@@ -25,7 +25,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// lines reads receipts of the form "signature id status", one in each line. The right signature is
+// lines reads one receipt of the form "signature id status" per line. The right signature is
 // "signed".
 type lines struct{}
 
@@ -44,7 +44,7 @@ func (lines) Read(_ *http.Request, body []byte) (receipts []sms.Receipt, err err
 	return receipts, nil
 }
 
-// flakyHistory fails while it is told to.
+// flakyHistory fails while fails is set.
 type flakyHistory struct {
 	*memstore.Store
 
@@ -96,7 +96,7 @@ func TestMountReceipts(t *testing.T) {
 		{"forged " + m.ID + " failed", false, http.StatusForbidden},
 		{"forged " + m.ID + " failed", false, http.StatusForbidden},
 		{"nonsense", false, http.StatusBadRequest},
-		{"", false, http.StatusNoContent}, // about something else
+		{"", false, http.StatusNoContent}, // no receipt at all
 		{strings.Repeat("x", 300<<10), false, http.StatusRequestEntityTooLarge},
 	} {
 		st.fails.Store(row.fails)

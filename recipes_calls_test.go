@@ -20,8 +20,8 @@ import (
 
 // The recipes of docs/RECIPES.md that use the Go calls.
 
-// ExamplePlugin_RequestToken adds a number on pages that the server renders: what the
-// browser would keep, the host's own session keeps.
+// ExamplePlugin_RequestToken adds a number on pages that the server renders. The host's session
+// keeps the state that a browser app would keep.
 func ExamplePlugin_RequestToken() {
 	texts := smstest.New()
 	router := gin.New()
@@ -50,7 +50,7 @@ func ExamplePlugin_RequestToken() {
 		if session.secret == "" {
 			session.secret = rand.Text() // for the whole flow
 		}
-		session.attempt++ // each press of the button asks for an SMS
+		session.attempt++ // each press of the button requests another SMS
 		res, err := plugin.RequestToken(c.Request.Context(), threepid.TokenRequest{
 			Purpose: threepid.PurposeAdd, ClientSecret: session.secret, SendAttempt: session.attempt,
 			PhoneNumber: c.PostForm("phone"), Country: c.PostForm("country"),
@@ -189,7 +189,7 @@ func ExamplePlugin_Unblock() {
 	// [] <nil>
 }
 
-// postForm is a browser.
+// postForm posts a form, as a browser does.
 func postForm(router http.Handler, path, form string) string {
 	r := httptest.NewRequest(http.MethodPost, path, strings.NewReader(form))
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")

@@ -26,7 +26,7 @@ type captcha struct {
 	http        *http.Client
 }
 
-// approve wants a solved CAPTCHA where the guard blocks, and trusts a request that has one.
+// approve requires a solved CAPTCHA if the guard blocks the SMS, and trusts a request that has one.
 func (c captcha) approve(ctx context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
 	response := r.Header.Get("X-Captcha-Response")
 	switch {
@@ -59,7 +59,7 @@ func (c captcha) approve(ctx context.Context, r limits.ApprovalRequest) (limits.
 	return limits.Trusted, nil
 }
 
-// siteverify stands in for the service, as its documentation has it: a response is good
+// siteverify simulates the service as its documentation describes it: a response is valid
 // for one check.
 func siteverify(t *testing.T) *httptest.Server {
 	t.Helper()

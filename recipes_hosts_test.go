@@ -21,15 +21,15 @@ import (
 
 const askToAdd = `{"client_secret":"s3cret","country":"GB","phone_number":"07700900001","send_attempt":1}`
 
-// ExampleRegister_loggedInOnly sends SMS for logged-in users only: requestToken has no
-// access token in the specification, but a host may ask for one.
+// ExampleRegister_loggedInOnly sends SMS for logged-in users only: in the specification,
+// requestToken has no access token, but a host may require one.
 func ExampleRegister_loggedInOnly() {
 	sessions := map[string]string{"Bearer alices-token": "alice"} // yours
 	router := gin.New()
 	group := router.Group("", func(c *gin.Context) {
 		needsLogin := strings.HasSuffix(c.FullPath(), string(threepid.EndpointRequestTokenAdd))
 		if needsLogin && c.Request.Method == http.MethodPost && sessions[c.GetHeader("Authorization")] == "" {
-			c.Header("Content-Type", "application/json") // exactly, for libQuotient
+			c.Header("Content-Type", "application/json") // exactly this: libQuotient compares the whole header
 			c.AbortWithStatusJSON(http.StatusUnauthorized, gin.H{"errcode": "M_MISSING_TOKEN", "error": "Log in first"})
 		}
 	})
@@ -94,8 +94,8 @@ func ExampleRegister_logger() {
 	// Output: true false
 }
 
-// ExamplePlugin_ReleaseNumber deletes an account of a host with its own table: the number
-// goes first, then everything that was proved for it is void.
+// ExamplePlugin_ReleaseNumber deletes an account of a host with its own table: the host removes
+// the number from the table, and then ReleaseNumber invalidates its codes and validations.
 func ExamplePlugin_ReleaseNumber() {
 	table := users{"alice": {phone: "447700900001"}}
 	router := gin.New()

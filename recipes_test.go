@@ -25,7 +25,7 @@ import (
 
 // The recipes of docs/RECIPES.md, compiled and run.
 
-// users is the table that a host has already.
+// users is a table that the host already has.
 type users map[string]*user // by name
 
 type user struct{ phone, password string }
@@ -39,8 +39,8 @@ func (u users) byPhone(phone string) (string, error) {
 	return "", store.ErrNotFound
 }
 
-// ExampleRegister_ownUsers mounts on a server that has a table of users: a
-// look-up is all that the plugin needs of it.
+// ExampleRegister_ownUsers mounts on a server that has a table of users: the plugin only needs
+// to look numbers up in it.
 func ExampleRegister_ownUsers() {
 	table := users{"alice": {phone: "447700900001"}}
 	router := gin.New()
@@ -88,8 +88,8 @@ func ExamplePlugin_Redeem() {
 			err = threepid.ErrNotValidated
 		}
 		if err == nil {
-			// The last step before the account is made: it cannot be undone, and of two
-			// requests with one validation one gets it.
+			// The last step before the account is created: Redeem cannot be undone, and of
+			// two requests with the same validation, only one succeeds.
 			v, err = plugin.Redeem(ctx, form.SID, form.Secret)
 		}
 		switch {
@@ -134,8 +134,8 @@ func openMembers(dir string) (*gorm.DB, *gormstore.Store, error) {
 	return db, st, errors.Join(st.Migrate(context.Background()), db.AutoMigrate(&member{}))
 }
 
-// ExamplePlugin_RedeemTx makes an account and takes the validation in one
-// transaction: when the name is taken, the validation is still good.
+// ExamplePlugin_RedeemTx creates an account and redeems the validation in one
+// transaction: if the name is taken, the validation remains valid.
 func ExamplePlugin_RedeemTx() {
 	dir, err := os.MkdirTemp("", "threepid")
 	if err != nil {
@@ -197,8 +197,8 @@ func ExamplePlugin_RedeemTx() {
 	// map[error:Confirm your phone number first]
 }
 
-// ExamplePlugin_Validated resets a password: it insists on a code that was sent
-// for that, and keeps the validation until the new password is fit to be set.
+// ExamplePlugin_Validated resets a password: it requires a code that was sent for this
+// purpose, and redeems the validation only after it has checked the new password.
 func ExamplePlugin_Validated() {
 	table := users{"alice": {phone: "447700900001", password: "forgotten"}}
 	texts := smstest.New()
@@ -227,7 +227,7 @@ func ExamplePlugin_Validated() {
 		}
 		if len(form.Password) < 12 {
 			c.JSON(http.StatusBadRequest, gin.H{"error": "At least 12 characters, please"})
-			return // and the validation is still good
+			return // and the validation remains valid
 		}
 		if v, err = plugin.Redeem(ctx, form.SID, form.Secret); err != nil {
 			c.Status(http.StatusUnauthorized)
@@ -291,7 +291,7 @@ func ExampleRegister_authenticate() {
 	// 200 {}
 }
 
-// ExamplePlugin_NotFound answers paths that nothing serves as Matrix clients expect.
+// ExamplePlugin_NotFound responds to unknown paths as Matrix clients expect.
 func ExamplePlugin_NotFound() {
 	router := gin.New()
 	plugin, err := threepid.Register(router, memstore.New(), smstest.New(), threepid.Options{
@@ -316,7 +316,7 @@ func ExamplePlugin_NotFound() {
 	// 404 Your own page
 }
 
-// ExampleRegister_sender texts through a provider that this module does not know.
+// ExampleRegister_sender sends SMS through a provider that this module does not support.
 func ExampleRegister_sender() {
 	text := func(_ context.Context, to, body, _ string) error { // your provider's library
 		fmt.Println(to, body[6:])
@@ -341,7 +341,7 @@ func ExampleRegister_sender() {
 	// Output: +447700900001  is your Example code.
 }
 
-// postJSON is a client.
+// postJSON posts JSON, as a client does.
 func postJSON(router http.Handler, path, body string) map[string]any {
 	w := httptest.NewRecorder()
 	router.ServeHTTP(w, httptest.NewRequest(http.MethodPost, path, strings.NewReader(body)))
@@ -350,7 +350,7 @@ func postJSON(router http.Handler, path, body string) map[string]any {
 	return answer
 }
 
-// validate is a client that proves to hold 07700 900001, and returns the sid.
+// validate validates 07700 900001 as a client does, and returns the sid.
 func validate(router http.Handler, texts *smstest.Recorder, requestToken string) string {
 	return validateAs(router, texts, "s3cret", requestToken)
 }

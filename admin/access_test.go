@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/admin"
 )
 
-// paths are those of every page and call, and whether they change something.
+// paths returns the path of every page and call, and whether it changes something.
 func paths() map[string]bool {
 	return map[string]bool{
 		"GET /": false, "GET /blocks": false, "GET /limits": false, "GET /number": false, "GET /audit": false,
@@ -26,7 +26,7 @@ func paths() map[string]bool {
 	}
 }
 
-// body returns a right body for a path.
+// body returns a valid body for a path.
 func body(path string) string {
 	switch {
 	case strings.HasPrefix(path, "/api/v1/number"):
@@ -83,7 +83,7 @@ func TestReadOnly(t *testing.T) {
 	}
 }
 
-// TestOtherSites has another site's page post a form, as a browser would say.
+// TestOtherSites posts a form with the headers that a browser sends from another site's page.
 func TestOtherSites(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{})
@@ -94,7 +94,8 @@ func TestOtherSites(t *testing.T) {
 			t.Errorf("not JSON: %s", api.body)
 		}
 	}
-	// A browser sends Sec-Fetch-Site to a server with TLS, or on its own machine, and otherwise only Origin.
+	// A browser sends Sec-Fetch-Site to a server with TLS or on its own machine. To others it sends
+	// only Origin.
 	for _, header := range [][]string{{"Sec-Fetch-Site", "same-origin"}, {"Origin", h.url}} {
 		expect(t, fmt.Sprint(header), h.do(t, http.MethodPost, "/number/unblock", form("number", number), header...), http.StatusOK)
 	}
@@ -169,7 +170,7 @@ func TestPrefix(t *testing.T) {
 	}
 }
 
-// TestClosed asks a page of a plugin that is closed.
+// TestClosed requests pages after the plugin is closed.
 func TestClosed(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{})
@@ -182,7 +183,7 @@ func TestClosed(t *testing.T) {
 	expect(t, "number", h.do(t, http.MethodPost, "/number", form("number", number)), http.StatusServiceUnavailable, "shutting down")
 }
 
-// TestNothingKept has a store without a history.
+// TestNothingKept disables the statistics and the journal.
 func TestNothingKept(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{}, func(o *threepid.Options) { o.StatisticsLifetime, o.JournalLifetime = -1, -1 })
@@ -207,7 +208,7 @@ func TestAuthorizeOnce(t *testing.T) {
 	}
 }
 
-// TestOperator has the audit log name the operator of the host's choice, however odd.
+// TestOperator checks the audit log with an unusual name of an operator.
 func TestOperator(t *testing.T) {
 	t.Parallel()
 	odd := strings.Repeat("é<b>", 100)

@@ -28,7 +28,7 @@ import (
 
 const number = "+447700900001"
 
-// host is a plugin with a page, on a clock that the test moves.
+// host is a plugin with the operator's pages, on a clock that the test moves.
 type host struct {
 	plugin *threepid.Plugin
 	sender *smstest.Recorder
@@ -83,7 +83,7 @@ func start(t *testing.T, o admin.Options, change ...func(*threepid.Options)) *ho
 	return h
 }
 
-// ask requests an SMS to a number, as another client each time, and confirms it if confirm is set.
+// ask requests an SMS to a number, as a different client each time, and confirms it if confirm is set.
 func (h *host) ask(t *testing.T, to string, confirm bool) error {
 	t.Helper()
 	h.client++
@@ -184,7 +184,7 @@ func TestGlance(t *testing.T) {
 	}
 }
 
-// TestManyCountries has SMS to more countries than are listed. The page stays small.
+// TestManyCountries sends SMS to more countries than the page lists. The page stays small.
 func TestManyCountries(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{Price: func(string, string) float64 { return 1 }, Currency: "EUR"})
@@ -201,7 +201,7 @@ func TestManyCountries(t *testing.T) {
 	}
 	page := h.do(t, http.MethodGet, "/?period=30d", "")
 	expect(t, "many countries", page, http.StatusOK, fmt.Sprintf(`<th scope="row">%d more</th><td>%[1]d</td><td>%[1]d</td>`, len(codes)-30), "<td>5.00</td>")
-	if n := strings.Count(page.body, `scope="row" role="rowheader"`); n != 30+1+1 { // and the provider
+	if n := strings.Count(page.body, `scope="row" role="rowheader"`); n != 30+1+1 { // 30 countries, the sum of the others, and the provider
 		t.Errorf("%d rows", n)
 	}
 	if kilobytes := len(page.body) >> 10; kilobytes > 60 {
@@ -209,7 +209,7 @@ func TestManyCountries(t *testing.T) {
 	}
 }
 
-// TestDryRun has a guard that only reports.
+// TestDryRun sets Guard.DryRun, so that the guard only reports blocks.
 func TestDryRun(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{}, func(o *threepid.Options) { o.Guard.DryRun = true })
@@ -312,7 +312,7 @@ func TestNumber(t *testing.T) {
 	}
 }
 
-// pump has a range blocked.
+// pump requests SMS until a range is blocked.
 func (h *host) pump(t *testing.T) {
 	t.Helper()
 	for i := range 200 {
@@ -342,7 +342,7 @@ func TestBlocks(t *testing.T) {
 	}
 }
 
-// TestManyBlocks has more ranges blocked than the page shows.
+// TestManyBlocks blocks more ranges than the page shows.
 func TestManyBlocks(t *testing.T) {
 	t.Parallel()
 	h := start(t, admin.Options{}, func(o *threepid.Options) { o.Limits.Disabled = true })

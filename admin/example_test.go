@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// user and userOf stand for a host's own sessions.
+// user and userOf represent the host's own sessions.
 type user struct {
 	name    string
 	support bool
@@ -35,7 +35,7 @@ func ExampleNew() {
 	page, err := admin.New(plugin, admin.Options{
 		Prefix: "/admin",
 		Authorize: func(r *http.Request) (string, admin.Access) {
-			user, ok := userOf(r) // of the host's own sessions
+			user, ok := userOf(r) // from the host's own sessions
 			switch {
 			case !ok:
 				return "", admin.None

@@ -12,7 +12,7 @@ import (
 	"example.com/threepid/sms"
 )
 
-// asked returns a step that asks for an SMS to the number, which fails with err unless that is nil.
+// asked returns a step that requests an SMS to the number. If err is not nil, the sender fails with it.
 func asked(err error) func(*testing.T, *host) {
 	return func(t *testing.T, h *host) {
 		t.Helper()
@@ -25,7 +25,7 @@ func asked(err error) func(*testing.T, *host) {
 	}
 }
 
-// received returns a step that receives a receipt of the latest SMS but some.
+// received returns a step that records a receipt for the SMS that is but SMS older than the latest.
 func received(but int, status sms.Delivery) func(*testing.T, *host) {
 	return func(t *testing.T, h *host) {
 		t.Helper()
@@ -37,7 +37,7 @@ func received(but int, status sms.Delivery) func(*testing.T, *host) {
 	}
 }
 
-// confirmed has the number confirmed.
+// confirmed confirms the number.
 func confirmed(t *testing.T, h *host) {
 	t.Helper()
 	if err := h.ask(t, number, true); err != nil {
@@ -45,7 +45,7 @@ func confirmed(t *testing.T, h *host) {
 	}
 }
 
-// refused asks until a limit refuses it.
+// refused requests SMS until a limit refuses one.
 func refused(t *testing.T, h *host) {
 	t.Helper()
 	for range 10 {
@@ -80,7 +80,7 @@ func waited(t *testing.T, h *host) {
 	h.advance(10 * time.Minute)
 }
 
-// TestVerdict looks at the sentence that says why a person gets no code.
+// TestVerdict checks the sentence that says why a person gets no code.
 func TestVerdict(t *testing.T) {
 	t.Parallel()
 	const (

@@ -19,7 +19,7 @@ import (
 	"example.com/threepid/observe/otel"
 )
 
-// newObserver returns an Observer and what reads its metrics.
+// newObserver returns an Observer, and a reader of its metrics.
 func newObserver(t *testing.T) (*otel.Observer, *metric.ManualReader) {
 	t.Helper()
 	reader := metric.NewManualReader()
@@ -96,7 +96,7 @@ func events() []observe.Event {
 	}
 }
 
-// TestMetrics compares what each event counts.
+// TestMetrics checks how each event changes the metrics.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	o, reader := newObserver(t)
@@ -178,7 +178,7 @@ func TestNamesAreThoseOfTheManual(t *testing.T) {
 	}
 }
 
-// TestSeriesAreBounded has a host invent values for every label.
+// TestSeriesAreBounded reports many values of every label.
 func TestSeriesAreBounded(t *testing.T) {
 	t.Parallel()
 	o, reader := newObserver(t)
@@ -232,5 +232,5 @@ func ExampleNew() {
 	if err != nil {
 		panic(err)
 	}
-	_ = observer // is threepid.Options.Observer
+	_ = observer // set it as threepid.Options.Observer
 }

@@ -217,7 +217,7 @@ func TestForeignSpansAreNotEnded(t *testing.T) {
 	}
 }
 
-// TestNoSpansOfTheBackground has what belongs to no request make no trace.
+// TestNoSpansOfTheBackground checks that events outside of requests start no trace.
 func TestNoSpansOfTheBackground(t *testing.T) {
 	t.Parallel()
 	s := start(t, true, same)

@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/observe/prometheus"
 )
 
-// TestMetrics compares what each event counts.
+// TestMetrics checks how each event changes the metrics.
 func TestMetrics(t *testing.T) {
 	t.Parallel()
 	m := prometheus.New()
@@ -116,7 +116,7 @@ threepid_validations_total{country="GB",purpose="add"} 1
 	}
 }
 
-// TestSeriesAreBounded has a host and its clients invent values for every label.
+// TestSeriesAreBounded reports many values of every label.
 func TestSeriesAreBounded(t *testing.T) {
 	t.Parallel()
 	m := prometheus.New()
@@ -164,5 +164,5 @@ func ExampleNew() {
 	registry := client.NewRegistry()
 	metrics := prometheus.New()
 	registry.MustRegister(metrics)
-	_ = metrics // is threepid.Options.Observer
+	_ = metrics // set it as threepid.Options.Observer
 }
