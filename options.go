@@ -153,9 +153,10 @@ type Options struct {
 	// History
 
 	// StatisticsLifetime is how long the store keeps the statistics of each hour, for
-	// Plugin.Statistics, and the actions of operators, for Plugin.Actions. If it is
-	// negative, the store keeps neither. It has no effect with a store that does not
-	// implement store.History. Defaults to 90 days.
+	// Plugin.Statistics. If it is negative, the store keeps none. Actions of operators, for
+	// Plugin.Actions, are kept for StatisticsLifetime or JournalLifetime, whichever is
+	// longer. It has no effect with a store that does not implement store.History. Defaults
+	// to 90 days.
 	StatisticsLifetime time.Duration
 
 	// JournalLifetime is how long the store keeps the journal of each number, for
