@@ -22,6 +22,7 @@ import (
 
 	"example.com/threepid"
 	example "example.com/threepid/example"
+	"example.com/threepid/limits"
 	"example.com/threepid/sms"
 	"example.com/threepid/sms/smstest"
 )
@@ -78,7 +79,10 @@ func liveADay(t *testing.T, db string, nodes int) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		node, err := threepid.Register(gin.New(), st, d.sender, threepid.Options{Now: d.Now, Logger: slog.New(slog.DiscardHandler)})
+		node, err := threepid.Register(gin.New(), st, d.sender, threepid.Options{
+			Now: d.Now, Logger: slog.New(slog.DiscardHandler),
+			Guard: limits.Guard{InitialBlock: 2 * time.Hour}, // so that blocks outlast a slow test
+		})
 		if err != nil {
 			t.Fatal(err)
 		}
