@@ -89,8 +89,8 @@ type Options struct {
 	// Delivery
 
 	// Delegate is a service that sends and checks the codes in place of the sender, which
-	// may then be nil. The service determines text and code: Messages and TokenDigits
-	// apply only to test numbers. Delegate cannot be combined with ConcealAccounts, which
+	// may then be nil. The service determines text and code: texts of Messages are not sent,
+	// and TokenDigits applies only to test numbers. Delegate cannot be combined with ConcealAccounts, which
 	// needs the plugin's own texts.
 	// Defaults to nil: the plugin generates the codes, and the sender sends them.
 	Delegate delegate.Service
