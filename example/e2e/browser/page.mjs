@@ -2,6 +2,7 @@
 // the parts of the page by their roles and names, as a screen reader has them.
 
 import assert from 'node:assert/strict';
+import { randomInt } from 'node:crypto';
 import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
 
@@ -51,12 +52,14 @@ function watch(page, origin) {
   return faults;
 }
 
-let numbers = 0;
+// Each file of tests is a process of its own, so its numbers begin at random.
+const range = randomInt(400, 500);
+let next = randomInt(100_000, 900_000);
 
 // newNumber is a British mobile number that no other test uses.
 export function newNumber() {
-  numbers += 1;
-  const digits = `7${400 + (process.pid % 100)}${String(100_000 + numbers * 17).padStart(6, '0')}`;
+  next += 17;
+  const digits = `7${range}${next}`;
   return { national: `0${digits}`, msisdn: `44${digits}`, intl: `+44 ${digits.slice(0, 4)} ${digits.slice(4)}` };
 }
 
