@@ -114,8 +114,8 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&cfg.limits, "limits", "default", "default; or off: no limit on texts and wrong codes, and no guard")
 	flags.StringVar(&cfg.guard, "guard", "on", "on; observe: only log what looks like SMS pumping; or off")
 	flags.StringVar(&countries, "countries", "", "`countries` whose numbers are texted, such as GB,IE (default: all)")
-	flags.BoolVar(&cfg.conceal, "conceal", false, "do not tell which numbers have an account")
-	flags.StringVar(&testNumbers, "test-numbers", "", "`numbers` that are never texted, with their codes, such as +447700900001=123456")
+	flags.BoolVar(&cfg.conceal, "conceal", false, "do not reveal which numbers have an account")
+	flags.StringVar(&testNumbers, "test-numbers", "", "`numbers` to which no SMS is sent, with their codes, such as +447700900001=123456")
 	flags.StringVar(&proxies, "trusted-proxies", "", "`addresses` of proxies whose X-Forwarded-For is believed, separated by commas (default: none)")
 	flags.StringVar(&cfg.identityListen, "identity-listen", "", "private `address` on which homeservers reach the identity service, such as 127.0.0.1:8090 (default: none)")
 	flags.Var(&cfg.identityTokens, "identity-token", "access `token` for v2 of the identity service; @file reads it from a file; may be repeated")
@@ -125,8 +125,8 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.StringVar(&cfg.opsListen, "ops-listen", "", "private `address` for operators: a page, /metrics, /healthz and /readyz, such as 127.0.0.1:8009 (default: none)")
 	flags.Var(&cfg.opsTokens, "ops-token", "`token` without which -ops-listen serves neither page nor metrics, and with which the page offers actions; @file reads it from a file")
 	const day = 24 * time.Hour
-	flags.DurationVar(&cfg.statistics, "statistics-lifetime", 90*day, "how long hourly statistics and the audit log are kept; 0 keeps none")
-	flags.DurationVar(&cfg.journal, "journal-lifetime", 7*day, "how long what happened to each number is kept; 0 keeps nothing")
+	flags.DurationVar(&cfg.statistics, "statistics-lifetime", 90*day, "how long hourly statistics are kept; 0 keeps none")
+	flags.DurationVar(&cfg.journal, "journal-lifetime", 7*day, "how long the journal of each number is kept; 0 keeps none. The audit log is kept for the longer of the two times")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
 			err = errors.New("see the flags above")
