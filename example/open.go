@@ -29,7 +29,7 @@ type closingStore interface {
 	Close() error
 }
 
-// openStore opens what -db names and brings its tables up to date.
+// openStore opens the database of -db and creates or migrates its tables.
 func openStore(ctx context.Context, name string) (closingStore, error) {
 	var dialector gorm.Dialector
 	var err error
@@ -80,7 +80,7 @@ func openServer(ctx context.Context, dialector gorm.Dialector) (closingStore, er
 	return serverStore{Store: st, close: pool.Close}, nil
 }
 
-// openMySQL turns a mysql:// URL into what the driver reads.
+// openMySQL opens a mysql:// URL.
 func openMySQL(name string) (gorm.Dialector, error) {
 	u, err := url.Parse(name)
 	if err != nil {
@@ -100,7 +100,7 @@ func openMySQL(name string) (gorm.Dialector, error) {
 	return mysql.Open(cfg.FormatDSN()), nil
 }
 
-// withoutURL keeps a password out of an error that repeats the URL.
+// withoutURL removes a password from an error that repeats the URL.
 func withoutURL(err error) error {
 	var parse *url.Error
 	if errors.As(err, &parse) {

@@ -82,7 +82,7 @@ func providers(stdout io.Writer) []provider {
 	}
 }
 
-// openTwilio prefers an API key, as it can be revoked alone.
+// openTwilio prefers an API key, which can be revoked alone.
 func openTwilio(env *environment, _ string) (sms.Sender, error) {
 	o := twilio.Options{
 		AccountSID: env.must("TWILIO_ACCOUNT_SID"),
@@ -99,8 +99,8 @@ func openTwilio(env *environment, _ string) (sms.Sender, error) {
 	return twilio.New(o)
 }
 
-// openSNS has an access key in the environment. A server in AWS has
-// config.LoadDefaultConfig, of the SDK, find the key of its role instead.
+// openSNS reads an access key from the environment. A server in AWS uses config.LoadDefaultConfig
+// of the SDK instead, which finds the key of the server's role.
 func openSNS(env *environment, _ string) (sms.Sender, error) {
 	key := aws.Credentials{
 		AccessKeyID: env.must("AWS_ACCESS_KEY_ID"), SecretAccessKey: env.must("AWS_SECRET_ACCESS_KEY"),
@@ -116,8 +116,8 @@ func openSNS(env *environment, _ string) (sms.Sender, error) {
 	return sns.New(o)
 }
 
-// openGateway makes a call of a URL and a body that are templates, see package
-// gateway: GET without a body, else POST.
+// openGateway makes an HTTP call of a URL and a body, which are templates of package gateway: GET
+// without a body, otherwise POST.
 func openGateway(env *environment, url string) (sms.Sender, error) {
 	o := gateway.Options{
 		URL: url, Body: env.get("THREEPID_GATEWAY_BODY"), From: env.get("THREEPID_GATEWAY_FROM"),
@@ -229,8 +229,8 @@ func usage(known []provider) string {
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
-// splitProviders takes a list apart at its commas, save those within a URL: what
-// follows them is no provider's name.
+// splitProviders splits a list at its commas, except those inside a URL, which are not followed by
+// the name of a provider.
 func splitProviders(list string, known []provider) []string {
 	var names []string
 	for part := range strings.SplitSeq(list, ",") {
@@ -244,8 +244,7 @@ func splitProviders(list string, known []provider) []string {
 	return names
 }
 
-// environment hands variables out and remembers which were missing. It repeats
-// no value.
+// environment returns variables and remembers which are missing. Its errors contain no values.
 type environment struct {
 	getenv  func(string) string
 	missing []string
@@ -255,7 +254,7 @@ type environment struct {
 
 func (e *environment) get(name string) string { return e.getenv(name) }
 
-// must returns the value of a variable that has to be set.
+// must returns the value of a variable that must be set.
 func (e *environment) must(name string) string {
 	value := e.get(name)
 	if value == "" {
@@ -264,7 +263,7 @@ func (e *environment) must(name string) string {
 	return value
 }
 
-// either returns the values of two variables of which one has to be set.
+// either returns the values of two variables, one of which must be set.
 func (e *environment) either(one, other string) (string, string) {
 	if cmp.Or(e.get(one), e.get(other)) == "" {
 		e.missing = append(e.missing, one+" or "+other)

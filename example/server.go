@@ -184,8 +184,8 @@ func keys(list []string) [][]byte {
 	return keys
 }
 
-// accessLog logs each request without its query: that of submitToken holds a
-// client_secret and a token. Gin's own logger needs SkipQueryString for that.
+// accessLog logs each request without its query, because that of submitToken contains a
+// client_secret and a code. Gin's own logger needs SkipQueryString for that.
 func accessLog(logger *slog.Logger) gin.HandlerFunc {
 	return func(c *gin.Context) {
 		start := time.Now()
@@ -195,8 +195,8 @@ func accessLog(logger *slog.Logger) gin.HandlerFunc {
 	}
 }
 
-// loopbackURL is the URL of a server that only this machine can reach, else
-// empty: then submit_url follows each request's Host header.
+// loopbackURL returns the URL of a server that only this machine can reach, and otherwise an empty
+// string: then submit_url follows each request's Host header.
 func loopbackURL(addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
 		return "http://" + tcp.String()
@@ -204,8 +204,7 @@ func loopbackURL(addr net.Addr) string {
 	return ""
 }
 
-// openable is an address that a browser opens: one that stands for all of this
-// machine's is none.
+// openable returns an address that a browser can open: "all addresses of this machine" is none.
 func openable(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {

@@ -44,8 +44,7 @@ func Segments(text string) (n int, unicode bool) {
 	return pack(sizes, unitsAlone, unitsEach), true
 }
 
-// pack fills segments; what belongs together, an escaped character or a pair of
-// surrogates, is not parted.
+// pack fills segments without splitting an escaped character or a pair of surrogates.
 func pack(sizes []int, alone, each int) int {
 	var total, n, left int
 	for _, size := range sizes {

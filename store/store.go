@@ -31,11 +31,11 @@ var (
 	// allows one only.
 	ErrOneNumber = errors.New("store: the user has another number, and can have one only")
 
-	// ErrNewerSchema means that a newer release of threepid has written the
-	// database, and that this one would misread it.
+	// ErrNewerSchema means that a newer release of threepid has written the database, which this
+	// release would misread.
 	ErrNewerSchema = errors.New("store: the database has a newer schema than this program knows")
 
-	// ErrUnsupported means that this implementation does not do that.
+	// ErrUnsupported means that this implementation does not support the call.
 	ErrUnsupported = errors.New("store: not supported")
 )
 

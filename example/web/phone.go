@@ -24,8 +24,8 @@ const (
 	maxScreens  = 16
 	textsKept   = 10 * time.Minute // as long as a code is good
 
-	// keepAlive is how often a stream says something, so that one that broke is
-	// noticed; writeTimeout is what one write may take.
+	// keepAlive is how often a stream sends something, so that a broken one is noticed.
+	// writeTimeout limits one write.
 	keepAlive    = 20 * time.Second
 	writeTimeout = 10 * time.Second
 )

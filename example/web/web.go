@@ -36,16 +36,14 @@ type Site struct {
 	config   func() config
 }
 
-// New makes the page of a plugin at basePath. phone may be nil: then the page
-// shows none.
+// New returns the page of a plugin at basePath. phone may be nil: then the page has none.
 func New(basePath string, phone *Phone) *Site {
 	s := &Site{basePath: basePath, phone: phone}
 	s.config = sync.OnceValue(s.newConfig) // 245 example numbers take some milliseconds
 	return s
 }
 
-// Mount serves the page at /, its files below /web/ and what it asks for below
-// /demo/.
+// Mount serves the page at /, its files below /web/ and its requests below /demo/.
 func (s *Site) Mount(router gin.IRouter) error {
 	names, err := fs.Glob(files, "*")
 	if err != nil {

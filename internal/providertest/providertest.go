@@ -70,7 +70,7 @@ func Validity(tb testing.TB, name, request string) {
 	tb.Fatalf("docs/PROVIDERS.md does not have %s", name)
 }
 
-// read finds the file from whichever package's folder the test runs in.
+// read finds the file from the folder of any package's tests.
 func read(tb testing.TB) string {
 	tb.Helper()
 	for dir := "."; ; dir = filepath.Join(dir, "..") {
@@ -92,7 +92,7 @@ func Message() sms.Message {
 	}
 }
 
-// Class is the word of docs/PROVIDERS.md for what Send, or a delegate, returned.
+// Class is the word of docs/PROVIDERS.md for the result of Send, or of a delegate.
 func Class(err error) string {
 	if _, limited := errors.AsType[*delegate.LimitError](err); limited {
 		return "limited"
@@ -118,7 +118,7 @@ func Class(err error) string {
 // Secret is what the tests' credentials contain, and no error may.
 const Secret = "k3y"
 
-// TellsNothing fails the test when an error holds what belongs in no log.
+// TellsNothing fails the test if an error contains a secret, which must not be logged.
 func TellsNothing(tb testing.TB, err error) {
 	tb.Helper()
 	if err == nil {

@@ -192,8 +192,7 @@ func migrate(tx *gorm.DB) error {
 var errIncomplete = errors.New("threepid_schema says that the tables are complete, and they are not; " +
 	"restore what is missing from a backup, or drop all threepid_ tables to begin with empty ones")
 
-// checkTables finds out at the start, and not at some request, that a table or
-// a column is missing.
+// checkTables detects a missing table or column at the start rather than at some request.
 func checkTables(tx *gorm.DB) error {
 	for _, table := range []struct {
 		row     any

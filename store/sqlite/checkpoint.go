@@ -18,15 +18,15 @@ const (
 	checkpointIdle  = time.Second
 )
 
-// checkpointer takes the WAL back into the file while others read and write, so
-// that commits seldom have to.
+// checkpointer writes the WAL back into the file while others read and write, so that commits
+// rarely have to.
 type checkpointer struct {
 	db   *sql.DB
 	stop func()
 	done chan struct{}
 }
 
-// startCheckpointer starts a checkpointer that has db for itself.
+// startCheckpointer starts a checkpointer with exclusive use of db.
 func startCheckpointer(db *sql.DB) *checkpointer {
 	ctx, stop := context.WithCancel(context.Background())
 	c := &checkpointer{db: db, stop: stop, done: make(chan struct{})}
@@ -65,10 +65,10 @@ func (c *checkpointer) run(ctx context.Context) {
 	}
 }
 
-// walState is how many pages the WAL holds, and how many of them the file has.
+// walState is the number of pages in the WAL, and how many of them are in the file.
 type walState struct{ pages, taken int }
 
-// checkpoint takes what it can without waiting for anyone.
+// checkpoint writes back as much as it can without waiting for anyone.
 func checkpoint(ctx context.Context, db *sql.DB) (s walState, err error) {
 	var busy int
 	row := db.QueryRowContext(ctx, "PRAGMA wal_checkpoint(PASSIVE)")

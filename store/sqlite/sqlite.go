@@ -38,8 +38,8 @@ const (
 	// busyTimeout is how long a statement waits for another process's lock.
 	busyTimeout = 10 * time.Second
 
-	// readers is how many connections read. Each has a page cache of its own,
-	// and more of them than processors gain nothing.
+	// readers is the number of connections that read. Each has a page cache of its own, and more of
+	// them than processors do not help.
 	readers = 4
 )
 
@@ -174,10 +174,9 @@ func openPool(uri string, conns int) (*sql.DB, error) {
 	return db, nil
 }
 
-// connect makes a connection, which switches the file to WAL unless it is
-// there already. SQLite wants the file for itself while it does that and fails
-// at once, without waiting for busyTimeout, when several open a new file
-// together.
+// connect opens a connection, which switches the file to WAL mode unless it is in that mode
+// already. SQLite needs the file exclusively for that, and fails at once, without waiting for
+// busyTimeout, if several processes open a new file together.
 func connect(writer *sql.DB) error {
 	const pause = 10 * time.Millisecond
 	for waited := time.Duration(0); ; waited += pause {
@@ -201,8 +200,8 @@ func overPools(writer, reader *sql.DB) (*gormstore.Store, error) {
 	return gormstore.New(write, gormstore.Options{Reader: read})
 }
 
-// fileURI escapes whatever means something in a URI, so that SQLite and the
-// drivers, which each look for a question mark of their own, see only ours.
+// fileURI escapes all characters with a meaning in a URI, so that SQLite and the drivers, which
+// each look for a question mark, see only ours.
 func fileURI(path string, params url.Values) string {
 	// The pure-Go driver needs to be told that the -wal file, which has the
 	// same numbers in it, is nobody else's to read than the file itself.
@@ -217,8 +216,8 @@ func fileURI(path string, params url.Values) string {
 	return u.String()
 }
 
-// verify makes sure of what the store promises: a setting that a driver or a
-// file system does not honour is not reported as an error.
+// verify checks what the store guarantees: a driver or a file system that ignores a setting reports
+// no error.
 func verify(writer *sql.DB) error {
 	const full = "2"
 	for _, want := range []struct{ pragma, value, meaning string }{
@@ -236,16 +235,15 @@ func verify(writer *sql.DB) error {
 	return nil
 }
 
-// checkWritable finds out now, not at the first request, that the file is
-// read-only: SQLite opens such a file without a word. The statement asks for
-// the write lock and changes nothing.
+// checkWritable detects a read-only file now rather than at the first request, because SQLite opens
+// such a file without an error. The statement takes the write lock and changes nothing.
 func checkWritable(writer *sql.DB) error {
 	_, err := writer.ExecContext(context.Background(), "UPDATE threepid_schema SET version = version WHERE 0 = 1")
 	return err
 }
 
-// Close closes the database. Units of work that are under way fail or are
-// carried through; the Store fails from then on.
+// Close closes the database. Units of work in progress fail or are completed. The Store fails from
+// then on.
 func (s *Store) Close() error {
 	var errs []error
 	if s.Store != nil {

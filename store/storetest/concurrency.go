@@ -114,7 +114,7 @@ func checkCreation(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// checkKeys has each caller work on sessions of its own.
+// checkKeys makes each caller work on sessions of its own.
 func checkKeys(ctx context.Context, s store.Store) error {
 	const each = 5
 	return together(callers, func(i int) error {

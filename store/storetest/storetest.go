@@ -70,7 +70,7 @@ func Run(t *testing.T, open func(testing.TB) store.Store) {
 	}
 }
 
-// AccountsCheck is one thing that a [store.Accounts] must do.
+// AccountsCheck is one requirement of a [store.Accounts].
 type AccountsCheck struct {
 	// Name says it, as the name of a subtest.
 	Name string

@@ -13,8 +13,7 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// printDisk says what the disk under all of this can do: a lone caller's fresh
-// request waits for two commits.
+// printDisk prints how fast the disk is: a lone caller's fresh request waits for two commits.
 func printDisk(ctx context.Context, dir string, out io.Writer) error {
 	sync, err := syncTime(dir)
 	if err != nil {

@@ -17,8 +17,7 @@ import (
 // fewSessions is how many the small database has.
 const fewSessions = 10_000
 
-// growth asks fresh questions of the example over a small database and a large
-// one, in turn.
+// growth sends fresh requests to the example over a small database and over a large one, in turn.
 func growth(ctx context.Context, cfg config, out io.Writer) (err error) {
 	sizes := []int{fewSessions, cfg.sessions}
 	servers := make([]*server, len(sizes))
@@ -76,7 +75,7 @@ func driveAll(ctx context.Context, s *server, cfg config, found map[int][]result
 	return nil
 }
 
-// fill stores n sessions that look as if they had been there for a while.
+// fill stores n sessions that look as if they had existed for a while.
 func fill(ctx context.Context, db string, n int) (err error) {
 	s, err := sqlite.Open(db)
 	if err != nil {

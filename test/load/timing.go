@@ -22,8 +22,8 @@ import (
 // timingWarmUp is how many questions of each kind come before those that count.
 const timingWarmUp = 200
 
-// pair is two kinds of question whose answers are the same, and which are not to
-// be told apart by how long they take either.
+// pair is two kinds of request whose responses are the same. Response times must not distinguish
+// them either.
 type pair struct {
 	name    string
 	path    string
@@ -48,8 +48,7 @@ func pairs() []pair {
 	}
 }
 
-// deck deals numbers and sids that were not asked about before: known ones, and
-// such as lie between them.
+// deck deals numbers and sids that were not used before: known ones, and unknown ones between them.
 type deck struct{ known, unknown []int }
 
 func shuffledDeck(each int) *deck {
@@ -66,8 +65,8 @@ func (d *deck) draw(known bool) (i int) {
 	return i
 }
 
-// timing asks both kinds of each pair in random order, one after the other, and
-// tests whether the times that the answers take could come from one distribution.
+// timing sends both kinds of each pair in random order, one after the other, and tests whether the
+// response times could come from one distribution.
 func timing(ctx context.Context, cfg config, out io.Writer) (err error) {
 	const numbers = 1_000_000
 	each := cfg.rounds * len(pairs()) * (cfg.samples + timingWarmUp)
@@ -125,7 +124,7 @@ func know(ctx context.Context, db string, numbers []int) (err error) {
 	return nil
 }
 
-// interleave returns the times of the answers, those of the warm-up left out.
+// interleave returns the response times without those of the warm-up.
 func interleave(ctx context.Context, c *client, p pair, cards *deck, samples int) (known, unknown []time.Duration, err error) {
 	runtime.GC()
 	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a pause of this program is not to count as the server's
@@ -155,9 +154,9 @@ func interleave(ctx context.Context, c *client, p pair, cards *deck, samples int
 	return known, unknown, nil
 }
 
-// mannWhitney tests whether a value of a is as often greater than one of b as
-// the other way round: z of the U statistic, positive if a's are greater, and how
-// likely one as far from 0 is by chance. Both must have some dozens of values.
+// mannWhitney tests whether a value of a is greater than one of b as often as the reverse. It
+// returns z of the U statistic, positive if values of a are greater, and the probability of a value
+// at least as far from 0. Both series must have some dozens of values.
 func mannWhitney(a, b []time.Duration) (z, p float64) {
 	all := slices.Concat(a, b)
 	slices.Sort(all)

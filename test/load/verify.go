@@ -90,7 +90,7 @@ func retry(run int64) work {
 	}}
 }
 
-// noNumber is refused for a phone_number that is far too short to be one.
+// noNumber sends a phone_number that is far too short.
 func noNumber() work {
 	return work{"no number", func(c *client, caller, n int) error {
 		_, err := c.expect(http.StatusBadRequest, addPath, body(fmt.Sprintf("s%d.%d", caller, n), "12"))

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// pump is an attacker who has texts sent to numbers that nobody reads.
+// pump is an attacker that causes SMS to numbers that nobody reads.
 type pump struct {
 	*world
 	number  func(i int) string
@@ -22,8 +22,8 @@ type pump struct {
 // pumpPause is how long each of the pump's clients waits before it tries again.
 const pumpPause = 10 * time.Minute
 
-// start has all clients begin within one pause of each other. Each asks for the
-// next number, whichever client asked for the one before.
+// start makes all clients begin within one pause of each other. Each asks for the next number,
+// whichever client asked for the previous one.
 func (p *pump) start(clients int) {
 	for i := range clients {
 		client := fmt.Sprintf("100.%d.%d.7", i/250, i%250) // in as many networks

@@ -13,7 +13,7 @@ import (
 
 const day = 24 * time.Hour
 
-// setting is one of the ways of setting the options that are compared.
+// setting is a combination of options that is compared with others.
 type setting struct {
 	name   string
 	change func(*threepid.Options)
@@ -76,7 +76,7 @@ func playDay(sc scenario, s size, change func(*threepid.Options)) (result, error
 	return result{attacker.texts, people.texts, people.validated, people.refused, w.blocks}, nil
 }
 
-// playSettings plays a scenario with each of the settings at once.
+// playSettings simulates a scenario with each of the settings at the same time.
 func playSettings(sc scenario, s size) ([]result, error) {
 	results := make([]result, len(settings()))
 	errs := make([]error, len(results))
