@@ -120,6 +120,11 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 		s.writer.options.Isolation = sql.LevelReadCommitted
 	}
 	s.updates, s.retries, s.views = newGroup(s.runUpdates), newGroup(s.work), newGroup(s.runViews)
+	if db.Name() == dialectSQLite {
+		// There is one writer. A second batch would only wait behind the first, and the units that
+		// arrive while both wait would have to wait for a third.
+		s.updates.stall, s.retries.stall = noStall, noStall
+	}
 	return s, nil
 }
 

@@ -1,6 +1,7 @@
 package gormstore
 
 import (
+	"math"
 	"sync"
 	"time"
 )
@@ -14,6 +15,9 @@ const (
 	// may be dead. maxBatches is how many may then be in progress.
 	stallTimeout = 500 * time.Millisecond
 	maxBatches   = 5
+
+	// noStall lets the next batch wait for the one in progress, however long it takes.
+	noStall = time.Duration(math.MaxInt64)
 )
 
 // group joins calls into batches, without delay: a call that finds no batch in progress runs at

@@ -156,3 +156,38 @@ func TestHistoryGivesWay(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestUnitsThatWaitForTheLockShareABatch has another process hold the lock for longer than a stalled
+// batch holds up the next one: all units that arrive in that time wait for one further batch.
+func TestUnitsThatWaitForTheLockShareABatch(t *testing.T) {
+	t.Parallel()
+	path := filepath.Join(t.TempDir(), "threepid.db")
+	s := open(t, path)
+	db, err := sql.Open("sqlite3", "file:"+path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = db.Close() }()
+	db.SetMaxOpenConns(1)
+	if _, err := db.ExecContext(t.Context(), "BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	var batches [3]int
+	var wg sync.WaitGroup
+	for i := range batches {
+		wg.Go(func() {
+			ctx := store.WithReport(t.Context(), func(r store.Run) { batches[i] = r.Batch })
+			if err := put(ctx, s, i); err != nil {
+				t.Errorf("unit %d: %v", i, err)
+			}
+		})
+		time.Sleep(700 * time.Millisecond)
+	}
+	if _, err := db.ExecContext(t.Context(), "ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	wg.Wait()
+	if want := [3]int{1, 2, 2}; batches != want {
+		t.Errorf("the units were in batches of %v, want %v", batches, want)
+	}
+}
