@@ -26,14 +26,18 @@ func (a acme) Send(ctx context.Context, m sms.Message) error {
 	if err != nil {
 		return err
 	}
-	var result struct{ Code string }
+	var result struct{ ID, Code string }
 	_ = json.Unmarshal(res.Body, &result) // without a code, the status decides
+	sms.Report(ctx, sms.Result{Provider: "acme", MessageID: result.ID})
 	class := httpsend.ClassifyStatus(res.Status)
 	switch result.Code {
 	case "number_unreachable":
 		class = httpsend.Rejected
 	case "no_credit":
 		class = httpsend.Misconfigured
+	}
+	if class == httpsend.Accepted && result.ID == "" {
+		class = httpsend.Uncertain // a success without a message, such as a proxy's page
 	}
 	return class.Error("acme: HTTP %d, code %q", res.Status, result.Code)
 }

@@ -124,6 +124,8 @@ func outcome(answer httpsend.Response) (messageID string, err error) {
 		return "", httpsend.Rejected.Error("plivo: HTTP 400, the destination number")
 	case strings.Contains(words, "insufficient credit"):
 		return "", httpsend.Misconfigured.Error("plivo: HTTP %d, insufficient credit", answer.Status)
+	case status == httpsend.Accepted && messageID == "":
+		return "", httpsend.Uncertain.Error("plivo: HTTP %d without a message", answer.Status)
 	}
 	return messageID, status.Error("plivo: HTTP %d", answer.Status)
 }

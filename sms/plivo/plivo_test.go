@@ -57,6 +57,8 @@ func TestAnswers(t *testing.T) {
 		{400, `{"api_id":"a","error":"k3y","error_code":12345}`, "misconfigured"},
 		{202, `{"message_uuid":["u"],"error_code":"12345"}`, "uncertain"},
 		{202, `{"message_uuid":["u"],"error_code":"000"}`, "accepted"},
+		{202, `<html>`, "uncertain"},
+		{200, ``, "uncertain"},
 		{401, `Could not verify your access level`, "misconfigured"},
 		{404, ``, "misconfigured"},
 		{429, ``, "temporary"},
@@ -92,6 +94,7 @@ func TestRequest(t *testing.T) {
 				t.Errorf("%s %s %s", r.Method, r.URL, body)
 			}
 			w.WriteHeader(http.StatusAccepted)
+			_, _ = io.WriteString(w, `{"message_uuid":["u"]}`)
 		}))
 		c.options.AuthID, c.options.AuthToken, c.options.BaseURL = "MA1", "s", server.URL
 		s, err := plivo.New(c.options)
