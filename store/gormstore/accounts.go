@@ -73,7 +73,7 @@ func (s *Store) List(ctx context.Context, userID string) (list []store.Associati
 
 // associations returns those whose column has exactly that value, oldest first.
 func (s *Store) associations(ctx context.Context, p *pool, column, value string) (list []store.Association, err error) {
-	if err := p.expectNoHostLock(ctx, false); err != nil {
+	if err := p.await(ctx, false); err != nil {
 		return nil, err
 	}
 	text := s.raw("SELECT msisdn, user_id, validated_at, added_at FROM threepid_associations WHERE " + column + " = ? ORDER BY added_at, msisdn")
@@ -96,7 +96,7 @@ func (s *Store) associations(ctx context.Context, p *pool, column, value string)
 
 // exec runs a statement that writes, and returns the number of rows.
 func (s *Store) exec(ctx context.Context, doing, text string, args ...any) (n int64, err error) {
-	if err := s.writer.expectNoHostLock(ctx, true); err != nil {
+	if err := s.writer.await(ctx, true); err != nil {
 		return 0, err
 	}
 	err = s.retry(ctx, func() error {

@@ -43,23 +43,26 @@ func (verdictRow) TableName() string { return "threepid_verdicts" }
 // addCounters makes the tables in which nodes share what the guard counts.
 func addCounters(tx *gorm.DB) error { return createMissing(tx, &countRow{}, &verdictRow{}) }
 
-// statement is a GORM session of one statement in the background: see Options.
-func (s *Store) statement(ctx context.Context) *gorm.DB {
-	return s.db.Session(&gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true})
-}
-
-// backgroundBusy is how long a write in the background waits for SQLite's lock, in milliseconds.
+// backgroundBusy is how long a statement in the background waits for SQLite's lock, in
+// milliseconds.
 const backgroundBusy = 500
 
 // inBackground runs statements for which no request waits. On SQLite they use the connection with
 // which requests write, so they must not keep it for as long as requests may wait for another
 // process.
 func (s *Store) inBackground(ctx context.Context, do func(*gorm.DB) error) error {
+	session := gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true}
 	if s.db.Name() != dialectSQLite {
-		return do(s.statement(ctx))
+		return do(s.db.Session(&session))
 	}
-	return s.statement(ctx).Connection(func(conn *gorm.DB) (err error) {
-		conn = conn.Session(&gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true})
+	if err := s.writer.expectNoHostLock(ctx, true); err != nil {
+		return err
+	}
+	// The context bounds the wait for a connection alone: see background.
+	await, cancel := context.WithTimeoutCause(ctx, connectionPatience, errHostLock)
+	defer cancel()
+	err := s.db.WithContext(await).Connection(func(conn *gorm.DB) (err error) {
+		conn = conn.Session(&session)
 		const pragma = "PRAGMA busy_timeout"
 		var usual int
 		if err := conn.Raw(pragma).Scan(&usual).Error; err != nil {
@@ -71,6 +74,10 @@ func (s *Store) inBackground(ctx context.Context, do func(*gorm.DB) error) error
 		}
 		return do(conn)
 	})
+	if err != nil && errors.Is(context.Cause(await), errHostLock) && errors.Is(err, context.DeadlineExceeded) {
+		return fmt.Errorf("%w: %w", errHostLock, err)
+	}
+	return err
 }
 
 // PutCounts implements [store.Counters].
@@ -99,9 +106,11 @@ func (s *Store) SumCounts(ctx context.Context, subjects []string, since int64, e
 		return nil, ctx.Err()
 	}
 	var rows []countRow
-	err := s.statement(ctx).Model(&countRow{}).Select("subject, started_at, SUM(sent) AS sent, SUM(validated) AS validated").
-		Where("subject IN ? AND started_at >= ? AND node <> ?", subjects, since, except).
-		Group("subject, started_at").Find(&rows).Error
+	err := s.inBackground(ctx, func(db *gorm.DB) error {
+		return db.Model(&countRow{}).Select("subject, started_at, SUM(sent) AS sent, SUM(validated) AS validated").
+			Where("subject IN ? AND started_at >= ? AND node <> ?", subjects, since, except).
+			Group("subject, started_at").Find(&rows).Error
+	})
 	if err != nil {
 		return nil, fmt.Errorf("gormstore: sum counts: %w", err)
 	}
@@ -114,29 +123,38 @@ func (s *Store) SumCounts(ctx context.Context, subjects []string, since int64, e
 
 // PutVerdicts implements [store.Counters].
 func (s *Store) PutVerdicts(ctx context.Context, verdicts []store.Verdict) error {
-	for _, v := range verdicts {
-		if err := s.putVerdict(ctx, verdictRow{v.Subject, v.Version, v.State, v.ExpiresAt}); err != nil {
-			return fmt.Errorf("gormstore: put a verdict: %w", err)
-		}
+	if len(verdicts) == 0 {
+		return ctx.Err()
 	}
-	return ctx.Err()
+	err := s.inBackground(ctx, func(db *gorm.DB) error {
+		for _, v := range verdicts {
+			if err := putVerdict(db, verdictRow{v.Subject, v.Version, v.State, v.ExpiresAt}); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("gormstore: put a verdict: %w", err)
+	}
+	return nil
 }
 
 // putVerdict replaces a verdict of a lower version, or adds one. When another node
 // adds one at the same moment, that may have a lower version: so it looks again.
-func (s *Store) putVerdict(ctx context.Context, row verdictRow) error {
+func putVerdict(db *gorm.DB, row verdictRow) error {
 	for range maxTries {
-		updated := s.statement(ctx).Model(&verdictRow{}).Where("subject = ? AND version < ?", row.Subject, row.Version).
+		updated := db.Model(&verdictRow{}).Where("subject = ? AND version < ?", row.Subject, row.Version).
 			Updates(map[string]any{"version": row.Version, "state": row.State, "expires_at": row.ExpiresAt})
 		if updated.Error != nil || updated.RowsAffected > 0 {
 			return updated.Error
 		}
-		added := s.statement(ctx).Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
+		added := db.Clauses(clause.OnConflict{DoNothing: true}).Create(&row)
 		if added.Error != nil || added.RowsAffected > 0 {
 			return added.Error
 		}
 		var found verdictRow
-		if err := s.statement(ctx).Where("subject = ?", row.Subject).Limit(1).Find(&found).Error; err != nil || found.Version >= row.Version {
+		if err := db.Where("subject = ?", row.Subject).Limit(1).Find(&found).Error; err != nil || found.Version >= row.Version {
 			return err
 		}
 	}
@@ -146,7 +164,8 @@ func (s *Store) putVerdict(ctx context.Context, row verdictRow) error {
 // Verdicts implements [store.Counters].
 func (s *Store) Verdicts(ctx context.Context, since int64) ([]store.Verdict, error) {
 	var rows []verdictRow
-	if err := s.statement(ctx).Where("version >= ?", since).Find(&rows).Error; err != nil {
+	err := s.inBackground(ctx, func(db *gorm.DB) error { return db.Where("version >= ?", since).Find(&rows).Error })
+	if err != nil {
 		return nil, fmt.Errorf("gormstore: read verdicts: %w", err)
 	}
 	verdicts := make([]store.Verdict, 0, len(rows))
@@ -158,10 +177,16 @@ func (s *Store) Verdicts(ctx context.Context, since int64) ([]store.Verdict, err
 
 // DeleteExpiredCounts implements [store.Counters].
 func (s *Store) DeleteExpiredCounts(ctx context.Context, now time.Time) error {
-	for _, row := range []any{&countRow{}, &verdictRow{}} {
-		if err := s.statement(ctx).Where("expires_at <= ?", now.UnixMilli()).Delete(row).Error; err != nil {
-			return fmt.Errorf("gormstore: delete expired counts: %w", err)
+	err := s.inBackground(ctx, func(db *gorm.DB) error {
+		for _, row := range []any{&countRow{}, &verdictRow{}} {
+			if err := db.Where("expires_at <= ?", now.UnixMilli()).Delete(row).Error; err != nil {
+				return err
+			}
 		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("gormstore: delete expired counts: %w", err)
 	}
 	return nil
 }

@@ -128,7 +128,7 @@ func (s *Store) entries(ctx context.Context, condition string, args ...any) ([]s
 
 // readHistory runs a query, and calls scan for each row.
 func (s *Store) readHistory(ctx context.Context, doing string, scan func(*sql.Rows) error, text string, args ...any) error {
-	if err := s.reader.expectNoHostLock(ctx, false); err != nil {
+	if err := s.reader.await(ctx, false); err != nil {
 		return err
 	}
 	return s.fail(doing, each(s.within(ctx), s.reader.db, scan, s.raw(text), args...), false)

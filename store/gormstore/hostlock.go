@@ -50,6 +50,15 @@ func (p *pool) expectNoHostLock(ctx context.Context, lock bool) error {
 	}
 }
 
+// await returns an error if a statement would wait for its own caller, or too long for
+// SQLite's only connection.
+func (p *pool) await(ctx context.Context, lock bool) error {
+	if err := p.expectNoHostLock(ctx, lock); err != nil {
+		return err
+	}
+	return p.awaitConnection(ctx)
+}
+
 // isFree reports whether a connection, and the write lock, could be had.
 func (p *pool) isFree(ctx context.Context, lock bool) bool {
 	conn, err := p.db.Conn(ctx)

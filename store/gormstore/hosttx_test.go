@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"strings"
 	"testing"
 	"time"
@@ -70,6 +71,38 @@ func TestUpdateTxIsAllOrNothing(t *testing.T) {
 	}
 }
 
+// writes returns calls of the store's that need SQLite's write lock.
+func writes(t *testing.T, s *gormstore.Store) map[string]func() error {
+	t.Helper()
+	ctx := t.Context()
+	return map[string]func() error{
+		"Update": func() error { return put(ctx, s, session(1)) },
+		"Associate": func() error {
+			return s.Associate(ctx, store.Association{MSISDN: "447700900123", UserID: "@u:example.com"})
+		},
+		"PutCounts":           func() error { return s.PutCounts(ctx, []store.Count{{Subject: "s", Node: "n"}}) },
+		"PutVerdicts":         func() error { return s.PutVerdicts(ctx, []store.Verdict{{Subject: "s", Version: 1}}) },
+		"DeleteExpiredCounts": func() error { return s.DeleteExpiredCounts(ctx, time.UnixMilli(1)) },
+		"PutTotals":           func() error { return s.PutTotals(ctx, []store.Total{{Name: "t", Node: "n"}}) },
+		"AddEntries":          func() error { return s.AddEntries(ctx, []store.Entry{{ID: "e"}}) },
+		"DeleteEntries":       func() error { return s.DeleteEntries(ctx, store.Key{}) },
+	}
+}
+
+// reads returns calls of the store's that need only a connection.
+func reads(t *testing.T, s *gormstore.Store) map[string]func() error {
+	t.Helper()
+	ctx := t.Context()
+	return map[string]func() error{
+		"View":      func() error { return expectSID(ctx, s, session(1).SID) },
+		"Owner":     func() error { _, err := s.Owner(ctx, "447700900123"); return err },
+		"SumCounts": func() error { _, err := s.SumCounts(ctx, []string{"s"}, 0, ""); return err },
+		"Verdicts":  func() error { _, err := s.Verdicts(ctx, 0); return err },
+		"Totals":    func() error { _, err := s.Totals(ctx, 0, 1); return err },
+		"Entries":   func() error { _, err := s.Entries(ctx, store.Key{}, 0, 1); return err },
+	}
+}
+
 // A call that waits for its own caller ends soon, and says what to do.
 func TestCallsInsideAHostsTransaction(t *testing.T) {
 	t.Parallel()
@@ -84,9 +117,9 @@ func TestCallsInsideAHostsTransaction(t *testing.T) {
 			}
 			pool.SetMaxOpenConns(connections)
 			s := newStore(t, db, gormstore.Options{})
-			calls := map[string]func() error{"Update": func() error { return put(t.Context(), s, session(1)) }}
+			calls := writes(t, s)
 			if connections == 1 {
-				calls["View"] = func() error { return expectSID(t.Context(), s, session(1).SID) }
+				maps.Copy(calls, reads(t, s))
 			}
 			for call, run := range calls {
 				begun := time.Now()
@@ -151,15 +184,26 @@ func TestCallsInsideATransactionThatIsNotSeen(t *testing.T) {
 	s := newStore(t, db, gormstore.Options{})
 	tx := db.Begin()
 	defer tx.Rollback()
-	done := make(chan error, 3)
-	go func() { done <- put(t.Context(), s, session(1)) }()
-	go func() { done <- expectSID(t.Context(), s, session(1).SID) }()
-	go func() { done <- updateLocked(t, 500*time.Millisecond) }()
+	calls := writes(t, s)
+	maps.Copy(calls, reads(t, s))
+	calls["Update on another connection"] = func() error { return updateLocked(t, 500*time.Millisecond) }
+	done := make(chan error, len(calls))
+	for name, call := range calls {
+		go func() {
+			err := call()
+			if err == nil || !strings.Contains(err.Error(), "RedeemTx") {
+				err = fmt.Errorf("%s: got %w", name, err)
+			} else {
+				err = nil
+			}
+			done <- err
+		}()
+	}
 	for range cap(done) {
 		select {
 		case err := <-done:
-			if err == nil || !strings.Contains(err.Error(), "RedeemTx") {
-				t.Errorf("got %v", err)
+			if err != nil {
+				t.Error(err)
 			}
 		case <-time.After(20 * time.Second):
 			t.Fatal("a call waits for ever")
