@@ -84,21 +84,30 @@ func (s *Service) RecordReceipt(ctx context.Context, r sms.Receipt) error {
 	return nil
 }
 
-// settleReceipts records the receipts whose SMS are in the journal by now. Those that have waited
-// too long, or until Close, are reported without.
-func (s *Service) settleReceipts() {
+// settleReceipts records the receipts whose SMS are in the journal by now. It reports those that
+// have waited too long without their SMS; last reports all others so too, because the service is
+// closed. The context bounds the whole pass, however many receipts wait.
+func (s *Service) settleReceipts(ctx context.Context, last bool) {
 	for _, e := range s.early.take() {
-		ctx, cancel := bounded(e.ctx)
-		known, err := s.recordReceipt(ctx, e.receipt)
-		cancel()
-		switch {
-		case known && err == nil:
-		case s.Now().Before(e.until) && s.closing.Err() == nil:
-			s.early.add(e)
-		default:
+		if s.settled(ctx, e) {
+			continue
+		}
+		waits := !last && s.Now().Before(e.until) && s.early.add(e)
+		if !waits {
 			s.observeReceipt(e.ctx, e.receipt, observe.SMS{Provider: e.receipt.Provider}, history.About{})
 		}
 	}
+}
+
+// settled records a receipt if its SMS is in the journal, and reports whether it is.
+func (s *Service) settled(ctx context.Context, e earlyReceipt) bool {
+	if ctx.Err() != nil {
+		return false
+	}
+	ctx, cancel := until(e.ctx, ctx)
+	defer cancel()
+	known, err := s.recordReceipt(ctx, e.receipt)
+	return known && err == nil
 }
 
 // recordReceipt records a receipt, and reports whether its SMS is in the journal. One that says

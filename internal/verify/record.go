@@ -36,10 +36,7 @@ func (s *Service) recordUntilClosed() {
 			return
 		case <-time.After(pause):
 		}
-		s.settleReceipts()
-		ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
-		err := s.history.Flush(ctx)
-		cancel()
+		err := s.recordOnce()
 		if err != nil && !failing && s.closing.Err() == nil {
 			s.Logger.Error("threepid: statistics and journal cannot be stored; trying again every 20 seconds", "error", err)
 		}
@@ -47,11 +44,19 @@ func (s *Service) recordUntilClosed() {
 	}
 }
 
+// recordOnce records the receipts that wait for their SMS, and writes the history.
+func (s *Service) recordOnce() error {
+	ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
+	defer cancel()
+	s.settleReceipts(ctx, false)
+	return s.history.Flush(ctx)
+}
+
 // recordLast writes the history when the service is closed.
 func (s *Service) recordLast() {
-	s.settleReceipts()
 	ctx, cancel := context.WithTimeout(context.Background(), recordLastTimeout)
 	defer cancel()
+	s.settleReceipts(ctx, true)
 	if err := s.history.Flush(ctx); err != nil {
 		s.Logger.Error("threepid: the latest statistics and journal are lost: the database fails", "error", err)
 	}

@@ -210,8 +210,13 @@ func (s *Service) Close() {
 
 // untilClosed returns a context for work that may be abandoned when Close is called.
 func (s *Service) untilClosed(ctx context.Context) (context.Context, context.CancelFunc) {
+	return until(ctx, s.closing)
+}
+
+// until returns ctx, which also ends when the other context ends, with the same cause.
+func until(ctx, other context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	stop := context.AfterFunc(s.closing, func() { cancel(ErrClosed) })
+	stop := context.AfterFunc(other, func() { cancel(context.Cause(other)) })
 	return ctx, func() {
 		stop()
 		cancel(nil)

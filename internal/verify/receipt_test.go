@@ -1,0 +1,79 @@
+package verify_test
+
+import (
+	"context"
+	"fmt"
+	"sync"
+	"sync/atomic"
+	"testing"
+	"time"
+
+	"example.com/threepid/internal/verify"
+	"example.com/threepid/observe"
+	"example.com/threepid/sms"
+	"example.com/threepid/store"
+	"example.com/threepid/store/memstore"
+)
+
+// hangingJournal does not find messages once hangs is set, until the context ends.
+type hangingJournal struct {
+	*memstore.Store
+	hangs atomic.Bool
+}
+
+func (j *hangingJournal) EntriesByRef(ctx context.Context, ref store.Key, limit int) ([]store.Entry, error) {
+	if j.hangs.Load() {
+		<-ctx.Done()
+		return nil, ctx.Err()
+	}
+	return j.Store.EntriesByRef(ctx, ref, limit)
+}
+
+// receipts are the receipts that an Observer received.
+type receipts struct {
+	mu   sync.Mutex
+	list []observe.Receipt
+}
+
+func (r *receipts) Observe(_ context.Context, e observe.Event) {
+	if receipt, ok := e.(observe.Receipt); ok {
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		r.list = append(r.list, receipt)
+	}
+}
+
+// TestCloseWhileReceiptsWait closes a service whose database has stopped responding, while receipts
+// wait for their SMS. Close does not wait for the database once for each of them, and none is lost.
+func TestCloseWhileReceiptsWait(t *testing.T) {
+	t.Parallel()
+	const waiting = 20
+	for name, pass := range map[string]time.Duration{"before a pass": 0, "during a pass": 2500 * time.Millisecond} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			st := &hangingJournal{Store: memstore.New()}
+			var heard receipts
+			c := config(st, st)
+			c.JournalLifetime, c.Observer = time.Hour, &heard
+			service := verify.New(c)
+			service.Start()
+			for i := range waiting {
+				if err := service.RecordReceipt(t.Context(), sms.Receipt{Provider: "acme", MessageID: fmt.Sprint("id", i), Status: sms.Delivered}); err != nil {
+					t.Fatal(err)
+				}
+			}
+			st.hangs.Store(true)
+			time.Sleep(pass)
+			begin := time.Now()
+			service.Close()
+			if took := time.Since(begin); took > 5*time.Second {
+				t.Errorf("Close took %v", took)
+			}
+			heard.mu.Lock()
+			defer heard.mu.Unlock()
+			if len(heard.list) != waiting {
+				t.Errorf("%d receipts of %d were reported", len(heard.list), waiting)
+			}
+		})
+	}
+}
