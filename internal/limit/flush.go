@@ -202,6 +202,9 @@ func (s *watched) isShared(g rules, now int64) bool {
 	}
 	waiting := int64(0)
 	for _, part := range *s.counting(now) {
+		if part[1] < 0 {
+			return true // it corrects what another node counted
+		}
 		waiting += part[1] - part[2]
 	}
 	return waiting >= int64(g.MinNumbers/networkFlush)

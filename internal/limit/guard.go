@@ -1,6 +1,7 @@
 package limit
 
 import (
+	"cmp"
 	"slices"
 	"time"
 
@@ -249,16 +250,13 @@ func (g rules) validated(s state, suffix, at, now int64) state {
 	return s
 }
 
-// notSent returns s after it turned out that the SMS to a number that was counted at
-// a time was not sent.
+// notSent returns s after it turned out that the SMS to a number that was counted at a time was not
+// sent. suffix is as for sent. Another node may have counted the number for its country or network:
+// then this node's count becomes negative, so that the sum of all nodes is right.
 func (g rules) notSent(s state, suffix, at, now int64) state {
 	s = g.current(s, now)
-	if list := *s.counting(now); s.countedIn(at, now) {
-		for i := range list {
-			if list[i][0] == g.slot(at) {
-				list[i][1] = max(0, list[i][1]-1)
-			}
-		}
+	if list := s.counting(now); s.countedIn(at, now) && (suffix < 0 || list.sentIn(g.slot(at)) > 0) {
+		list.add(g.slot(at), -1, 0)
 	}
 	s.Run = slices.DeleteFunc(s.Run, func(n runEntry) bool { return n[0] == suffix })
 	return s
@@ -281,15 +279,27 @@ func (s *state) countedIn(at, now int64) bool {
 // blockedSince reports whether what was counted at a time no longer is.
 func (s *state) blockedSince(at, now int64) bool { return at <= s.Blocked && s.Blocked <= now }
 
-// add adds to a slot, the present one as a rule.
+// add adds to a slot, usually the present one.
 func (c *counts) add(at, sent, validated int64) {
-	i := slices.IndexFunc(*c, func(s slot) bool { return s[0] == at })
-	if i < 0 {
-		i = len(*c)
-		*c = append(*c, slot{at})
+	i, found := c.find(at)
+	if !found {
+		*c = slices.Insert(*c, i, slot{at})
 	}
 	(*c)[i][1] += sent
 	(*c)[i][2] += validated
+}
+
+// sentIn returns how many SMS a slot counts.
+func (c *counts) sentIn(at int64) int64 {
+	if i, found := c.find(at); found {
+		return (*c)[i][1]
+	}
+	return 0
+}
+
+// find returns where a slot is, or where it belongs.
+func (c *counts) find(at int64) (i int, found bool) {
+	return slices.BinarySearchFunc(*c, at, func(s slot, at int64) int { return cmp.Compare(s[0], at) })
 }
 
 // expires returns when nothing is left to remember.

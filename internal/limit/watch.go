@@ -114,10 +114,11 @@ func (w *Watch) record(e event, now int64) []limits.Block {
 
 // counts reports whether a request from a network that was blocked before counts for its
 // country. Of such a network no more counts than of one client, so that one network does not
-// block a country, but several are noticed.
+// block a country, but several are noticed. What fails or validates there does not count: it may
+// not have been counted when it was sent.
 func (w *Watch) counts(network *watched, e event, now int64) bool {
 	if !e.sent {
-		return e.notSentAt != 0
+		return false
 	}
 	share, wait := takeAll(guardShare(), network.share, now)
 	network.share = share

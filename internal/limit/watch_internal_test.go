@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -152,6 +153,81 @@ func TestGuardKnowsTheHost(t *testing.T) {
 	}
 	if len(w.blocks) > 0 {
 		t.Errorf("blocked: %+v", w.blocks)
+	}
+}
+
+// TestReceiptsReachAnotherNode has one node send the SMS and another one receive the receipts that
+// none was delivered. Nothing is blocked: for no node, not for one that is new, and not after the
+// sender was restarted.
+func TestReceiptsReachAnotherNode(t *testing.T) {
+	t.Parallel()
+	for name, delivered := range map[string]bool{"not delivered": false, "delivered": true} {
+		t.Run(name, func(t *testing.T) {
+			t.Parallel()
+			w := newWorld(t, 2, nil)
+			const many = 60
+			for next := range many {
+				if next == many/2 {
+					w.addNode(nil)
+				}
+				number, client := anyNumber(next), fmt.Sprintf("2001:db8:77:%x::1", next)
+				w.ask(0, number, client)
+				if !delivered {
+					w.unit(1, 0, subjectOf(number, client), func(g *Ledger) Refusal {
+						g.Undelivered()
+						return Refusal{}
+					})
+				}
+				w.advance(20 * time.Second)
+				for _, node := range slices.Concat(w.nodes, w.nodes) {
+					if err := node.Watch.Flush(t.Context()); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+			if blocked := len(w.blocks) > 0; blocked != delivered {
+				t.Errorf("blocks: %+v", w.blocks)
+			}
+			if delivered {
+				return
+			}
+			for i, node := range w.nodes {
+				for key, s := range node.Watch.subjects {
+					if sent, _, _ := s.totals(node.Watch.rules, w.now); sent > 0 && !strings.HasPrefix(key, "network") || sent > int64(node.Guard.MinNumbers) {
+						t.Errorf("node %d counts %d SMS for %q", i, sent, key)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestFailuresOfABlockedNetwork has a network that was blocked before request many SMS that all fail.
+// Few of them counted for the country, so taking back each one must not hide the SMS of others.
+func TestFailuresOfABlockedNetwork(t *testing.T) {
+	t.Parallel()
+	w := newWorld(t, 1, nil)
+	who := subjectOf("447400123456", "2001:db8:1::1")
+	watch := w.nodes[0].Watch
+	network := watch.subject(areaNetwork, who, w.now)
+	network.Blocked, network.Until, network.Count = w.now-15*minute, w.now, 1
+	for i := range 200 {
+		number, client := anyNumber(i), fmt.Sprintf("2001:db8:1:%x::1", i)
+		w.unit(0, 0, subjectOf(number, client), func(g *Ledger) Refusal {
+			if met := g.TakeSMS(false); met.Wait > 0 {
+				return met
+			}
+			g.Notice()
+			return Refusal{}
+		})
+		w.unit(0, 0, subjectOf(number, client), func(g *Ledger) Refusal {
+			g.uncount(w.now)
+			return Refusal{}
+		})
+		w.advance(time.Second)
+	}
+	if sent, _, _ := watch.subject(areaCountry, who, w.now).totals(watch.rules, w.now); sent < 0 {
+		t.Errorf("the country counts %d SMS", sent)
 	}
 }
 
