@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"time"
 
 	"gorm.io/gorm"
@@ -177,16 +178,6 @@ func (s *Store) Verdicts(ctx context.Context, since int64) ([]store.Verdict, err
 
 // DeleteExpiredCounts implements [store.Counters].
 func (s *Store) DeleteExpiredCounts(ctx context.Context, now time.Time) error {
-	err := s.inBackground(ctx, func(db *gorm.DB) error {
-		for _, row := range []any{&countRow{}, &verdictRow{}} {
-			if err := db.Where("expires_at <= ?", now.UnixMilli()).Delete(row).Error; err != nil {
-				return err
-			}
-		}
-		return nil
-	})
-	if err != nil {
-		return fmt.Errorf("gormstore: delete expired counts: %w", err)
-	}
-	return nil
+	_, err := s.deleteExpired(ctx, counterTables(), now, math.MaxInt32)
+	return err
 }

@@ -2,14 +2,41 @@ package gormstore
 
 import (
 	"context"
+	"slices"
 	"time"
 )
 
-// DeleteExpired implements [store.Store]. The sessions that expired first are
-// deleted first, then the records.
+// requestTables are the tables that requests read and write. Rows of the first expire first.
+func requestTables() []string { return []string{sessionTable().name, recordTable().name} }
+
+// counterTables are the tables of [store.Counters].
+func counterTables() []string { return []string{countRow{}.TableName(), verdictRow{}.TableName()} }
+
+// historyTables are the tables of [store.History].
+func historyTables() []string { return []string{totalRow{}.TableName(), entryRow{}.TableName()} }
+
+// tablesThatExpire are all tables from which expired rows are deleted.
+func tablesThatExpire() []string {
+	return slices.Concat(requestTables(), counterTables(), historyTables())
+}
+
+// DeleteExpired implements [store.Store].
 func (s *Store) DeleteExpired(ctx context.Context, now time.Time, limit int) (int, error) {
+	return s.deleteExpired(ctx, requestTables(), now, limit)
+}
+
+// DeleteExpiredHistory implements [store.History].
+func (s *Store) DeleteExpiredHistory(ctx context.Context, now time.Time, limit int) (int, error) {
+	return s.deleteExpired(ctx, historyTables(), now, limit)
+}
+
+// deleteExpired deletes the rows of each table that expired first, and returns their number.
+func (s *Store) deleteExpired(ctx context.Context, tables []string, now time.Time, limit int) (int, error) {
+	if err := s.writer.expectNoHostLock(ctx, true); err != nil {
+		return 0, err
+	}
 	deleted := 0
-	for _, t := range []table{sessionTable(), recordTable()} {
+	for _, table := range tables {
 		if deleted >= limit {
 			break
 		}
@@ -18,9 +45,9 @@ func (s *Store) DeleteExpired(ctx context.Context, now time.Time, limit int) (in
 			if err != nil {
 				return s.fail("prepare", err, false)
 			}
-			result, err := s.writer.db.ExecContext(s.within(ctx), d.expire(t), now.UnixMilli(), limit-deleted)
+			result, err := s.writer.db.ExecContext(s.within(ctx), d.expire(table), now.UnixMilli(), limit-deleted)
 			if err != nil {
-				return s.fail("delete what has expired", err, false)
+				return s.fail("delete expired rows of "+table, err, false)
 			}
 			n, err := result.RowsAffected()
 			deleted += int(n)

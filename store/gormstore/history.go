@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"fmt"
-	"time"
 
 	"gorm.io/gorm"
 	"gorm.io/gorm/clause"
@@ -138,34 +137,6 @@ func (s *Store) readHistory(ctx context.Context, doing string, scan func(*sql.Ro
 func (s *Store) DeleteEntries(ctx context.Context, subject store.Key) error {
 	_, err := s.exec(ctx, "delete entries", "DELETE FROM threepid_entries WHERE subject = ?", subject[:])
 	return err
-}
-
-// DeleteExpiredHistory implements [store.History].
-func (s *Store) DeleteExpiredHistory(ctx context.Context, now time.Time, limit int) (int, error) {
-	deleted := 0
-	for _, name := range []string{totalRow{}.TableName(), entryRow{}.TableName()} {
-		if deleted >= limit {
-			break
-		}
-		n, err := s.exec(ctx, "delete expired history", s.expireText(name), now.UnixMilli(), limit-deleted)
-		if err != nil {
-			return deleted, err
-		}
-		deleted += int(n)
-	}
-	return deleted, ctx.Err()
-}
-
-// expireText deletes rows that expired at a time, a number of them.
-func (s *Store) expireText(name string) string {
-	switch s.db.Name() {
-	case dialectMySQL:
-		return "DELETE FROM " + name + " WHERE expires_at <= ? ORDER BY expires_at LIMIT ?"
-	case dialectPostgreSQL:
-		return fmt.Sprintf("DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s WHERE expires_at <= ?"+
-			" ORDER BY expires_at LIMIT ? FOR UPDATE SKIP LOCKED))", name)
-	}
-	return fmt.Sprintf("DELETE FROM %[1]s WHERE rowid IN (SELECT rowid FROM %[1]s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)", name)
 }
 
 // SessionsOf implements [store.History]. It reads the whole table, because an index by number

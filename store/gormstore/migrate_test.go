@@ -36,7 +36,7 @@ func TestMigrate(t *testing.T) {
 		t.Fatal(err)
 	}
 	err := s.Migrate(t.Context())
-	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 70") || !strings.Contains(err.Error(), "up to 7") {
+	if !errors.Is(err, store.ErrNewerSchema) || !strings.Contains(err.Error(), "version 70") || !strings.Contains(err.Error(), "up to 8") {
 		t.Errorf("over a newer schema: got %v, want ErrNewerSchema with both versions", err)
 	}
 }

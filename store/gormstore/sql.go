@@ -113,7 +113,7 @@ type dialect struct {
 	putOne, updateOne [2]string
 	fields            [2]fields
 
-	expire func(t table) string // deletes rows that expired at a time, a number of them
+	expire func(table string) string // deletes rows that have expired at a time, at most a number of them
 }
 
 func list(columns []column, each func(column) string) string {
@@ -151,7 +151,9 @@ func postgres() dialect {
 		read:         fmt.Sprintf("SELECT * FROM threepid_read_%d($1, $2, $3)", schemaVersion),
 		write:        fmt.Sprintf("SELECT * FROM threepid_write_%d($1, $2, false)", schemaVersion),
 		writeWaiting: fmt.Sprintf("SELECT * FROM threepid_write_%d($1, $2, true)", schemaVersion),
-		expire:       func(t table) string { return fmt.Sprintf("SELECT FROM %s_expire_%d($1, $2)", t.name, schemaVersion) },
+		expire: func(table string) string {
+			return fmt.Sprintf("SELECT FROM %s_expire_%d($1, $2)", table, schemaVersion)
+		},
 	}
 }
 
@@ -172,10 +174,10 @@ func postgresFunctions() []string {
 		" RETURNS TABLE (kind int, key bytea, version bigint, expires_at bigint, content text)%sBEGIN RETURN QUERY %s; END $$",
 		schemaVersion, plan, readText(objectOf("json_build_object", "encode(%s, 'hex')")+"::text", look))
 	functions := []string{read, postgresWrite(plan)}
-	for _, t := range tables() {
+	for _, table := range tablesThatExpire() {
 		functions = append(functions, fmt.Sprintf("CREATE OR REPLACE FUNCTION %[1]s_expire_%[2]d(bigint, bigint) RETURNS SETOF int%[3]sBEGIN RETURN QUERY"+
 			" DELETE FROM %[1]s WHERE ctid = ANY (ARRAY(SELECT ctid FROM %[1]s WHERE expires_at <= $1 ORDER BY expires_at LIMIT $2 FOR UPDATE SKIP LOCKED))"+
-			" RETURNING 1; END $$", t.name, schemaVersion, plan))
+			" RETURNING 1; END $$", table, schemaVersion, plan))
 	}
 	return functions
 }
@@ -275,8 +277,8 @@ func mysql(mariaDB bool) dialect {
 					t.name, list(t.columns, columnName), list(t.columns, value), given(t, param)),
 			}
 		},
-		expire: func(t table) string {
-			return fmt.Sprintf("DELETE FROM %s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", t.name)
+		expire: func(table string) string {
+			return fmt.Sprintf("DELETE FROM %s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?", table)
 		},
 	}
 	d.readLatest = strings.ReplaceAll("("+d.read+" FOR UPDATE)", " UNION ALL ", " FOR UPDATE) UNION ALL (")
@@ -325,8 +327,8 @@ func sqlite() dialect {
 		updateOne: [2]string{sqliteUpdate(sessionTable()), sqliteUpdate(recordTable())},
 		fields:    [2]fields{fieldsOf[sessionDoc](sessionTable()), fieldsOf[recordDoc](recordTable())},
 		begin:     beginWrite,
-		expire: func(t table) string {
-			return fmt.Sprintf("DELETE FROM %[1]s WHERE rowid IN (SELECT rowid FROM %[1]s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)", t.name)
+		expire: func(table string) string {
+			return fmt.Sprintf("DELETE FROM %[1]s WHERE rowid IN (SELECT rowid FROM %[1]s WHERE expires_at <= ? ORDER BY expires_at LIMIT ?)", table)
 		},
 	}
 }

@@ -108,8 +108,8 @@ func startAtOnce(t *testing.T, s server, dsn string) {
 func expectComplete(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	var versions []int
-	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 7 {
-		t.Errorf("threepid_schema has %v, error %v; want version 7, once", versions, err)
+	if err := db.Raw("SELECT version FROM threepid_schema").Scan(&versions).Error; err != nil || len(versions) != 1 || versions[0] != 8 {
+		t.Errorf("threepid_schema has %v, error %v; want version 8, once", versions, err)
 	}
 	for _, column := range []string{"decoy", "texts", "client", "client_texts", "handle", "proof", "epoch", "key_id", "attempt_purpose"} {
 		if !db.Migrator().HasColumn("threepid_sessions", column) {
