@@ -70,7 +70,8 @@ func (p *Plugin) Lift(ctx context.Context, b limits.Block) error {
 }
 
 // Export returns everything that the store holds about a number, as JSON, for a request for
-// access to personal data. The errors are those of Unblock. In addition, an error that wraps
+// access to personal data. If there are more than 100,000 sessions or events, it returns those that
+// fit and sets "incomplete". The errors are those of Unblock. In addition, an error that wraps
 // store.ErrUnsupported means that the store cannot find the sessions of a number, because it
 // does not implement store.History.
 func (p *Plugin) Export(ctx context.Context, number string) ([]byte, error) {

@@ -88,6 +88,7 @@ func (r *Recorder) entriesOf(items []item) []store.Entry {
 			e := &entries[i]
 			if len(e.Text)+len(text) < maxText && (ref == store.Key{} || e.Ref == store.Key{} || ref == e.Ref) {
 				e.Text += "\n" + text
+				e.ExpiresAt = max(e.ExpiresAt, at.Add(r.lifetime(it)).UnixMilli())
 				if e.Ref == (store.Key{}) {
 					e.Ref = ref
 				}

@@ -5,7 +5,6 @@ package history
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"sync"
 	"time"
@@ -50,7 +49,7 @@ type Recorder struct {
 	totals   map[totalKey]*total
 	waiting  []item        // that are in no entry yet
 	unsaved  []store.Entry // that Flush could not store yet
-	lost     int           // events that were dropped since the latest Flush
+	dropped  int           // events, since Dropped was called last
 	sequence int           // of entries
 	refusals refusals
 }
@@ -90,7 +89,7 @@ func (r *Recorder) Record(e observe.Event, about About) {
 		return
 	}
 	if len(r.waiting) >= maxWaiting {
-		r.lost++
+		r.dropped++
 		return
 	}
 	r.waiting = append(r.waiting, item{event: e, subject: subject, sid: about.SID})
@@ -133,12 +132,17 @@ func (r *Recorder) Flush(ctx context.Context) error {
 	}
 	r.flushing.Lock()
 	defer r.flushing.Unlock()
-	totals, entries, lost := r.outgoing()
-	err := r.write(ctx, totals, entries)
-	if lost > 0 {
-		err = errors.Join(err, fmt.Errorf("threepid: %d events are missing in the journal, because too many waited for the database", lost))
-	}
-	return err
+	totals, entries := r.outgoing()
+	return r.write(ctx, totals, entries)
+}
+
+// Dropped returns how many events are missing in the journal, because too many waited for the
+// database, since the last call.
+func (r *Recorder) Dropped() (n int) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	n, r.dropped = r.dropped, 0
+	return n
 }
 
 // write writes totals and entries. After a failure it tries nothing more: where there is one writer,
@@ -159,19 +163,18 @@ func (r *Recorder) write(ctx context.Context, totals []store.Total, entries []st
 }
 
 // outgoing is what a Flush writes.
-func (r *Recorder) outgoing() (totals []store.Total, entries []store.Entry, lost int) {
+func (r *Recorder) outgoing() (totals []store.Total, entries []store.Entry) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	totals = r.changed()
 	room := maxWaiting - len(r.unsaved)
 	if room < len(r.waiting) {
-		r.lost += len(r.waiting) - room
+		r.dropped += len(r.waiting) - room
 		r.waiting = r.waiting[:room]
 	}
 	r.unsaved = append(r.unsaved, r.entriesOf(r.waiting)...)
 	r.waiting = nil
-	lost, r.lost = r.lost, 0
-	return totals, r.unsaved[:len(r.unsaved):len(r.unsaved)], lost
+	return totals, r.unsaved[:len(r.unsaved):len(r.unsaved)]
 }
 
 // DeleteExpired deletes at most limit totals and entries that have expired, and returns how many

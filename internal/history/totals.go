@@ -97,7 +97,8 @@ func (r *Recorder) count(s observe.Statistic) {
 	t.unsaved = true
 }
 
-// changed returns the totals that are not stored, and forgets those of earlier hours that are.
+// changed returns the totals that are not stored, and forgets those that are, except of this hour
+// and the hour before: if the clock was set back, they would begin at zero and replace what is stored.
 func (r *Recorder) changed() []store.Total {
 	var totals []store.Total
 	hour := r.Now().Truncate(span).UnixMilli()
@@ -109,7 +110,7 @@ func (r *Recorder) changed() []store.Total {
 				At: key.at, Name: key.name, Node: r.Node, Count: t.count, Millis: t.millis, Units: t.units,
 				ExpiresAt: key.at + r.Statistics.Milliseconds(),
 			})
-		case key.at < hour:
+		case key.at < hour-span.Milliseconds():
 			delete(r.totals, key)
 		}
 	}

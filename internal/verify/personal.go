@@ -16,8 +16,11 @@ import (
 // What persons may ask for about their data: a copy, and to have it erased.
 
 const (
-	// maxSessions is how many sessions of a number are exported, or erased at a time.
-	maxSessions = 1000
+	// maxExported bounds the sessions, and the events, of an export.
+	maxExported = 100_000
+
+	// maxErased is how many sessions are erased at a time.
+	maxErased = 1000
 
 	// maxErasures is how many times sessions are looked for.
 	maxErasures = 100
@@ -34,6 +37,8 @@ type export struct {
 
 	JournalSince *time.Time      `json:"journal_since,omitempty"`
 	Journal      []observe.Typed `json:"journal"`
+
+	Incomplete bool `json:"incomplete,omitempty"` // there are more sessions or events
 }
 
 // exportedSession is a session without what would let its reader compute its code.
@@ -88,10 +93,11 @@ func (s *Service) Export(ctx context.Context, number string) ([]byte, error) {
 }
 
 func (s *Service) exportSessions(ctx context.Context, n phone.Number, x *export) error {
-	sessions, err := s.sessionsOf(ctx, n.MSISDN)
+	sessions, err := s.sessionsOf(ctx, n.MSISDN, maxExported)
 	if err != nil {
 		return err
 	}
+	x.Incomplete = x.Incomplete || len(sessions) == maxExported
 	optional := func(ms int64) *time.Time {
 		if ms == 0 {
 			return nil
@@ -110,14 +116,14 @@ func (s *Service) exportSessions(ctx context.Context, n phone.Number, x *export)
 	return nil
 }
 
-// sessionsOf returns the sessions of a number. The error wraps store.ErrUnsupported if the store
+// sessionsOf returns the sessions of a number, at most limit. The error wraps store.ErrUnsupported if the store
 // cannot find them.
-func (s *Service) sessionsOf(ctx context.Context, msisdn string) ([]store.Session, error) {
+func (s *Service) sessionsOf(ctx context.Context, msisdn string, limit int) ([]store.Session, error) {
 	finder, ok := s.Store.(store.History)
 	if !ok {
 		return nil, fmt.Errorf("threepid: find the sessions of a number: the store is no store.History: %w", store.ErrUnsupported)
 	}
-	return finder.SessionsOf(ctx, msisdn, maxSessions)
+	return finder.SessionsOf(ctx, msisdn, limit)
 }
 
 func (s *Service) exportRecords(ctx context.Context, n phone.Number, x *export) error {
@@ -133,10 +139,11 @@ func (s *Service) exportRecords(ctx context.Context, n phone.Number, x *export) 
 }
 
 func (s *Service) exportJournal(ctx context.Context, n phone.Number, x *export) error {
-	events, since, err := s.history.Timeline(ctx, n.MSISDN, maxTimeline)
+	events, since, err := s.history.Timeline(ctx, n.MSISDN, maxExported)
 	if err != nil || since.IsZero() {
 		return err
 	}
+	x.Incomplete = x.Incomplete || len(events) == maxExported
 	x.JournalSince = &since
 	x.Journal = observe.TypedOf(events)
 	return nil
@@ -175,7 +182,7 @@ func (s *Service) Erase(ctx context.Context, number string) error {
 // eraseSessions lets the sessions of a number expire in 1970, and deletes what expired then.
 func (s *Service) eraseSessions(ctx context.Context, msisdn string) error {
 	for range maxErasures {
-		sessions, err := s.sessionsOf(ctx, msisdn)
+		sessions, err := s.sessionsOf(ctx, msisdn, maxErased)
 		if err != nil || len(sessions) == 0 {
 			return err
 		}

@@ -41,6 +41,9 @@ func (s *Service) recordUntilClosed() {
 			s.Logger.Error("threepid: statistics and journal cannot be stored; trying again every 20 seconds", "error", err)
 		}
 		failing = err != nil
+		if n := s.history.Dropped(); n > 0 {
+			s.Logger.Error("threepid: events are missing in the journal, because too many waited for the database", "events", n)
+		}
 	}
 }
 
