@@ -23,6 +23,7 @@ type Receipt struct {
 
 	Status Delivery
 
-	// Reason is the provider's code for the status, such as "30005". It may be empty.
+	// Reason is the provider's code for the status, such as "30005". It may be empty. A Reason with
+	// seven or more digits in a row is ignored, because it may be a phone number.
 	Reason string
 }

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -23,6 +24,7 @@ func receiptTests() []test {
 		{"ReceiptBeforeItsSMS", testReceiptBeforeItsSMS},
 		{"ReceiptsWithoutAnSMS", testReceiptsWithoutAnSMS},
 		{"ReceiptsAtOnce", testReceiptsAtOnce},
+		{"ReceiptsWithNumbers", testReceiptsWithNumbers},
 		{"UndeliveredIsNotUnconfirmed", testUndeliveredIsNotUnconfirmed},
 		{"UndeliveredAfterAValidation", testUndeliveredAfterAValidation},
 		{"UndeliveredThenSentAgain", testUndeliveredThenSentAgain},
@@ -129,6 +131,33 @@ func testReceiptsWithoutAnSMS(t *testing.T, open opener) {
 	}
 	next := start(t, n.store)
 	expectCounts(t, next.counts(t), map[string]int64{"receipt   acme failed": 2, "receipt   acme delivered": 2})
+}
+
+// testReceiptsWithNumbers sends receipts whose ID or reason contains the number. The journal does not
+// contain it; nor do the log and the events, which every test checks.
+func testReceiptsWithNumbers(t *testing.T, open opener) {
+	var h heard
+	n := start(t, open(t), observed(&h))
+	keepsHistory(t, n.store)
+	n.mustRequest(addPath, attempt(1))
+	id := n.latestID(t)
+	for _, r := range []sms.Receipt{
+		{MessageID: id, Status: sms.Delivered, Reason: "to:" + msisdn},
+		{MessageID: msisdn, Status: sms.Undelivered, Reason: "30005"},
+		{MessageID: "a-" + msisdn + "-b", Status: sms.Undelivered, Reason: msisdn},
+	} {
+		r.Provider = "acme"
+		if err := n.plugin.RecordReceipt(t.Context(), r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	n.clock.advance(time.Minute)
+	waitUntil(t, "the receipts no longer wait for an SMS", func() bool { return n.counts(t)["receipt   acme failed"] == 2 })
+	for _, e := range n.explain(t, msisdn).Events {
+		if strings.Contains(fmt.Sprintf("%+v", e), msisdn) {
+			t.Errorf("the journal has %+v", e)
+		}
+	}
 }
 
 // slowHistory finds entries slowly, so that calls overlap.

@@ -187,11 +187,30 @@ func notConfirmed(sess store.Session) bool {
 	return sess.SID != "" && sess.Texts == 1 && sess.Outcome == store.OutcomeAccepted
 }
 
+// withoutNumbers returns s, or an empty string if it may contain a complete phone number: some
+// gateways put one into what they report.
+func withoutNumbers(s string) string {
+	const shortest = 7 // digits
+	digits := 0
+	for i := range len(s) {
+		if s[i] < '0' || s[i] > '9' {
+			digits = 0
+		} else if digits++; digits == shortest {
+			return ""
+		}
+	}
+	return s
+}
+
 // observeReceipt reports a receipt for an SMS, of which only the provider may be known.
 func (s *Service) observeReceipt(ctx context.Context, r sms.Receipt, of observe.SMS, about history.About) {
 	if of.ID != "" {
 		ctx = observe.WithID(ctx, of.ID) // that of the request whose SMS it is for
 	}
+	if of.MessageID == "" {
+		r.MessageID = withoutNumbers(r.MessageID)
+	}
+	r.Reason = withoutNumbers(r.Reason)
 	s.log(ctx).Info("threepid: delivery receipt", "provider", of.Provider, "message_id", r.MessageID,
 		"to", of.Number, "status", r.Status, "reason", r.Reason)
 	if !s.events.wanted() {
