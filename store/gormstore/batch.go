@@ -115,11 +115,23 @@ func (u *unit) run(p *page) {
 	}
 }
 
-// recalled reports whether the unit ran with rows that were remembered. If its caller has returned, it
-// does not matter.
+// recalled reports whether the unit ran with rows that were remembered.
 func (u *unit) recalled() bool {
-	gone := errors.Is(u.result, errGone) || u.ctx.Err() != nil
-	return !gone && slices.ContainsFunc(u.where, func(r *row) bool { return r.recalled })
+	return slices.ContainsFunc(u.where, func(r *row) bool { return r.recalled })
+}
+
+// unsure reports whether the unit must run again with rows that are read for it: it changed nothing,
+// so no version in a write shows whether the rows that it relied on were the latest. If its context
+// has ended, it fails instead.
+func (u *unit) unsure() bool {
+	if u.changed || !u.recalled() || errors.Is(u.result, store.ErrNames) || errors.Is(u.result, errGone) { // ErrNames only begins another unit
+		return false
+	}
+	if err := u.ctx.Err(); err != nil {
+		u.result = err
+		return false
+	}
+	return true
 }
 
 // over returns an error if the unit has run out of time.
@@ -250,7 +262,7 @@ func (s *Store) fail(doing string, err error, writing bool) error {
 // stale, and returns the others.
 func (s *Store) retryStale(lost []*unit) (others []*unit) {
 	for _, u := range lost {
-		if u.recalled() {
+		if u.recalled() && u.ctx.Err() == nil {
 			s.retries.add(u)
 		} else {
 			others = append(others, u)
@@ -272,7 +284,7 @@ func (s *Store) attempt(units []*unit) (unsure []*unit, err error) {
 	if d.write == "" && d.block == nil {
 		return nil, s.attemptInTx(ctx, d, units)
 	}
-	p := newPage()
+	p := s.recent.begin()
 	for _, u := range units {
 		p.want(u.names)
 	}
@@ -283,7 +295,7 @@ func (s *Store) attempt(units []*unit) (unsure []*unit, err error) {
 		return nil, err
 	}
 	for _, u := range units {
-		if !u.changed && u.recalled() && !errors.Is(u.result, store.ErrNames) { // these only begin another unit
+		if u.unsure() {
 			unsure = append(unsure, u)
 			u.runs-- // it was no conflict
 		}

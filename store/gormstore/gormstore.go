@@ -197,7 +197,7 @@ func (s *Store) View(ctx context.Context, names store.Names) (store.Rows, error)
 func (s *Store) runViews(views []*view) {
 	ctx, cancel := s.background()
 	defer cancel()
-	p := newPage()
+	p := s.recent.begin()
 	for _, v := range views {
 		p.want(v.names)
 	}

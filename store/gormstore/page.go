@@ -21,6 +21,7 @@ type page struct {
 	sessions, records map[store.Key]*row
 	sids              map[string]*row // of the sessions that are there
 	names             [3][]string     // what is to be loaded: sessions by key and by sid, and records
+	begun             int64           // when it was begun, as recent counts
 }
 
 // row is a session or a record as the batch has it.
@@ -34,6 +35,7 @@ type row struct {
 	version   int64  // in the database; 0: absent
 	next      int64  // the version that it gets
 	recalled  bool   // it was remembered, and not read for this batch
+	kept      int64  // when it was remembered, as recent counts
 	write     bool   // a unit that changed something has named it
 	lost      bool   // another transaction has changed or locked it
 }
@@ -114,7 +116,13 @@ func (p *page) addSession(r *row, content []byte) error {
 		return fmt.Errorf("read a session: %w", err)
 	}
 	if old := p.sessions[r.key]; old != nil && old.version != 0 {
-		return nil // named by key and by sid
+		if !old.recalled || old.version == r.version { // it is named by key and by sid
+			if sid := old.session.SID; sid != "" {
+				p.sids[sid] = old
+			}
+			return nil
+		}
+		delete(p.sids, old.session.SID) // what was remembered is stale
 	}
 	p.sessions[r.key] = r
 	r.sid = r.session.SID

@@ -24,6 +24,7 @@ type recent struct {
 	mu         sync.Mutex
 	turned     time.Time
 	young, old generation
+	pages      int64 // how many pages were kept
 }
 
 // generation is what was remembered in one part of time.
@@ -52,30 +53,48 @@ func (m *recent) turn() {
 	m.young, m.turned = newGeneration(), now
 }
 
-// keep remembers the rows of a page, as the database has them.
+// begin begins a page, before any of its rows is read.
+func (m *recent) begin() *page {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	p := newPage()
+	p.begun = m.pages
+	return p
+}
+
+// keep remembers the rows of a page, as the database has them. Rows that were remembered before, and
+// that no unit has written, do not become younger.
 func (m *recent) keep(p *page) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.turn()
+	m.pages++
 	for key, r := range p.sessions {
-		if known, ok := m.session(key); ok && known.version > r.version {
-			continue // a unit has written it since it was read
+		known, ok := m.session(key)
+		if r.recalled && !r.write || ok && known.after(p, r) {
+			continue
 		}
-		m.young.sessions[key] = r.clean()
+		m.young.sessions[key] = r.clean(m.pages)
 		if r.session.SID != "" {
 			m.young.sids[r.session.SID] = key
 		}
 	}
 	for key, r := range p.records {
-		if known, ok := m.record(key); !ok || known.version <= r.version {
-			m.young.records[key] = r.clean()
+		known, ok := m.record(key)
+		if r.recalled && !r.write || ok && known.after(p, r) {
+			continue
 		}
+		m.young.records[key] = r.clean(m.pages)
 	}
 }
 
+// after reports whether a row that is remembered is later than one of a page. Versions alone do not
+// say that: a row that was deleted and created again may have a lower one than before.
+func (r row) after(p *page, other *row) bool { return r.kept > p.begun && r.version > other.version }
+
 // clean returns a row as a batch finds it.
-func (r *row) clean() row {
-	return row{session: r.session, record: r.record, key: r.key, sid: r.sid, expiresAt: r.expiresAt, version: r.version}
+func (r *row) clean(kept int64) row {
+	return row{session: r.session, record: r.record, key: r.key, sid: r.sid, expiresAt: r.expiresAt, version: r.version, kept: kept}
 }
 
 // forget forgets the rows of a page, of which it is not known what the database has.

@@ -202,7 +202,7 @@ func TestOpenRefusesNewerSchema(t *testing.T) {
 	if err := open(t, path).Close(); err != nil {
 		t.Fatal(err)
 	}
-	exec(t, path, "UPDATE threepid_schema SET version = 8")
+	exec(t, path, "UPDATE threepid_schema SET version = 70")
 	s, err := sqlite.Open(path)
 	if err == nil {
 		_ = s.Close()

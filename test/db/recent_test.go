@@ -22,7 +22,7 @@ func TestRecentRows(t *testing.T) {
 		a := migrated(t, newStore(t, connect(t, s.dialector(db), connections/3), gormstore.Options{}))
 		b := newStore(t, connect(t, s.dialector(db), connections/3), gormstore.Options{})
 		for name, check := range map[string]func(ctx context.Context, a, b store.Store, names store.Names) error{
-			"Change": checkStaleChange, "Decision": checkStaleDecision, "Absence": checkStaleAbsence, "Deletion": checkStaleDeletion, "Session": checkStaleSession,
+			"Change": checkStaleChange, "Decision": checkStaleDecision, "LateDecision": checkLateDecision, "Absence": checkStaleAbsence, "Deletion": checkStaleDeletion, "Session": checkStaleSession,
 		} {
 			t.Run(name, func(t *testing.T) {
 				t.Parallel()
@@ -31,6 +31,22 @@ func TestRecentRows(t *testing.T) {
 					t.Error(err)
 				}
 			})
+		}
+	})
+}
+
+// TestRecentSessionThatWasReplaced has stores of its own: units of other tests in its batches could
+// make them run again.
+func TestRecentSessionThatWasReplaced(t *testing.T) {
+	t.Parallel()
+	onEach(t, func(t *testing.T, s server) {
+		t.Helper()
+		db := s.newDatabase(t)
+		a := migrated(t, newStore(t, connect(t, s.dialector(db), connections/3), gormstore.Options{}))
+		b := newStore(t, connect(t, s.dialector(db), connections/3), gormstore.Options{})
+		names := store.Names{Session: store.SessionRef{Key: store.SessionKey("secret", "GB", "1")}, Records: []store.Key{store.RecordKey("recent")}}
+		if err := checkReplacedSession(t.Context(), a, b, names); err != nil {
+			t.Error(err)
 		}
 	})
 }
@@ -91,6 +107,24 @@ func checkStaleDecision(ctx context.Context, a, b store.Store, names store.Names
 	})
 	if err != nil || saw != "y" {
 		return fmt.Errorf("a unit that changes nothing saw %q, error %w; want y", saw, err)
+	}
+	return nil
+}
+
+// checkLateDecision has a unit refuse because of what another node has changed since. Its context has
+// ended, so it cannot run again: it must not return what it decided.
+func checkLateDecision(ctx context.Context, a, b store.Store, names store.Names) error {
+	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
+		return err
+	}
+	ended, cancel := context.WithCancel(ctx)
+	defer cancel()
+	err := a.Update(ended, names, func(*store.Rows) error {
+		cancel()
+		return errors.New("refused")
+	})
+	if !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("got %w, want the context's error", err)
 	}
 	return nil
 }
@@ -175,6 +209,57 @@ func checkStaleSession(ctx context.Context, a, b store.Store, names store.Names)
 	rows, err := b.View(ctx, sid)
 	if err != nil || rows.Session.WrongTries != 4*each {
 		return fmt.Errorf("%d tries were counted, error %w; want %d", rows.Session.WrongTries, err, 4*each)
+	}
+	return nil
+}
+
+// checkReplacedSession replaces a session that another node remembers. In one batch of that node, a
+// unit names it by its key and changes nothing, and another one names it by its new sid: both find
+// the new session.
+func checkReplacedSession(ctx context.Context, a, b store.Store, names store.Names) error {
+	key := store.Names{Session: names.Session}
+	replace := func(s store.Store, sid string) error {
+		return s.Update(ctx, key, func(rows *store.Rows) error {
+			rows.Session = store.Session{Key: names.Session.Key, SID: sid, MSISDN: "1", ExpiresAt: 1 << 40}
+			return nil
+		})
+	}
+	if err := errors.Join(replace(a, "sid-1"), remember(ctx, a, key), replace(b, "sid-2")); err != nil {
+		return err
+	}
+	begun, release, errs := make(chan struct{}), make(chan struct{}), make(chan error, 3)
+	var once sync.Once
+	go func() { // the units that arrive in the meantime share the next batch
+		errs <- a.Update(ctx, store.Names{Records: names.Records}, func(*store.Rows) error {
+			once.Do(func() { close(begun) })
+			<-release
+			return nil
+		})
+	}()
+	<-begun
+	for _, by := range []store.Names{key, {Session: store.SessionRef{SID: "sid-2"}}} {
+		go func() {
+			errs <- a.Update(ctx, by, func(rows *store.Rows) error {
+				if by.Session.SID == "" {
+					return nil
+				}
+				if rows.Session.SID != "sid-2" {
+					return fmt.Errorf("the session sid-2 is %+v", rows.Session)
+				}
+				rows.Session.WrongTries++
+				return nil
+			})
+		}()
+	}
+	time.Sleep(100 * time.Millisecond)
+	close(release)
+	err := errors.Join(<-errs, <-errs, <-errs)
+	rows, viewErr := b.View(ctx, key)
+	if err := errors.Join(err, viewErr); err != nil {
+		return err
+	}
+	if rows.Session.SID != "sid-2" || rows.Session.WrongTries != 1 {
+		return fmt.Errorf("the session is %+v", rows.Session)
 	}
 	return nil
 }
