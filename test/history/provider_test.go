@@ -10,6 +10,7 @@ import (
 	"math/rand/v2"
 	"net/http"
 	"net/http/httptest"
+	neturl "net/url"
 	"strconv"
 	"sync"
 	"testing"
@@ -21,37 +22,60 @@ import (
 
 // handover is what a node posts to the provider.
 type handover struct {
-	Node    int
-	Message sms.Message
+	Node     int
+	Deadline time.Time // until when the node waits
+	Message  sms.Message
 }
 
 // senderTo returns a sender of a node that posts to the provider. It says of an SMS
 // what a sender of a real provider says.
 func senderTo(url string, node int) sms.Sender {
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
-		body, err := json.Marshal(handover{node, m})
-		if err != nil {
-			return err
+		deadline, _ := ctx.Deadline()
+		err := handOver(ctx, url, handover{node, deadline, m})
+		if ctx.Err() != nil || errors.Is(err, sms.ErrUncertain) {
+			reportLost(url, node, m.ID)
 		}
-		req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
-		if err != nil {
-			return err
-		}
-		res, err := http.DefaultClient.Do(req)
-		if err != nil {
-			return fmt.Errorf("%w: %w", sms.ErrUncertain, err)
-		}
-		defer func() { _ = res.Body.Close() }()
-		_, _ = io.Copy(io.Discard, res.Body)
-		switch res.StatusCode {
-		case http.StatusOK:
-			return nil
-		case http.StatusGatewayTimeout:
-			return sms.ErrUncertain
-		default:
-			return errors.New("the provider is down")
-		}
+		return err
 	})
+}
+
+func handOver(ctx context.Context, url string, h handover) error {
+	body, err := json.Marshal(h)
+	if err != nil {
+		return err
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodPost, url, bytes.NewReader(body))
+	if err != nil {
+		return err
+	}
+	res, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return fmt.Errorf("%w: %w", sms.ErrUncertain, err)
+	}
+	defer func() { _ = res.Body.Close() }()
+	_, _ = io.Copy(io.Discard, res.Body)
+	switch res.StatusCode {
+	case http.StatusOK:
+		return nil
+	case http.StatusGatewayTimeout:
+		return sms.ErrUncertain
+	default:
+		return errors.New("the provider is down")
+	}
+}
+
+// lostPath is where a node reports that it does not know whether an SMS was sent.
+const lostPath = "/lost"
+
+// reportLost reports that a node does not know whether an SMS was sent. The provider cannot tell: its
+// response may be late although it was written in time.
+func reportLost(url string, node int, messageID string) {
+	query := neturl.Values{"node": {strconv.Itoa(node)}, "message": {messageID}}
+	res, err := http.Post(url+lostPath+"?"+query.Encode(), "", nil) //nolint:noctx // the SMS has no time left
+	if err == nil {
+		_ = res.Body.Close()
+	}
 }
 
 // provider accepts SMS, or fails, and records each.
@@ -68,7 +92,8 @@ type provider struct {
 type mood struct {
 	delay  time.Duration
 	accept bool
-	status int // of its response
+	status int           // of its response
+	stalls time.Duration // between its decision and its response, as on a busy machine
 }
 
 // anyMood mostly accepts at once.
@@ -76,29 +101,41 @@ func anyMood() mood {
 	delay := rand.N(15 * time.Millisecond)
 	switch rand.N(25) {
 	case 0:
-		return mood{delay, false, http.StatusServiceUnavailable}
+		return mood{delay: delay, status: http.StatusServiceUnavailable}
 	case 1:
-		return mood{delay, true, http.StatusGatewayTimeout} // it accepts, and fails after that
+		return mood{delay: delay, accept: true, status: http.StatusGatewayTimeout} // it accepts, and fails after that
 	case 2:
-		return mood{sendTimeout + 300*time.Millisecond, true, http.StatusOK} // the node does not wait for that
+		return mood{delay: sendTimeout + 300*time.Millisecond, accept: true, status: http.StatusOK} // the node does not wait for that
 	case 3, 4:
-		return mood{sendTimeout / 3, true, http.StatusOK}
+		return mood{delay: sendTimeout / 3, accept: true, status: http.StatusOK}
+	case 5:
+		return mood{delay: delay, accept: true, status: http.StatusOK, stalls: sendTimeout + 300*time.Millisecond}
 	default:
-		return mood{delay, true, http.StatusOK}
+		return mood{delay: delay, accept: true, status: http.StatusOK}
 	}
 }
 
 func startProvider(t *testing.T, h *history) *provider {
 	t.Helper()
 	p := &provider{history: h, received: func(*call) {}, mood: anyMood}
-	server := httptest.NewServer(http.HandlerFunc(p.serve))
+	mux := http.NewServeMux()
+	mux.HandleFunc("/", p.serve)
+	mux.HandleFunc(lostPath, p.lost)
+	server := httptest.NewServer(mux)
 	t.Cleanup(server.Close)
 	p.url = server.URL
 	return p
 }
 
+// lost notes that a node does not know whether the SMS of a message was sent.
+func (p *provider) lost(_ http.ResponseWriter, r *http.Request) {
+	p.serving.RLock()
+	defer p.serving.RUnlock()
+	node, _ := strconv.Atoi(r.FormValue("node"))
+	p.history.lose(node, r.FormValue("message"))
+}
+
 func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
-	begin := p.history.now()
 	p.serving.RLock()
 	defer p.serving.RUnlock()
 	var h handover
@@ -106,30 +143,30 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
+	// On a busy machine the node may have given up already: then nothing is sent.
+	begin, deadline := p.history.now(), h.Deadline.Sub(p.history.start)
+	late := begin > deadline
 	c := &call{
-		op: sendSMS, node: h.Node, begin: begin, result: notSent,
+		op: sendSMS, node: h.Node, begin: min(begin, deadline), result: notSent,
 		session: int(h.Message.Attempt / attemptsPerSession), attempt: int(h.Message.Attempt % attemptsPerSession),
 		code: smstest.Token(h.Message), messageID: h.Message.ID,
 	}
 	c.number, _ = strconv.Atoi(h.Message.To[len(numberPrefix):])
 	m := p.mood()
+	m.accept = m.accept && !late
 	time.Sleep(m.delay)
 	c.end = p.history.now()
 	if m.accept {
 		c.result = ok
 	}
-	// The node began to wait before the provider began to serve.
-	const slack = 200 * time.Millisecond
-	if late := c.end-c.begin > sendTimeout-slack; late || m.status != http.StatusOK || r.Context().Err() != nil {
-		c.lost, c.lostAt = true, c.end
-		if late {
-			c.lostAt = c.begin + sendTimeout - slack
-		}
+	if c.end > deadline || m.status != http.StatusOK || r.Context().Err() != nil {
+		c.lost, c.lostAt = true, min(c.end, deadline)
 		c.detail = fmt.Sprintf("(the node is told %d after %v)", m.status, m.delay.Round(time.Millisecond))
 	}
 	p.history.add(c)
 	if m.accept {
 		p.received(c)
 	}
+	time.Sleep(m.stalls)
 	w.WriteHeader(m.status)
 }

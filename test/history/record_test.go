@@ -98,6 +98,18 @@ func (h *history) add(c *call) {
 	h.calls = append(h.calls, c)
 }
 
+// lose records that a node does not know whether the SMS of a message was sent, because the response
+// of the provider was late.
+func (h *history) lose(node int, messageID string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for _, c := range h.calls {
+		if c.op == sendSMS && c.node == node && c.messageID == messageID && !c.lost {
+			c.lost, c.lostAt = true, c.end
+		}
+	}
+}
+
 // fault records that a node cannot be relied on until the returned function is
 // called.
 func (h *history) fault(node int, kind string) (end func()) {

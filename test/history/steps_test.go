@@ -120,7 +120,7 @@ func (p *partition) sms(c *call) {
 func (p *partition) asked(sms *call) time.Duration {
 	for _, c := range p.calls {
 		// A request that was given up goes on.
-		mayGoOn := c.end >= sms.begin || c.result == unknown
+		mayGoOn := c.begin <= sms.begin && (c.end >= sms.begin || c.result == unknown)
 		if c.op == requestToken && c.node == sms.node && c.session == sms.session && c.attempt == sms.attempt && mayGoOn {
 			return c.begin
 		}
