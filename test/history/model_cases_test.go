@@ -114,6 +114,21 @@ func TestModel(t *testing.T) {
 		{"two users own a number", nil, slices.Concat(proved("111111"), inSession(1, proved("444444")), []*call{
 			at(20, 29, call{op: addNumber, user: 1}), at(20, 29, call{op: addNumber, session: 1, user: 2}),
 		}), false},
+		{"added while a newer code is submitted, which is redeemed", nil, slices.Concat(proved("111111"), []*call{
+			at(20, 60, call{op: addNumber, user: 1}),
+		}, asked(25, 2, "333333"), []*call{
+			at(40, 41, call{op: submitToken, code: "333333"}), at(55, 56, call{op: requestToken, attempt: 3, result: notInUse}),
+			at(61, 62, call{op: redeem}), at(70, 71, call{op: ownerOf, user: 1}),
+		}), true},
+		{"released while a newer code is submitted, and added after that", nil, slices.Concat(proved("111111"), []*call{
+			at(20, 60, call{op: addNumber, user: 1}),
+		}, asked(25, 2, "333333"), []*call{
+			at(40, 41, call{op: submitToken, code: "333333"}), at(50, 51, call{op: release, result: noAccount}),
+			at(70, 71, call{op: ownerOf, user: 1}),
+		}), false},
+		{"released while two add it, one of which takes it off again", nil, append(proved("111111"),
+			at(20, 40, call{op: addNumber, user: 1}), at(20, 80, call{op: addNumber, user: 1, result: refused}),
+			at(50, 70, call{op: release, result: noAccount}), at(90, 91, call{op: ownerOf})), true},
 		{"added again by the same user", nil, append(proved("111111"),
 			at(20, 29, call{op: addNumber, user: 1}), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf, user: 1})), true},
 		{"added and lost", nil, append(proved("111111"), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf})), false},

@@ -43,6 +43,7 @@ type session struct {
 	tries     int8  // wrong codes compared with code
 	validated bool  // in the number's epoch
 	consumed  int8  // its consumer: nobody, theHost or a user
+	taken     int8  // a bit for each user whose add has consumed a proof, and has yet to use it
 }
 
 // kind is what a step does.
@@ -160,7 +161,7 @@ func (s state) void(p step) []state {
 		voided := s
 		voided.began |= bit
 		for i := range voided.sessions {
-			voided.sessions[i].current, voided.sessions[i].validated = false, false
+			voided.sessions[i].current, voided.sessions[i].validated, voided.sessions[i].taken = false, false, 0
 		}
 		next = append(next, voided)
 	}
@@ -183,8 +184,12 @@ func (s state) free(p step) []state {
 	switch {
 	case skipped, p.user != nobody && had != p.user:
 		return []state{s}
+	case p.unowned && had != nobody && p.soft:
+		freed := s // by the add that was not completed
+		freed.owner = nobody
+		return []state{s, freed}
 	case p.unowned:
-		return s.when(had == nobody || p.soft)
+		return s.when(had == nobody)
 	case p.owned && had == nobody:
 		return s.when(p.soft)
 	}
@@ -197,11 +202,18 @@ func (s state) free(p step) []state {
 // account, whatever it had looked up before.
 func (s state) add(p step) []state {
 	v := s.sessions[p.session]
+	bit := int8(1) << p.user
 	taken := v
-	taken.consumed = p.user
+	taken.consumed, taken.taken = p.user, v.taken|bit
 	vacant := v.validated && v.consumed == nobody
 	mine := v.consumed == p.user && v.validated
-	put := s.with(p.session, taken)
+	used := taken
+	used.taken &^= bit
+	if v.taken&bit != 0 && v.consumed != p.user {
+		// Another code was sent and submitted in the meantime: its proof stays.
+		mine, used.consumed = true, v.consumed
+	}
+	put := s.with(p.session, used)
 	put.owner = p.user
 	unchanged := []state{s}
 	switch p.kind {
