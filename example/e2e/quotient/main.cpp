@@ -1,7 +1,7 @@
-// A client built on libQuotient, the library of NeoChat and Quaternion. It takes two
-// numbers through the whole flow, one as current clients do and one as those of r0.5,
-// and prints a line for each job: what it was, and how the library saw it end. When it
-// needs the code of the last SMS it prints "code" and reads it from standard input.
+// A client that uses libQuotient, the library of NeoChat and Quaternion. It adds two
+// numbers to an account: one with the requests of current clients, and one with those of
+// specification r0.5. For each job, it prints a line with its name and its result. When it
+// needs the code of the last SMS, it prints "code" and reads it from standard input.
 //
 //	main URL ACCESS_TOKEN
 
@@ -30,8 +30,8 @@ public:
 
 static ConnectionData* connection;
 
-// run waits for a job's result and prints it. What a rate limit delays, the library
-// sends again by itself.
+// run waits for a job's result and prints it. After a rate limit, the library repeats the
+// request by itself.
 template <typename JobT>
 static JobT* run(const char* step, JobT* job)
 {
