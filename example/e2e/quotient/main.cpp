@@ -82,7 +82,7 @@ static void list()
 
 static void current()
 {
-    run("request of a wrong number", new RequestTokenTo3PIDMSISDNJob(number("current", "12", 1)));
+    run("request for an invalid number", new RequestTokenTo3PIDMSISDNJob(number("current", "12", 1)));
     run("request", new RequestTokenTo3PIDMSISDNJob(number("current", "07700 900001", 1)));
     const auto response = run("resend", new RequestTokenTo3PIDMSISDNJob(number("current", "07700 900001", 2)))->response();
     run("add too early", new Add3PIDJob("current", response.sid));
@@ -90,7 +90,7 @@ static void current()
     run("submit", new SubmitTokenJob(response.submitUrl, response.sid, "current", code()));
     run("add", new Add3PIDJob("current", response.sid));
     list();
-    run("request of a taken number", new RequestTokenTo3PIDMSISDNJob(number("another", "07700 900001", 1)));
+    run("request for a number in use", new RequestTokenTo3PIDMSISDNJob(number("another", "07700 900001", 1)));
     run("bind", new Bind3PIDJob("current", "id.example.org", "token", response.sid));
     run("delete", new Delete3pidFromAccountJob("msisdn", "447700900001"));
     list();
