@@ -17,10 +17,10 @@ import (
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")
-	g := newGateway(t, dawdle(2*time.Millisecond))
+	g := newGateway(t, delay(2*time.Millisecond))
 	s := start(t, "-db", db, "-sms", "webhook:"+g.url)
 	l := &ledger{t: t, gateway: g, lenient: true}
-	end := background(func(stop <-chan struct{}) { l.patient(s.url, 8, stop) })
+	end := background(func(stop <-chan struct{}) { l.requestUntilOK(s.url, 8, stop) })
 	time.Sleep(100 * time.Millisecond)
 	info, err := os.Stat(db + "-wal")
 	if err != nil {
@@ -38,12 +38,12 @@ func TestDiskFull(t *testing.T) {
 		t.Error("the disk was not full")
 	}
 	l.lenient = false
-	l.retryTold(s.url)
+	l.retryAcknowledged(s.url)
 	l.submitAll(s.url)
 	l.audit()
 	s.stop()
 	s = start(t, "-db", db, "-sms", "webhook:"+g.url)
-	l.retryTold(s.url)
+	l.retryAcknowledged(s.url)
 	l.submitAll(s.url)
 	l.audit()
 	s.stop()

@@ -75,12 +75,12 @@ func (r *replicated) url() string {
 func TestPostgresFailover(t *testing.T) {
 	t.Parallel()
 	r := startReplicated(t)
-	g := newGateway(t, dawdle(20*time.Millisecond))
+	g := newGateway(t, delay(20*time.Millisecond))
 	c := startCluster(t, 2, r.url(), g)
 	l := &ledger{t: t, gateway: g, lenient: true}
 	ends := []func(){}
 	for _, node := range c.nodes {
-		ends = append(ends, background(func(stop <-chan struct{}) { l.patient(node.url, 8, stop) }))
+		ends = append(ends, background(func(stop <-chan struct{}) { l.requestUntilOK(node.url, 8, stop) }))
 	}
 	time.Sleep(time.Second)
 	killed := time.Now()
@@ -89,14 +89,14 @@ func TestPostgresFailover(t *testing.T) {
 	promoted := time.Now()
 	time.Sleep(2 * time.Second)
 	together(len(ends), func(i int) { ends[i]() })
-	first := l.firstTold(promoted)
+	first := l.firstAcknowledged(promoted)
 	t.Logf("promoted %v after the primary was killed; the first request was acknowledged %v later", promoted.Sub(killed), first.Sub(promoted))
 	if first.IsZero() {
 		t.Error("no request was acknowledged after the promotion")
 	}
 	l.lenient = false
-	l.retryTold(c.url(0))
-	l.retryUntold(c.url(1))
+	l.retryAcknowledged(c.url(0))
+	l.retryUnacknowledged(c.url(1))
 	l.submitAll(c.url(0))
 	l.audit()
 	for _, s := range c.nodes {
@@ -105,15 +105,15 @@ func TestPostgresFailover(t *testing.T) {
 	}
 }
 
-// firstTold returns when an attempt was first acknowledged after that time.
-func (l *ledger) firstTold(after time.Time) (first time.Time) {
+// firstAcknowledged returns when an attempt was first acknowledged after that time.
+func (l *ledger) firstAcknowledged(after time.Time) (first time.Time) {
 	var mu sync.Mutex
 	l.each(1, func(a *account) {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, told := range a.told {
-			if told.After(after) && (first.IsZero() || told.Before(first)) {
-				first = told
+		for _, acknowledged := range a.acknowledged {
+			if acknowledged.After(after) && (first.IsZero() || acknowledged.Before(first)) {
+				first = acknowledged
 			}
 		}
 	})

@@ -74,13 +74,13 @@ func askMySQL(port, query string) string {
 func TestGalera(t *testing.T) {
 	t.Parallel()
 	urls := startGalera(t)
-	g := newGateway(t, dawdle(10*time.Millisecond))
+	g := newGateway(t, delay(10*time.Millisecond))
 	c := &cluster{t: t, gateway: g}
 	for _, db := range urls {
 		c.nodes = append(c.nodes, start(t, "-db", db, "-sms", "webhook:"+g.url, "-limits", "default", "-trusted-proxies", "127.0.0.1"))
 	}
 	const people = 600
-	failed := make(chan answer, people)
+	failed := make(chan outcome, people)
 	together(24, func(caller int) {
 		for i := caller; i < people; i += 24 {
 			failed <- c.verify(i)
@@ -112,12 +112,12 @@ func TestGalera(t *testing.T) {
 
 // verify takes a new person through a whole verification, which begins on one node
 // and ends on the next.
-func (c *cluster) verify(turn int) answer {
+func (c *cluster) verify(turn int) outcome {
 	p := newStranger()
 	asked := p.request(c.url(turn), 1)
-	texts := c.gateway.to(p.number())
-	if asked.status != http.StatusOK || len(texts) != 1 {
+	messages := c.gateway.to(p.number())
+	if asked.status != http.StatusOK || len(messages) != 1 {
 		return asked
 	}
-	return p.submit(c.url(turn+1), asked.sid, texts[0].code())
+	return p.submit(c.url(turn+1), asked.sid, messages[0].code())
 }

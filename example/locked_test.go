@@ -84,7 +84,7 @@ func TestLockedForLong(t *testing.T) {
 	s.accept()
 	const most = 2*storeTimeout + quick // who comes second waits for who came first
 	people := s.expectRefused(6, most)
-	if got := <-s.answer; got.status != http.StatusInternalServerError || got.took > most {
+	if got := <-s.outcome; got.status != http.StatusInternalServerError || got.took > most {
 		t.Errorf("sent before the file was locked: %v", got)
 	}
 	if again := s.who.request(s.url, 1); again.status != http.StatusInternalServerError || again.took > most {
@@ -118,15 +118,15 @@ func TestPostgresReadOnly(t *testing.T) {
 	before := seen.request(s.url, 1)
 	setReadOnly(t, db, "on")
 	who := newPerson()
-	var got answer
+	var got outcome
 	for range 12 { // the first to use a connection that was closed may get an error instead
 		got = who.request(s.url, 1)
 		if got.status != http.StatusInternalServerError || got.errcode != "M_UNKNOWN" || got.took > quick {
 			t.Errorf("while nothing can be written: %v", got)
 		}
 	}
-	if texts := g.to(who.number()); len(texts) != 0 {
-		t.Errorf("texted without a claim: %v", texts)
+	if messages := g.to(who.number()); len(messages) != 0 {
+		t.Errorf("texted without a claim: %v", messages)
 	}
 	if got := seen.request(s.url, 1); got.status != http.StatusOK || got.sid != before.sid {
 		t.Errorf("an attempt that was seen needs no writing: %v", got)
@@ -137,11 +137,11 @@ func TestPostgresReadOnly(t *testing.T) {
 			break
 		}
 	}
-	texts := g.to(who.number())
-	if got.status != http.StatusOK || len(texts) != 1 {
-		t.Fatalf("after it: %v, %d texts", got, len(texts))
+	messages := g.to(who.number())
+	if got.status != http.StatusOK || len(messages) != 1 {
+		t.Fatalf("after it: %v, %d texts", got, len(messages))
 	}
-	if got := who.submit(s.url, got.sid, texts[0].code()); got.status != http.StatusOK {
+	if got := who.submit(s.url, got.sid, messages[0].code()); got.status != http.StatusOK {
 		t.Errorf("submit: %v", got)
 	}
 	s.stop()

@@ -46,7 +46,7 @@ func TestNodes(t *testing.T) {
 			if filepath.IsAbs(db) {
 				nodes = 2 // a file is for one machine, and less worth sharing
 			}
-			c := startCluster(t, nodes, db, newGateway(t, dawdle(100*time.Millisecond)))
+			c := startCluster(t, nodes, db, newGateway(t, delay(100*time.Millisecond)))
 			c.identicalRequests()
 			c.submitElsewhere()
 			c.guesses()
@@ -61,20 +61,20 @@ func TestNodes(t *testing.T) {
 func (c *cluster) identicalRequests() {
 	c.t.Helper()
 	p := newPerson()
-	answers := make([]answer, 60)
-	together(len(answers), func(i int) { answers[i] = p.request(c.url(i), 1) })
-	for _, got := range answers {
-		if got.status != http.StatusOK || got.sid == "" || got.sid != answers[0].sid {
-			c.t.Errorf("%v, sid %q; the first had %q", got, got.sid, answers[0].sid)
+	outcomes := make([]outcome, 60)
+	together(len(outcomes), func(i int) { outcomes[i] = p.request(c.url(i), 1) })
+	for _, got := range outcomes {
+		if got.status != http.StatusOK || got.sid == "" || got.sid != outcomes[0].sid {
+			c.t.Errorf("%v, sid %q; the first had %q", got, got.sid, outcomes[0].sid)
 		}
 	}
-	c.expectTexts(p, 1)
+	c.expectSMS(p, 1)
 }
 
-func (c *cluster) expectTexts(p person, want int) {
+func (c *cluster) expectSMS(p person, want int) {
 	c.t.Helper()
-	if texts := c.gateway.to(p.number()); len(texts) != want {
-		c.t.Errorf("%d texts, want %d: %v", len(texts), want, texts)
+	if messages := c.gateway.to(p.number()); len(messages) != want {
+		c.t.Errorf("%d texts, want %d: %v", len(messages), want, messages)
 	}
 }
 
@@ -87,7 +87,7 @@ func (c *cluster) submitElsewhere() {
 	if first.status != http.StatusOK || again.status != http.StatusOK || first.sid != again.sid {
 		c.t.Fatalf("%v with sid %q, %v with sid %q", first, first.sid, again, again.sid)
 	}
-	c.expectTexts(p, 1)
+	c.expectSMS(p, 1)
 	code := c.gateway.to(p.number())[0].code()
 	for turn := range c.nodes {
 		if got := p.submit(c.url(turn+1), first.sid, code); got.status != http.StatusOK {
@@ -97,7 +97,7 @@ func (c *cluster) submitElsewhere() {
 	if got := p.request(c.url(2), 2); got.status != http.StatusOK || got.sid != first.sid {
 		c.t.Errorf("the next attempt: %v", got)
 	}
-	c.expectTexts(p, 2)
+	c.expectSMS(p, 2)
 }
 
 // guesses brings a thousand wrong codes to all nodes at once. Five are compared,
@@ -136,9 +136,9 @@ func (c *cluster) guesses() {
 	if got := p.request(c.url(2), 2); got.status != http.StatusOK {
 		c.t.Fatalf("a new code: %v", got)
 	}
-	texts := c.gateway.to(p.number())
-	if got := p.submit(c.url(0), sid, texts[len(texts)-1].code()); len(texts) != 2 || got.status != http.StatusOK {
-		c.t.Errorf("the new code: %v, of %v", got, texts)
+	messages := c.gateway.to(p.number())
+	if got := p.submit(c.url(0), sid, messages[len(messages)-1].code()); len(messages) != 2 || got.status != http.StatusOK {
+		c.t.Errorf("the new code: %v, of %v", got, messages)
 	}
 }
 
@@ -153,16 +153,16 @@ func TestNodeDiesSending(t *testing.T) {
 			db := open(t)
 			c := startCluster(t, 3, db, newGateway(t, holdFirst(nil)))
 			p := newPerson()
-			gone := make(chan answer, 1)
+			gone := make(chan outcome, 1)
 			go func() { gone <- p.request(c.url(0), 1) }()
 			before := c.gateway.await(t, p.number())
 			c.nodes[0].kill()
 			if got := <-gone; got.err == nil {
 				t.Errorf("the node that was killed answered: %v", got)
 			}
-			answers := make([]answer, 10)
-			together(len(answers), func(i int) { answers[i] = p.request(c.nodes[1+i%2].url, 1) })
-			c.expectTexts(p, 2)
+			outcomes := make([]outcome, 10)
+			together(len(outcomes), func(i int) { outcomes[i] = p.request(c.nodes[1+i%2].url, 1) })
+			c.expectSMS(p, 2)
 			after := c.gateway.to(p.number())[1]
 			if after.ID != before.ID || after.Text != before.Text {
 				t.Errorf("%+v was sent again as %+v", before, after)
@@ -171,12 +171,12 @@ func TestNodeDiesSending(t *testing.T) {
 			if waited := after.at.Sub(before.at); waited < 14*time.Second || waited > 20*time.Second {
 				t.Errorf("sent again after %v", waited)
 			}
-			for _, got := range answers {
-				if got.status != http.StatusOK || got.sid != answers[0].sid {
+			for _, got := range outcomes {
+				if got.status != http.StatusOK || got.sid != outcomes[0].sid {
 					t.Errorf("%v", got)
 				}
 			}
-			if got := p.submit(c.nodes[1].url, answers[0].sid, before.code()); got.status != http.StatusOK {
+			if got := p.submit(c.nodes[1].url, outcomes[0].sid, before.code()); got.status != http.StatusOK {
 				t.Errorf("the code of the first text: %v", got)
 			}
 		})
@@ -192,7 +192,7 @@ func TestRollingRestart(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t)
-			g := newGateway(t, dawdle(50*time.Millisecond))
+			g := newGateway(t, delay(50*time.Millisecond))
 			c := startCluster(t, 3, db, g)
 			b := &balancer{}
 			for _, s := range c.nodes {
@@ -200,7 +200,7 @@ func TestRollingRestart(t *testing.T) {
 				b.urls[len(b.urls)-1].Store(&s.url)
 			}
 			l := &ledger{t: t, gateway: g}
-			end := background(func(stop <-chan struct{}) { l.balanced(b, 12, stop) })
+			end := background(func(stop <-chan struct{}) { l.requestThrough(b, 12, stop) })
 			for i, old := range c.nodes {
 				time.Sleep(100 * time.Millisecond)
 				s := start(t, c.args...)
@@ -211,8 +211,8 @@ func TestRollingRestart(t *testing.T) {
 			l.submitAll(*b.urls[0].Load())
 			l.audit()
 			for _, a := range l.all() {
-				if texts := g.to(a.number()); len(texts) != 1 {
-					t.Errorf("%s has %d texts", a.number(), len(texts))
+				if messages := g.to(a.number()); len(messages) != 1 {
+					t.Errorf("%s has %d texts", a.number(), len(messages))
 				}
 			}
 		})
@@ -224,13 +224,13 @@ type balancer struct {
 	urls []*atomic.Pointer[string]
 }
 
-// balanced makes new requests through a balancer until stop is closed.
-func (l *ledger) balanced(b *balancer, callers int, stop <-chan struct{}) {
+// requestThrough makes new requests through a balancer until stop is closed.
+func (l *ledger) requestThrough(b *balancer, callers int, stop <-chan struct{}) {
 	together(callers, func(turn int) {
 		for !closed(stop) {
 			a := l.open()
 			attempt := a.next()
-			got := answer{}
+			got := outcome{}
 			for try := 0; got.status == 0 && try < 20; try++ {
 				turn++
 				got = l.request(*b.urls[turn%len(b.urls)].Load(), a, attempt)

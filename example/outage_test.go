@@ -28,10 +28,10 @@ func TestDatabaseGoneForAWhile(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, db := behindProxy(t, open(t))
-			g := newGateway(t, dawdle(20*time.Millisecond))
+			g := newGateway(t, delay(20*time.Millisecond))
 			s := start(t, "-db", db, "-sms", "webhook:"+g.url)
 			l := &ledger{t: t, gateway: g, lenient: true}
-			end := background(func(stop <-chan struct{}) { l.patient(s.url, 12, stop) })
+			end := background(func(stop <-chan struct{}) { l.requestUntilOK(s.url, 12, stop) })
 			time.Sleep(300 * time.Millisecond)
 			for _, outage := range []time.Duration{1500 * time.Millisecond, 0, 0} {
 				p.cut()
@@ -44,7 +44,7 @@ func TestDatabaseGoneForAWhile(t *testing.T) {
 			end()
 			l.expectFailuresUntil(restored)
 			l.lenient = false
-			l.retryTold(s.url)
+			l.retryAcknowledged(s.url)
 			l.submitAll(s.url)
 			l.audit()
 			s.stop()
@@ -70,8 +70,8 @@ func (l *ledger) expectFailuresUntil(restored time.Time) {
 	l.t.Logf("%d calls failed", len(l.failures))
 }
 
-// patient repeats requests of callers until they succeed, for new sessions until stop is closed.
-func (l *ledger) patient(url string, callers int, stop <-chan struct{}) {
+// requestUntilOK repeats requests of callers until they succeed, for new sessions until stop is closed.
+func (l *ledger) requestUntilOK(url string, callers int, stop <-chan struct{}) {
 	const most = 40 * time.Second // a claim whose commit was lost waits for its lease
 	together(callers, func(int) {
 		for !closed(stop) {
@@ -129,7 +129,7 @@ func TestDatabaseFrozen(t *testing.T) {
 			s.accept()
 			people := s.expectRefused(8, storeTimeout+quick)
 			// Its SMS was sent, but no other node would know.
-			if got := <-s.answer; got.status != http.StatusInternalServerError || got.took > storeTimeout+quick {
+			if got := <-s.outcome; got.status != http.StatusInternalServerError || got.took > storeTimeout+quick {
 				t.Errorf("sent before the database was gone: %v", got)
 			}
 			p.restore()

@@ -15,8 +15,8 @@ import (
 // sendTimeout is Options.SendTimeout, which the example leaves at its default.
 const sendTimeout = 10 * time.Second
 
-// misconduct is a way in which a provider can fail, and what the caller sees of it.
-type misconduct struct {
+// fault is a way in which a provider can fail, and what the caller sees of it.
+type fault struct {
 	name    string
 	behave  behaviour
 	status  int // of the answer to the caller
@@ -27,20 +27,20 @@ type misconduct struct {
 
 const quick = 10 * time.Second // on a machine that does much else
 
-// misconducts lists them. None leaves a connection to be used again that it then
+// faults lists them. None leaves a connection to be used again that it then
 // spoils: another text that was put on it would be lost, and its row blamed.
-func misconducts(elsewhere string) []misconduct {
-	failed := func(name string, b behaviour) misconduct {
-		return misconduct{name, b, http.StatusBadGateway, "M_SEND_ERROR", 0, sendTimeout + quick}
+func faults(elsewhere string) []fault {
+	failed := func(name string, b behaviour) fault {
+		return fault{name, b, http.StatusBadGateway, "M_SEND_ERROR", 0, sendTimeout + quick}
 	}
-	accepted := func(name string, b behaviour) misconduct {
-		return misconduct{name, b, http.StatusOK, "", 0, sendTimeout + quick}
+	accepted := func(name string, b behaviour) fault {
+		return fault{name, b, http.StatusOK, "", 0, sendTimeout + quick}
 	}
-	hangs := func(name string, b behaviour) misconduct {
-		return misconduct{name, b, http.StatusBadGateway, "M_SEND_ERROR", sendTimeout - time.Second, sendTimeout + quick}
+	hangs := func(name string, b behaviour) fault {
+		return fault{name, b, http.StatusBadGateway, "M_SEND_ERROR", sendTimeout - time.Second, sendTimeout + quick}
 	}
 	const ok = "HTTP/1.1 200 OK\r\n"
-	return []misconduct{
+	return []fault{
 		hangs("hangs", holding(nil)),
 		hangs("hangs within the headers", raw(ok+"X-A", silence)),
 		hangs("drips headers", raw(ok, forever("X-A: b\r\n", 100*time.Millisecond))),
@@ -82,15 +82,15 @@ func misconducts(elsewhere string) []misconduct {
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	var strayed atomic.Int64
-	elsewhere := newGateway(t, func(text, http.ResponseWriter, *http.Request) { strayed.Add(1) })
+	elsewhere := newGateway(t, func(message, http.ResponseWriter, *http.Request) { strayed.Add(1) })
 	var first sync.Map // what to do with the first text to a number
-	g := newGateway(t, func(m text, w http.ResponseWriter, r *http.Request) {
+	g := newGateway(t, func(m message, w http.ResponseWriter, r *http.Request) {
 		if behave, ok := first.LoadAndDelete(m.To); ok {
 			behave.(behaviour)(m, w, r)
 		}
 	})
 	s := start(t, "-sms", "webhook:"+g.url)
-	rows := misconducts(elsewhere.url)
+	rows := faults(elsewhere.url)
 	together(len(rows), func(i int) {
 		row, p := rows[i], newPerson()
 		first.Store(p.number(), row.behave)
@@ -116,17 +116,17 @@ func TestProvider(t *testing.T) {
 func expectSame(t *testing.T, name string, s *server, g *gateway, p person, want int) {
 	t.Helper()
 	again := p.request(s.url, 1)
-	texts := g.to(p.number())
-	if again.status != http.StatusOK || again.took > quick || len(texts) != want {
-		t.Errorf("%s: made again: %v; %d texts, want %d", name, again, len(texts), want)
+	messages := g.to(p.number())
+	if again.status != http.StatusOK || again.took > quick || len(messages) != want {
+		t.Errorf("%s: made again: %v; %d texts, want %d", name, again, len(messages), want)
 		return
 	}
-	for _, m := range texts {
-		if m.ID != texts[0].ID || m.Text != texts[0].Text {
-			t.Errorf("%s: %+v was sent again as %+v", name, texts[0], m)
+	for _, m := range messages {
+		if m.ID != messages[0].ID || m.Text != messages[0].Text {
+			t.Errorf("%s: %+v was sent again as %+v", name, messages[0], m)
 		}
 	}
-	if got := p.submit(s.url, again.sid, texts[0].code()); got.status != http.StatusOK {
+	if got := p.submit(s.url, again.sid, messages[0].code()); got.status != http.StatusOK {
 		t.Errorf("%s: submit: %v", name, got)
 	}
 }
@@ -153,21 +153,21 @@ func TestProviderGone(t *testing.T) {
 }
 
 func status(code int) behaviour {
-	return func(_ text, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	return func(_ message, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
 func sleepy(pause time.Duration) behaviour {
-	return func(text, http.ResponseWriter, *http.Request) { time.Sleep(pause) }
+	return func(message, http.ResponseWriter, *http.Request) { time.Sleep(pause) }
 }
 
 func redirect(code int, elsewhere string) behaviour {
-	return func(_ text, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, code) }
+	return func(_ message, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, code) }
 }
 
 // raw writes bytes to the connection, however far from HTTP, goes on with rest if
 // there is one, and hangs up.
 func raw(head string, rest func(net.Conn)) behaviour {
-	return func(_ text, w http.ResponseWriter, _ *http.Request) {
+	return func(_ message, w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
