@@ -210,11 +210,11 @@ func TestScrapeUnderLoad(t *testing.T) {
 // /readyz must report that it is shutting down.
 func TestNotReadyDuringShutdown(t *testing.T) {
 	t.Parallel()
-	asked, let := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(let) })
+	received, resume := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(resume) })
 	gateway := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		close(asked)
-		<-let
+		close(received)
+		<-resume
 	}))
 	defer gateway.Close()
 	defer release()
@@ -227,7 +227,7 @@ func TestNotReadyDuringShutdown(t *testing.T) {
 		}
 		sent <- err
 	}()
-	<-asked
+	<-received
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}

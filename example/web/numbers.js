@@ -17,7 +17,7 @@ export class Numbers {
     }
   }
 
-  // name stores how the server formats a number; without intl, it deletes that.
+  // name stores how the server formats a number. If intl is undefined, it deletes the entry.
   name(msisdn, intl) {
     this.names[msisdn] = intl;
     localStorage.setItem(stored, JSON.stringify(this.names));

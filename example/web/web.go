@@ -114,7 +114,7 @@ func (s *Site) newConfig() config {
 	return cfg
 }
 
-// Authenticate implements threepid.Options.Authenticate. It accepts each token of 32 bytes
+// Authenticate implements threepid.Options.Authenticate. It accepts any token of 32 bytes
 // as that of a guest; the page generates a random one. The name of the guest's account is
 // derived from a hash of the token, so the server stores no guests, and a guest keeps the
 // account after a restart. This is only a demonstration: a real host has its own sessions.

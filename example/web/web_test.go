@@ -111,7 +111,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestAuthenticate checks that each token of 32 bytes is a guest's, and that others are refused.
+// TestAuthenticate checks that any token of 32 bytes identifies a guest, and that others are refused.
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	site := web.New("/", nil)
