@@ -37,7 +37,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped with -short: these tests start servers and browsers, which takes half a minute")
 		return
 	}
-	// Most of these tests wait for leases and timeouts, so many of them run in parallel.
+	// Most of these tests wait for leases and timeouts, so 32 of them run in parallel.
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
 	}

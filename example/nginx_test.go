@@ -34,7 +34,7 @@ func startNginx(t *testing.T, homeserver, threepid string) string {
 		t.Fatal(err)
 	}
 	dir, address := t.TempDir(), "127.0.0.1:"+freePorts(t, 1)[0]
-	if err := os.Chmod(dir, 0o755); err != nil { // nginx's workers, which run as another user, read it
+	if err := os.Chmod(dir, 0o755); err != nil { // nginx's workers may run as another user
 		t.Fatal(err)
 	}
 	conf := fmt.Sprintf(`

@@ -168,7 +168,7 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	open, ok := databases(30)["PostgreSQL"]
 	if !ok {
-		t.Fatal("databases returns no PostgreSQL")
+		t.Fatal("databases has no entry for PostgreSQL")
 	}
 	db := open(t)
 	simulateDay(t, db, 3)

@@ -140,7 +140,7 @@ func listenPrivate(ctx context.Context, cfg config, plugin *threepid.Plugin, met
 }
 
 // page returns the site at /, the sender to use, and a function that closes the phone. The phone is a
-// drawing that shows the SMS. The site has one only if it reveals no code to people who cannot read
+// drawing that shows the SMS. The site has it only if it reveals no code to people who cannot read
 // the console: SMS go to the console, and only this machine can reach the server, without a proxy.
 func page(cfg config, addr net.Addr, sender sms.Sender) (*web.Site, sms.Sender, func()) {
 	if cfg.sms != "console" || loopbackURL(addr) == "" || cfg.publicURL != loopbackURL(addr) || len(cfg.trustedProxies) > 0 {
