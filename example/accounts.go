@@ -14,19 +14,19 @@ import (
 	"example.com/threepid/store/synapse"
 )
 
-// lookUpConnections is how many connections to another server's database are used.
+// lookUpConnections is the maximum number of connections to the database of -accounts.
 const lookUpConnections = 8
 
-// openAccounts opens what -accounts names: "synapse:" and the database of a Synapse.
+// openAccounts opens the accounts of -accounts, which is "synapse:" followed by Synapse's database.
 func openAccounts(name string) (accounts store.Accounts, closeAll func(), err error) {
 	database, ok := strings.CutPrefix(name, "synapse:")
 	if !ok || database == "" {
-		return nil, nil, errors.New("-accounts must be synapse: and the database of Synapse, a postgres:// URL or an SQLite file")
+		return nil, nil, errors.New("-accounts must be synapse: followed by Synapse's database, a postgres:// URL or an SQLite file")
 	}
 	dialector := readOnly(database)
 	if scheme, _, isURL := strings.Cut(database, "://"); isURL {
 		if scheme != "postgres" && scheme != "postgresql" {
-			return nil, nil, fmt.Errorf("-accounts: Synapse has no database of the kind %q", scheme)
+			return nil, nil, fmt.Errorf("-accounts: Synapse does not support %q; use a postgres:// URL or an SQLite file", scheme)
 		}
 		dialector = postgres.Open(database)
 	}

@@ -22,48 +22,48 @@ func (l *ledger) each(callers int, fn func(a *account)) {
 	})
 }
 
-// retryTold repeats every attempt that got status 200. audit then shows
-// whether an SMS was sent again for one of them.
-func (l *ledger) retryTold(url string) {
+// retryAcknowledged repeats every attempt that got status 200. audit then detects
+// SMS that were sent again.
+func (l *ledger) retryAcknowledged(url string) {
 	l.each(16, func(a *account) {
 		for attempt := int64(1); attempt <= a.attempts(); attempt++ {
-			if !a.isTold(attempt) {
+			if !a.isAcknowledged(attempt) {
 				continue
 			}
 			if got := l.request(url, a, attempt); got.status != http.StatusOK {
-				l.t.Errorf("%s: attempt %d, acknowledged before: %v", a.number(), attempt, got)
+				l.t.Errorf("%s: repeating the acknowledged attempt %d: %v", a.number(), attempt, got)
 			}
 		}
 	})
 }
 
-// retryUntold makes every attempt again that was not answered, all at once, and
-// wants each answered now, after its lease at the latest.
-func (l *ledger) retryUntold(url string) {
+// retryUnacknowledged repeats all attempts that have not got status 200, all at once. Each
+// must succeed now, at the latest after its lease has expired.
+func (l *ledger) retryUnacknowledged(url string) {
 	l.each(len(l.all()), func(a *account) {
 		for attempt := int64(1); attempt <= a.attempts(); attempt++ {
-			if a.isTold(attempt) {
+			if a.isAcknowledged(attempt) {
 				continue
 			}
 			if got := l.request(url, a, attempt); got.status != http.StatusOK {
-				l.t.Errorf("%s: attempt %d, cut off before: %v", a.number(), attempt, got)
+				l.t.Errorf("%s: repeating the unacknowledged attempt %d: %v", a.number(), attempt, got)
 			}
 		}
 	})
 }
 
-// submitAll brings every code back.
+// submitAll submits the latest code of every session.
 func (l *ledger) submitAll(url string) {
 	l.each(16, func(a *account) {
 		if got := l.submit(url, a); got.status != http.StatusOK {
-			l.t.Errorf("%s: submit %v", a.number(), got)
+			l.t.Errorf("%s: submit: %v", a.number(), got)
 		}
 	})
 }
 
-// expectValidated wants those sessions validated: when five wrong codes have
-// used the right one up, only a validated session takes it still. A right code
-// whose server died between counting and comparing it is one of the five.
+// expectValidated checks that the sessions are validated: after five wrong codes, only a
+// validated session still accepts the right one. If a server was killed after it had
+// counted a right code and before it compared it, that counts as one of the five.
 func (l *ledger) expectValidated(url string, accounts []*account) {
 	together(len(accounts), func(i int) {
 		a := accounts[i]
@@ -77,17 +77,17 @@ func (l *ledger) expectValidated(url string, accounts []*account) {
 			}
 		}
 		if got := l.submit(url, a); got.status != http.StatusOK {
-			l.t.Errorf("%s: was validated, and now %v", a.number(), got)
+			l.t.Errorf("%s: the code of a validated session: %v", a.number(), got)
 		}
 	})
 }
 
-// validated returns some of the accounts that were told that they are.
-func (l *ledger) validated(most int) []*account {
+// validated returns up to limit accounts whose code was accepted.
+func (l *ledger) validated(limit int) []*account {
 	var some []*account
 	for _, a := range l.all() {
 		a.mu.Lock()
-		if a.validated && len(some) < most {
+		if a.validated && len(some) < limit {
 			some = append(some, a)
 		}
 		a.mu.Unlock()
@@ -95,67 +95,67 @@ func (l *ledger) validated(most int) []*account {
 	return some
 }
 
-// audit holds what callers were told against what the gateway got: each
-// acknowledged attempt has its SMS, none was sent after that, and all SMS of
-// a session carry one token, those of an attempt one ID.
+// audit compares the responses to callers with the SMS at the gateway. Each acknowledged
+// attempt has an SMS, and none was sent after the acknowledgement. All SMS of a session
+// have the same code, and all SMS of an attempt the same ID.
 func (l *ledger) audit() {
 	l.t.Helper()
-	told, twice := 0, 0
+	acknowledged, twice := 0, 0
 	for _, a := range l.all() {
-		texts := l.gateway.to(a.number())
-		l.auditTexts(a, texts)
-		for i, when := range a.told {
+		messages := l.gateway.to(a.number())
+		l.auditMessages(a, messages)
+		for i, when := range a.acknowledged {
 			attempt := int64(i) + 1
-			if count(texts, attempt) > 1 {
+			if count(messages, attempt) > 1 {
 				twice++
 			}
 			if when.IsZero() {
 				continue
 			}
-			told++
-			l.auditAttempt(a, texts, attempt, when)
+			acknowledged++
+			l.auditAttempt(a, messages, attempt, when)
 		}
 	}
-	l.t.Logf("%d sessions, %d attempts acknowledged, %d texts, %d attempts texted again before an answer",
-		len(l.all()), told, l.gateway.count(), twice)
+	l.t.Logf("%d sessions, %d acknowledged attempts, %d SMS, %d attempts with more than one SMS",
+		len(l.all()), acknowledged, l.gateway.count(), twice)
 }
 
-// auditAttempt checks an attempt that was acknowledged at that time. A later
-// attempt stands in for it: no SMS is sent for what was seen in between.
-func (l *ledger) auditAttempt(a *account, texts []text, attempt int64, when time.Time) {
+// auditAttempt checks an attempt that was acknowledged at the time when. The SMS of a later
+// attempt counts for it too, because no SMS is sent for attempts below the last one seen.
+func (l *ledger) auditAttempt(a *account, messages []message, attempt int64, when time.Time) {
 	l.t.Helper()
-	if !slices.ContainsFunc(texts, func(m text) bool { return m.Attempt >= attempt && m.at.Before(when) }) {
-		l.t.Errorf("%s: attempt %d was acknowledged and the gateway has %v", a.number(), attempt, texts)
+	if !slices.ContainsFunc(messages, func(m message) bool { return m.Attempt >= attempt && m.at.Before(when) }) {
+		l.t.Errorf("%s: attempt %d was acknowledged without an SMS; the gateway has %v", a.number(), attempt, messages)
 	}
-	for _, m := range texts {
+	for _, m := range messages {
 		if m.Attempt <= attempt && m.at.After(when) {
-			l.t.Errorf("%s: attempt %d was texted %v after attempt %d was acknowledged",
+			l.t.Errorf("%s: the SMS of attempt %d was sent %v after attempt %d was acknowledged",
 				a.number(), m.Attempt, m.at.Sub(when), attempt)
 		}
 	}
 }
 
-func (l *ledger) auditTexts(a *account, texts []text) {
+func (l *ledger) auditMessages(a *account, messages []message) {
 	l.t.Helper()
 	attempts := map[string]int64{}
 	ids := map[int64]string{}
-	for _, m := range texts {
-		if m.Text != texts[0].Text {
-			l.t.Errorf("%s: two tokens within a token's lifetime", a.number())
+	for _, m := range messages {
+		if m.Text != messages[0].Text {
+			l.t.Errorf("%s: two different codes within a code's lifetime", a.number())
 		}
 		if id, again := ids[m.Attempt]; again && id != m.ID {
-			l.t.Errorf("%s: attempt %d was texted as %s and as %s", a.number(), m.Attempt, id, m.ID)
+			l.t.Errorf("%s: the SMS of attempt %d have the IDs %s and %s", a.number(), m.Attempt, id, m.ID)
 		}
 		if attempt, again := attempts[m.ID]; again && attempt != m.Attempt {
-			l.t.Errorf("%s: attempts %d and %d have one ID", a.number(), attempt, m.Attempt)
+			l.t.Errorf("%s: the SMS of attempts %d and %d have the same ID", a.number(), attempt, m.Attempt)
 		}
 		ids[m.Attempt], attempts[m.ID] = m.ID, m.Attempt
 	}
 }
 
-func count(texts []text, attempt int64) int {
+func count(messages []message, attempt int64) int {
 	n := 0
-	for _, m := range texts {
+	for _, m := range messages {
 		if m.Attempt == attempt {
 			n++
 		}

@@ -12,8 +12,8 @@ import (
 
 const crashCallers = 16
 
-// TestCrashes kills the example again and again under load. What its responses reported must still
-// be true, and requests without a response must succeed when they are repeated.
+// TestCrashes kills the example repeatedly under load. After each restart, everything that was
+// acknowledged must still be true, and requests without a response must succeed when repeated.
 func TestCrashes(t *testing.T) {
 	t.Parallel()
 	rounds := crashRounds(t)
@@ -21,11 +21,11 @@ func TestCrashes(t *testing.T) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t)
-			g := newGateway(t, func(m text, w http.ResponseWriter, r *http.Request) {
-				// Half of the SMS are sent at once, so that many callers are at the
-				// database when the end comes.
+			g := newGateway(t, func(m message, w http.ResponseWriter, r *http.Request) {
+				// Half of the SMS are accepted at once, so that many requests use the
+				// database when the server is killed.
 				if rand.N(2) == 0 {
-					dawdle(8*time.Millisecond)(m, w, r)
+					delay(8*time.Millisecond)(m, w, r)
 				}
 			})
 			l := &ledger{t: t, gateway: g}
@@ -34,9 +34,9 @@ func TestCrashes(t *testing.T) {
 			}
 			s := start(t, "-db", db, "-sms", "webhook:"+g.url)
 			survivors := l.validated(50)
-			l.retryTold(s.url)
-			l.retryUntold(s.url) // those wait for the leases of the dead
-			l.retryTold(s.url)
+			l.retryAcknowledged(s.url)
+			l.retryUnacknowledged(s.url) // waits for the leases of the killed servers
+			l.retryAcknowledged(s.url)
 			l.expectValidated(s.url, survivors)
 			l.submitAll(s.url)
 			l.audit()
@@ -55,32 +55,32 @@ func crashRounds(t *testing.T) int {
 	}
 	rounds, err := strconv.Atoi(given)
 	if err != nil || rounds < 1 {
-		t.Fatalf("%s is no number of rounds: %q", variable, given)
+		t.Fatalf("%s must be a positive number of rounds, not %q", variable, given)
 	}
 	return rounds
 }
 
-// crash kills the server at some moment of a storm.
+// crash kills the server at a random time under load.
 func (l *ledger) crash(s *server) {
-	end := background(func(stop <-chan struct{}) { l.storm(s.url, crashCallers, stop) })
+	end := background(func(stop <-chan struct{}) { l.randomCalls(s.url, crashCallers, stop) })
 	time.Sleep(50*time.Millisecond + rand.N(350*time.Millisecond))
 	s.kill()
 	end()
 	l.gateway.expectDiscreet(l.t, s.stderr.String())
 }
 
-// TestTerminationInAStorm sends SIGTERM under load: requests that the server had begun
-// to serve get their response, and what it says holds after a restart.
-func TestTerminationInAStorm(t *testing.T) {
+// TestTerminationUnderLoad sends SIGTERM under load. Requests in progress must get a response,
+// and what was acknowledged must still be true after a restart.
+func TestTerminationUnderLoad(t *testing.T) {
 	t.Parallel()
 	for name, open := range databases(30) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t)
-			g := newGateway(t, dawdle(300*time.Millisecond))
+			g := newGateway(t, delay(300*time.Millisecond))
 			l := &ledger{t: t, gateway: g}
 			s := start(t, "-db", db, "-sms", "webhook:"+g.url)
-			end := background(func(stop <-chan struct{}) { l.storm(s.url, crashCallers, stop) })
+			end := background(func(stop <-chan struct{}) { l.randomCalls(s.url, crashCallers, stop) })
 			time.Sleep(200*time.Millisecond + rand.N(200*time.Millisecond))
 			if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 				t.Fatal(err)
@@ -90,11 +90,11 @@ func TestTerminationInAStorm(t *testing.T) {
 			if err := s.cmd.Wait(); err != nil {
 				t.Errorf("exit: %v\n%s", err, s.stderr)
 			}
-			l.expectTextsTold()
+			l.expectAcknowledged()
 			s = start(t, "-db", db, "-sms", "webhook:"+g.url)
-			l.retryTold(s.url)
-			l.expectTextsTold() // no SMS was sent again
-			l.retryUntold(s.url)
+			l.retryAcknowledged(s.url)
+			l.expectAcknowledged()
+			l.retryUnacknowledged(s.url)
 			l.submitAll(s.url)
 			l.audit()
 			s.stop()
@@ -102,14 +102,13 @@ func TestTerminationInAStorm(t *testing.T) {
 	}
 }
 
-// expectTextsTold wants each SMS acknowledged: nobody who was sent one was left
-// without an answer.
-func (l *ledger) expectTextsTold() {
+// expectAcknowledged checks that for each SMS at the gateway, the request got status 200.
+func (l *ledger) expectAcknowledged() {
 	l.t.Helper()
 	for _, a := range l.all() {
 		for _, m := range l.gateway.to(a.number()) {
-			if !a.isTold(m.Attempt) {
-				l.t.Errorf("%s: attempt %d was texted and its caller not answered", a.number(), m.Attempt)
+			if !a.isAcknowledged(m.Attempt) {
+				l.t.Errorf("%s: the SMS of attempt %d was sent, but the request did not get status 200", a.number(), m.Attempt)
 			}
 		}
 	}

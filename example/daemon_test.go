@@ -22,18 +22,19 @@ func freePorts(t *testing.T, n int) []string {
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer func() { _ = l.Close() }() // not before the others are found
+	defer func() { _ = l.Close() }() // after the recursive call, so that all ports differ
 	_, port, _ := net.SplitHostPort(l.Addr().String())
 	return append(freePorts(t, n-1), port)
 }
 
-// owner is the user that a database server runs as: they refuse to be root.
+// owner is the user that a database server runs as, because database servers refuse to run as
+// root.
 type owner struct {
 	t   *testing.T
-	ids *syscall.Credential // nil: the user of this test
+	ids *syscall.Credential // nil means the user of this test
 }
 
-// newOwner returns the named user if this test runs as root, else its own.
+// newOwner returns the named user if this test runs as root, and otherwise the user of the test.
 func newOwner(t *testing.T, name string) owner {
 	t.Helper()
 	if os.Getuid() != 0 {
@@ -54,8 +55,8 @@ func newOwner(t *testing.T, name string) owner {
 	return owner{t: t, ids: &syscall.Credential{Uid: uint32(uid), Gid: uint32(gid)}}
 }
 
-// dir makes a directory that belongs to the owner. It is not below t.TempDir,
-// which other users may not enter.
+// dir creates a directory that belongs to the owner. It is not below t.TempDir, which other
+// users cannot access.
 func (o owner) dir() string {
 	o.t.Helper()
 	dir, err := os.MkdirTemp("", "threepid-server")
@@ -78,7 +79,7 @@ func (o owner) command(name string, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// run runs a program to its end.
+// run runs a program and waits until it ends.
 func (o owner) run(name string, args ...string) {
 	o.t.Helper()
 	if output, err := o.command(name, args...).CombinedOutput(); err != nil {
@@ -86,7 +87,7 @@ func (o owner) run(name string, args ...string) {
 	}
 }
 
-// start runs a server until the test ends, which ends it with the signal.
+// start starts a server. At the end of the test, it stops the server with the given signal.
 func (o owner) start(end os.Signal, name string, args ...string) *exec.Cmd {
 	o.t.Helper()
 	cmd := o.command(name, args...)
@@ -109,25 +110,25 @@ func (o owner) start(end os.Signal, name string, args ...string) *exec.Cmd {
 			<-gone
 		}
 		if o.t.Failed() {
-			o.t.Logf("%s said at the end:\n%s", name, tail(output.Bytes()))
+			o.t.Logf("last output of %s:\n%s", name, tail(output.Bytes()))
 		}
 	})
 	return cmd
 }
 
 func tail(output []byte) []byte {
-	const most = 2000
-	return output[max(0, len(output)-most):]
+	const maxTail = 2000
+	return output[max(0, len(output)-maxTail):]
 }
 
-// eventually waits until a condition holds.
+// eventually waits until a condition is true.
 func eventually(t *testing.T, what string, holds func() bool) {
 	t.Helper()
-	const most = 60 * time.Second
-	for end := time.Now().Add(most); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
+	const timeout = 60 * time.Second
+	for end := time.Now().Add(timeout); time.Now().Before(end); time.Sleep(50 * time.Millisecond) {
 		if holds() {
 			return
 		}
 	}
-	t.Fatalf("not within %v: %s", most, what)
+	t.Fatalf("not true after %v: %s", timeout, what)
 }

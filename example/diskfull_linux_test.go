@@ -11,16 +11,16 @@ import (
 	"unsafe"
 )
 
-// TestDiskFull lets no file of the server grow any further for a while, which is
-// as near to a full disk as one gets without being root. What is acknowledged
-// during that time holds, and when there is room again all works, without a restart.
+// TestDiskFull limits the size of the server's files for a while, which is the closest to a
+// full disk that works without root. What was acknowledged in that time must still be true, and
+// afterwards the server must work again without a restart.
 func TestDiskFull(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")
-	g := newGateway(t, dawdle(2*time.Millisecond))
+	g := newGateway(t, delay(2*time.Millisecond))
 	s := start(t, "-db", db, "-sms", "webhook:"+g.url)
 	l := &ledger{t: t, gateway: g, lenient: true}
-	end := background(func(stop <-chan struct{}) { l.patient(s.url, 8, stop) })
+	end := background(func(stop <-chan struct{}) { l.requestUntilOK(s.url, 8, stop) })
 	time.Sleep(100 * time.Millisecond)
 	info, err := os.Stat(db + "-wal")
 	if err != nil {
@@ -30,26 +30,26 @@ func TestDiskFull(t *testing.T) {
 	s.waitForLog("request failed")
 	time.Sleep(300 * time.Millisecond)
 	s.limitFiles(math.MaxUint64)
-	room := time.Now()
+	freed := time.Now()
 	time.Sleep(200 * time.Millisecond)
 	end()
-	l.expectFailuresUntil(room)
+	l.expectFailuresUntil(freed)
 	if len(l.failures) == 0 {
-		t.Error("the disk was not full")
+		t.Error("no request failed while the size of files was limited")
 	}
 	l.lenient = false
-	l.retryTold(s.url)
+	l.retryAcknowledged(s.url)
 	l.submitAll(s.url)
 	l.audit()
 	s.stop()
 	s = start(t, "-db", db, "-sms", "webhook:"+g.url)
-	l.retryTold(s.url)
+	l.retryAcknowledged(s.url)
 	l.submitAll(s.url)
 	l.audit()
 	s.stop()
 }
 
-// TestDiskFullAtStart ends the start with a sentence.
+// TestDiskFullAtStart checks that the example exits with an error that names the file.
 func TestDiskFullAtStart(t *testing.T) {
 	t.Parallel()
 	cmd := command(t.Context(), t, "-listen", "127.0.0.1:0", "-db", "full.db")
@@ -58,15 +58,15 @@ func TestDiskFullAtStart(t *testing.T) {
 	output, err := cmd.CombinedOutput()
 	if err == nil || cmd.ProcessState.ExitCode() != 1 || !strings.Contains(string(output), "full.db") ||
 		strings.Contains(string(output), "goroutine") {
-		t.Errorf("ended with %v\n%s", err, output)
+		t.Errorf("exit: %v\n%s", err, output)
 	}
 }
 
-// limitFiles sets how long the server's files may become, in bytes.
-func (s *server) limitFiles(most uint64) {
+// limitFiles sets the maximum size of the server's files, in bytes.
+func (s *server) limitFiles(size uint64) {
 	s.t.Helper()
 	const fileSize = 1 // RLIMIT_FSIZE
-	limit := syscall.Rlimit{Cur: most, Max: math.MaxUint64}
+	limit := syscall.Rlimit{Cur: size, Max: math.MaxUint64}
 	_, _, errno := syscall.RawSyscall6(syscall.SYS_PRLIMIT64, uintptr(s.cmd.Process.Pid), fileSize,
 		uintptr(unsafe.Pointer(&limit)), 0, 0, 0)
 	if errno != 0 {

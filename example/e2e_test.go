@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestBrowser has the page used in Chromium, by the tests in e2e/browser.
+// TestBrowser runs the tests in e2e/browser, which use the page in Chromium.
 func TestBrowser(t *testing.T) {
 	t.Parallel()
 	needPackages(t, "playwright-core", "axe-core")
@@ -22,20 +22,20 @@ func TestBrowser(t *testing.T) {
 		"THREEPID_LIMITED_URL="+start(t, "-limits", "default").url+"/")
 }
 
-// TestClients has clients talk to the example: matrix-js-sdk, as Element does, and
-// one that knows the endpoint's document and nothing else. They start it
-// themselves, since the codes are on its console.
+// TestClients runs the tests in e2e/client: matrix-js-sdk, which Element uses, and a
+// client that relies only on the documentation of the endpoints. They start the example
+// themselves, because they read the codes from its console.
 func TestClients(t *testing.T) {
 	t.Parallel()
 	needPackages(t, "matrix-js-sdk")
-	self, err := os.Executable() // which is the example as well: see TestMain
+	self, err := os.Executable() // it can also run as the example: see TestMain
 	if err != nil {
 		t.Fatal(err)
 	}
 	runNode(t, "client", "THREEPID_EXAMPLE="+self, asExample+"=1")
 }
 
-// needPackages skips when packages of npm are missing.
+// needPackages skips the test if an npm package is missing.
 func needPackages(t *testing.T, packages ...string) {
 	t.Helper()
 	for _, name := range packages {
@@ -45,8 +45,8 @@ func needPackages(t *testing.T, packages ...string) {
 	}
 }
 
-// needProgram returns the path that the variable has, or of the first program
-// that is there, and skips when none is.
+// needProgram returns the value of the environment variable or, if that is not set, the
+// path of the first program that is installed. It skips the test if there is none.
 func needProgram(t *testing.T, variable, remedy string, programs ...string) string {
 	t.Helper()
 	if path := os.Getenv(variable); path != "" {
@@ -57,12 +57,12 @@ func needProgram(t *testing.T, variable, remedy string, programs ...string) stri
 			return path
 		}
 	}
-	t.Skipf("no %s: %s, or say where it is with %s", programs[0], remedy, variable)
+	t.Skipf("%s is missing: %s, or set its path in %s", programs[0], remedy, variable)
 	return ""
 }
 
-// runNode runs the tests of a folder of e2e, one file after the other: they share
-// the servers that the environment tells them of.
+// runNode runs the tests in a folder of e2e. It runs one file after the other, because
+// they share the servers whose URLs are in the environment.
 func runNode(t *testing.T, folder string, env ...string) {
 	t.Helper()
 	node := needProgram(t, "THREEPID_TEST_NODE", "install Node.js 20 or newer", "node")
@@ -72,7 +72,7 @@ func runNode(t *testing.T, folder string, env ...string) {
 	}
 	args := []string{"--test", "--test-concurrency=1", "--test-reporter=spec"}
 	for _, file := range files {
-		// go test runs this again when a file that it has seen opened has changed.
+		// Reading the file makes go test run this test again after the file has changed.
 		if _, err := os.ReadFile(file); err != nil {
 			t.Fatal(err)
 		}
@@ -90,6 +90,6 @@ func runNode(t *testing.T, folder string, env ...string) {
 	}
 	t.Logf("%s", output)
 	if !regexp.MustCompile(`pass [1-9]`).Match(output) || !bytes.Contains(output, []byte("skipped 0")) {
-		t.Errorf("not all of it was tested:\n%s", output)
+		t.Errorf("no test passed, or some were skipped:\n%s", output)
 	}
 }

@@ -24,7 +24,7 @@ import (
 	example "example.com/threepid/example"
 )
 
-// asExample is set for processes that are to be the example and not its test.
+// asExample is an environment variable that makes the test binary run as the example.
 const asExample = "THREEPID_TEST_AS_EXAMPLE"
 
 func TestMain(m *testing.M) {
@@ -37,8 +37,7 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped with -short: these tests start servers and browsers, which takes half a minute")
 		return
 	}
-	// Most of these tests wait, for leases and timeouts: let them wait together,
-	// unless the command line says otherwise.
+	// Most of these tests wait for leases and timeouts, so 32 of them run in parallel.
 	if err := flag.Set("test.parallel", "32"); err != nil {
 		panic(err)
 	}
@@ -55,7 +54,7 @@ type server struct {
 	dir    string
 }
 
-// lines collects what a process prints.
+// lines collects the output of a process.
 type lines struct {
 	mu   sync.Mutex
 	text bytes.Buffer
@@ -73,7 +72,7 @@ func (l *lines) String() string {
 	return l.text.String()
 }
 
-// find waits until the output matches, and returns the first group.
+// find waits until the output matches pattern, and returns the first submatch.
 func (l *lines) find(t *testing.T, pattern string) string {
 	t.Helper()
 	re := regexp.MustCompile(pattern)
@@ -82,10 +81,11 @@ func (l *lines) find(t *testing.T, pattern string) string {
 			return m[1]
 		}
 	}
-	t.Fatalf("nothing matches %s in\n%s", pattern, l)
+	t.Fatalf("no match for %s in\n%s", pattern, l)
 	return ""
 }
 
+// command returns a command that runs the example in a new directory.
 func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	t.Helper()
 	self, err := os.Executable()
@@ -98,7 +98,7 @@ func command(ctx context.Context, t *testing.T, args ...string) *exec.Cmd {
 	return cmd
 }
 
-// start runs the example on a port of its own until the test ends.
+// start runs the example on a free port until the test ends.
 func start(t *testing.T, args ...string) *server {
 	t.Helper()
 	s := launch(t, args...)
@@ -106,14 +106,14 @@ func start(t *testing.T, args ...string) *server {
 	return s
 }
 
-// launch is start that does not wait until the example listens; await does. Most
-// tests storm it from one address, so limits are off unless args say otherwise.
+// launch is like start, but does not wait until the example listens: await does. Limits are
+// off unless args set -limits, because most tests send many requests from one address.
 func launch(t *testing.T, args ...string) *server {
 	t.Helper()
 	return launchWith(t, nil, args...)
 }
 
-// launchWith is launch with variables of the environment.
+// launchWith is like launch, with additional environment variables.
 func launchWith(t *testing.T, env []string, args ...string) *server {
 	t.Helper()
 	s := &server{t: t, stdout: &lines{}, stderr: &lines{}}
@@ -128,27 +128,28 @@ func launchWith(t *testing.T, env []string, args ...string) *server {
 	return s
 }
 
+// await waits until the server listens.
 func (s *server) await() {
 	s.t.Helper()
 	s.url = s.stdout.find(s.t, `Listening on (http://[a-z0-9.:]+)/`)
 }
 
-// kill is kill -9, and returns when the process is gone.
+// kill sends SIGKILL and waits until the process has ended.
 func (s *server) kill() {
 	_ = s.cmd.Process.Kill()
 	_ = s.cmd.Wait()
 }
 
-// stop sends SIGTERM and wants exit status 0.
+// stop sends SIGTERM and checks that the exit status is 0.
 func (s *server) stop() {
 	s.t.Helper()
-	// A connection that was opened and never used keeps a server for five
-	// seconds, and net/http's client opens some to spare.
+	// Shutdown waits five seconds for a connection that was never used, and net/http's client
+	// opens some that it does not need.
 	web.CloseIdleConnections()
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		s.t.Fatal(err)
 	}
-	late := time.AfterFunc(45*time.Second, func() { _ = s.cmd.Process.Kill() }) // it drains for 30
+	late := time.AfterFunc(45*time.Second, func() { _ = s.cmd.Process.Kill() }) // draining takes at most 30
 	defer late.Stop()
 	if err := s.cmd.Wait(); err != nil {
 		s.t.Errorf("exit after SIGTERM: %v\n%s", err, s.stderr)
@@ -176,7 +177,7 @@ func (s *server) post(url, body string) (int, map[string]any) {
 
 const body = `{"client_secret":"my-secret","country":"GB","phone_number":"07700900001","send_attempt":1}`
 
-// flow takes the number through the whole flow and checks the log.
+// flow requests and submits a code, stops the server, and checks that its log contains no secret.
 func (s *server) flow(basePath string) {
 	s.t.Helper()
 	status, asked := s.post(s.url+basePath+"/account/3pid/msisdn/requestToken", body)
@@ -189,9 +190,9 @@ func (s *server) flow(basePath string) {
 		s.t.Errorf("submit_url %q", submitURL)
 	}
 	sid, _ := asked["sid"].(string)
-	status, answer := s.post(submitURL, `{"client_secret":"my-secret","sid":"`+sid+`","token":"`+code+`"}`)
-	if status != http.StatusOK || answer["success"] != true {
-		s.t.Errorf("submitToken: %d %v", status, answer)
+	status, fields := s.post(submitURL, `{"client_secret":"my-secret","sid":"`+sid+`","token":"`+code+`"}`)
+	if status != http.StatusOK || fields["success"] != true {
+		s.t.Errorf("submitToken: %d %v", status, fields)
 	}
 	res, err := http.Get(submitURL + "?client_secret=my-secret&sid=" + sid + "&token=" + code)
 	if err != nil {
@@ -205,11 +206,11 @@ func (s *server) flow(basePath string) {
 	s.stop()
 	scanner := bufio.NewScanner(strings.NewReader(s.stderr.String()))
 	for scanner.Scan() {
-		// A line begins with its time, whose digits prove nothing.
+		// A line starts with the time, whose digits may be those of the code.
 		_, line, _ := strings.Cut(scanner.Text(), " ")
 		for _, secret := range []string{code, "my-secret", "447700900001", "7700900001"} {
 			if strings.Contains(line, secret) {
-				s.t.Errorf("the log has %q: %s", secret, line)
+				s.t.Errorf("the log contains %q: %s", secret, line)
 			}
 		}
 	}
@@ -218,9 +219,9 @@ func (s *server) flow(basePath string) {
 func TestFlow(t *testing.T) {
 	t.Parallel()
 	s := start(t, "-limits", "default")
-	// The greeting's own command is the one to try.
+	// The printed command must be the request that flow sends.
 	if !strings.Contains(s.stdout.String(), "curl "+s.url+"/_api/client/v3/account/3pid/msisdn/requestToken -d '"+body+"'") {
-		t.Errorf("greeting: %s", s.stdout)
+		t.Errorf("the output at start does not contain the command: %s", s.stdout)
 	}
 	s.flow("/_api/client/v3")
 	if info, err := os.Stat(filepath.Join(s.dir, "threepid.db")); err != nil || info.Mode().Perm() != 0o600 {
@@ -233,7 +234,7 @@ func TestSeveralBasePaths(t *testing.T) {
 	start(t, "-base-path", "/_api/client/v3, /_matrix/client/v3").flow("/_matrix/client/v3")
 }
 
-// TestDatabases has the whole flow on each database.
+// TestDatabases runs the flow on each database.
 func TestDatabases(t *testing.T) {
 	t.Parallel()
 	for name, open := range databases(4) {
@@ -249,7 +250,7 @@ func TestPublicURL(t *testing.T) {
 	s := start(t, "-public-url", "https://example.org")
 	_, asked := s.post(s.url+"/_api/client/v3/register/msisdn/requestToken", body)
 	if asked["submit_url"] != "https://example.org/_api/client/v3/account/3pid/msisdn/submitToken" {
-		t.Errorf("%v", asked)
+		t.Errorf("submit_url does not start with -public-url: %v", asked)
 	}
 	s.stop()
 }
@@ -263,16 +264,16 @@ func TestWebhook(t *testing.T) {
 	}))
 	defer gateway.Close()
 	s := start(t, "-sms", "webhook:"+gateway.URL+"/texts")
-	if status, answer := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body); status != http.StatusOK {
-		t.Errorf("%d %v", status, answer)
+	if status, fields := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body); status != http.StatusOK {
+		t.Errorf("requestToken: %d %v", status, fields)
 	}
 	if text := <-got; !strings.Contains(text, `"to":"+447700900001","text":"`) {
-		t.Errorf("the gateway got %s", text)
+		t.Errorf("the gateway received %s", text)
 	}
 	s.stop()
 }
 
-// TestDrain sends SIGTERM while an SMS is being sent.
+// TestDrain sends SIGTERM while an SMS is being sent. The request must still get its response.
 func TestDrain(t *testing.T) {
 	t.Parallel()
 	asked, release := make(chan struct{}), make(chan struct{})
@@ -282,10 +283,10 @@ func TestDrain(t *testing.T) {
 	}))
 	defer gateway.Close()
 	s := start(t, "-sms", "webhook:"+gateway.URL)
-	answered := make(chan int, 1)
+	responded := make(chan int, 1)
 	go func() {
 		status, _ := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body)
-		answered <- status
+		responded <- status
 	}()
 	<-asked
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
@@ -293,22 +294,22 @@ func TestDrain(t *testing.T) {
 	}
 	time.Sleep(100 * time.Millisecond)
 	close(release)
-	if status := <-answered; status != http.StatusOK {
-		t.Errorf("the request under way was answered %d", status)
+	if status := <-responded; status != http.StatusOK {
+		t.Errorf("the request in progress got status %d", status)
 	}
 	if err := s.cmd.Wait(); err != nil {
 		t.Errorf("exit: %v\n%s", err, s.stderr)
 	}
 }
 
-// TestLimits checks that the flags of the limits have their effect.
+// TestLimits checks the effect of -limits, -countries and -test-numbers.
 func TestLimits(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name   string
 		args   []string
 		number string
-		answer int // to the fifth text to that number
+		status int // of the request for the fifth SMS to that number
 	}{
 		{"default", []string{"-limits", "default"}, "07700900001", http.StatusTooManyRequests},
 		{"off", nil, "07700900001", http.StatusOK},
@@ -323,16 +324,16 @@ func TestLimits(t *testing.T) {
 				status, _ = s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken",
 					fmt.Sprintf(`{"client_secret":"secret%d","country":"GB","phone_number":%q,"send_attempt":1}`, i, row.number))
 			}
-			if status != row.answer {
-				t.Errorf("answered %d, want %d", status, row.answer)
+			if status != row.status {
+				t.Errorf("the fifth request: status %d, want %d", status, row.status)
 			}
 		})
 	}
 }
 
-// TestLimitsOutliveTheServer has a server that has texted its fill killed and
-// started again, and another one share its database.
-func TestLimitsOutliveTheServer(t *testing.T) {
+// TestLimitsSurviveRestart reaches the limit of a number on one server. The limit must also apply
+// on another server that shares the database, and after the first one was killed and restarted.
+func TestLimitsSurviveRestart(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")
 	ask := func(s *server, i int) int {
@@ -343,22 +344,22 @@ func TestLimitsOutliveTheServer(t *testing.T) {
 	s := start(t, "-db", db, "-limits", "default")
 	for i := range 4 {
 		if status := ask(s, i); status != http.StatusOK {
-			t.Errorf("text %d: %d", i+1, status)
+			t.Errorf("SMS %d: status %d", i+1, status)
 		}
 	}
 	other := start(t, "-db", db, "-limits", "default")
 	if status := ask(other, 5); status != http.StatusTooManyRequests {
-		t.Errorf("the other server answered %d", status)
+		t.Errorf("the other server: status %d, want 429", status)
 	}
 	s.kill()
 	s = start(t, "-db", db, "-limits", "default")
 	if status := ask(s, 6); status != http.StatusTooManyRequests {
-		t.Errorf("after kill -9 it answered %d", status)
+		t.Errorf("after a restart: status %d, want 429", status)
 	}
 }
 
-// TestOversizedRequests sends endless headers and queries: they are refused, and the server
-// continues to serve.
+// TestOversizedRequests sends headers and queries that are too large. The server must refuse them and
+// keep serving.
 func TestOversizedRequests(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -378,19 +379,20 @@ func TestOversizedRequests(t *testing.T) {
 		change(req)
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
-			continue // the server has hung up before all was sent
+			continue // the server closed the connection before everything was sent
 		}
 		_ = res.Body.Close()
 		if res.StatusCode != http.StatusRequestHeaderFieldsTooLarge {
-			t.Errorf("%s: %d", name, res.StatusCode)
+			t.Errorf("%s: status %d, want 431", name, res.StatusCode)
 		}
 	}
-	if status, answer := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body); status != http.StatusOK {
-		t.Errorf("afterwards: %d %v", status, answer)
+	if status, fields := s.post(s.url+"/_api/client/v3/account/3pid/msisdn/requestToken", body); status != http.StatusOK {
+		t.Errorf("an ordinary request afterwards: %d %v", status, fields)
 	}
 }
 
-// TestBadStart checks that each mistake ends the start and is named on standard error.
+// TestBadStart checks that the example exits with an error for each mistake, that the error names the
+// mistake, and that it contains no password.
 func TestBadStart(t *testing.T) {
 	t.Parallel()
 	dir := t.TempDir()
@@ -438,18 +440,19 @@ func TestBadStart(t *testing.T) {
 			output, err := command(ctx, t, args...).CombinedOutput()
 			var exit *exec.ExitError
 			if !errors.As(err, &exit) || exit.ExitCode() <= 0 {
-				t.Errorf("ended with %v\n%s", err, output)
+				t.Errorf("exit: %v\n%s", err, output)
 			}
 			if !strings.Contains(string(output), row.says) || strings.Contains(string(output), "hunter2") ||
 				strings.Contains(string(output), "panic") {
-				t.Errorf("output does not name %q, or tells too much:\n%s", row.says, output)
+				t.Errorf("the output does not contain %q, or it contains a password or a panic:\n%s", row.says, output)
 			}
 		})
 	}
 }
 
-// TestUnservedPaths asks for paths of the Matrix specification that the plugin does
-// not serve, and misspells one that it does, as a browser on another site would.
+// TestUnservedPaths requests paths of the Matrix specification that the plugin does not serve,
+// and a misspelled one. The 404 responses must be JSON with CORS headers, so that web clients on
+// another site can read them.
 func TestUnservedPaths(t *testing.T) {
 	t.Parallel()
 	s := start(t, "-base-path", "/_matrix/client/v3,/_matrix/client/r0")
@@ -484,6 +487,6 @@ func TestUnservedPaths(t *testing.T) {
 	}
 	_ = res.Body.Close()
 	if got := res.Header.Get("Content-Type"); res.StatusCode != http.StatusNotFound || got != "text/plain" {
-		t.Errorf("a page that is not there: %d %s", res.StatusCode, got)
+		t.Errorf("a path outside the base paths: %d %s", res.StatusCode, got)
 	}
 }

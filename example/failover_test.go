@@ -10,8 +10,7 @@ import (
 	"time"
 )
 
-// replicated is a PostgreSQL primary and a standby that has every commit before
-// it is acknowledged.
+// replicated is a PostgreSQL primary with a synchronous standby.
 type replicated struct {
 	owner            owner
 	bin              string
@@ -24,7 +23,7 @@ func startReplicated(t *testing.T) *replicated {
 	t.Helper()
 	found, _ := filepath.Glob("/usr/lib/postgresql/*/bin/initdb")
 	if len(found) == 0 {
-		t.Skip("there is no PostgreSQL server below /usr/lib/postgresql; install Debian's package postgresql to run this")
+		t.Skip("PostgreSQL is missing below /usr/lib/postgresql: apt-get install postgresql")
 	}
 	ports := freePorts(t, 2)
 	r := &replicated{
@@ -43,11 +42,12 @@ func startReplicated(t *testing.T) *replicated {
 	if got := r.ask(r.primary, "CREATE DATABASE threepid"); got != "CREATE DATABASE" {
 		t.Fatalf("create database: %s", got)
 	}
-	r.kill = func() { _ = server.Signal(syscall.SIGQUIT) } // it ends at once, as in a crash, with all its processes
+	r.kill = func() { _ = server.Signal(syscall.SIGQUIT) } // all of its processes end at once, as in a crash
 	return r
 }
 
-// start starts a server on a directory. Only SIGQUIT does not wait for clients.
+// start starts a server with a data directory. It is stopped with SIGQUIT, which does not wait for
+// clients.
 func (r *replicated) start(dir, port string, args ...string) *os.Process {
 	r.owner.t.Helper()
 	args = append([]string{
@@ -63,24 +63,24 @@ func (r *replicated) ask(port, query string) string {
 	return strings.TrimSpace(string(output))
 }
 
-// url names both servers: a client looks for the one that can be written.
+// url returns a URL with both servers. Clients connect to the one that accepts writes.
 func (r *replicated) url() string {
 	return "postgres://postgres@127.0.0.1:" + r.primary + ",127.0.0.1:" + r.standby +
 		"/threepid?target_session_attrs=primary&connect_timeout=2"
 }
 
-// TestPostgresFailover kills the primary under load and promotes the standby. What
-// was acknowledged holds, no SMS is sent twice that was acknowledged, every code
-// validates, and the nodes go on without a restart.
+// TestPostgresFailover kills the primary under load and promotes the standby. What was
+// acknowledged must still be true, no acknowledged attempt may send a second SMS, every code must
+// validate, and the nodes must work without a restart.
 func TestPostgresFailover(t *testing.T) {
 	t.Parallel()
 	r := startReplicated(t)
-	g := newGateway(t, dawdle(20*time.Millisecond))
+	g := newGateway(t, delay(20*time.Millisecond))
 	c := startCluster(t, 2, r.url(), g)
 	l := &ledger{t: t, gateway: g, lenient: true}
 	ends := []func(){}
 	for _, node := range c.nodes {
-		ends = append(ends, background(func(stop <-chan struct{}) { l.patient(node.url, 8, stop) }))
+		ends = append(ends, background(func(stop <-chan struct{}) { l.requestUntilOK(node.url, 8, stop) }))
 	}
 	time.Sleep(time.Second)
 	killed := time.Now()
@@ -89,14 +89,14 @@ func TestPostgresFailover(t *testing.T) {
 	promoted := time.Now()
 	time.Sleep(2 * time.Second)
 	together(len(ends), func(i int) { ends[i]() })
-	first := l.firstTold(promoted)
+	first := l.firstAcknowledged(promoted)
 	t.Logf("promoted %v after the primary was killed; the first request was acknowledged %v later", promoted.Sub(killed), first.Sub(promoted))
 	if first.IsZero() {
 		t.Error("no request was acknowledged after the promotion")
 	}
 	l.lenient = false
-	l.retryTold(c.url(0))
-	l.retryUntold(c.url(1))
+	l.retryAcknowledged(c.url(0))
+	l.retryUnacknowledged(c.url(1))
 	l.submitAll(c.url(0))
 	l.audit()
 	for _, s := range c.nodes {
@@ -105,15 +105,15 @@ func TestPostgresFailover(t *testing.T) {
 	}
 }
 
-// firstTold returns when an attempt was first acknowledged after that time.
-func (l *ledger) firstTold(after time.Time) (first time.Time) {
+// firstAcknowledged returns the time of the first acknowledgement after the given time.
+func (l *ledger) firstAcknowledged(after time.Time) (first time.Time) {
 	var mu sync.Mutex
 	l.each(1, func(a *account) {
 		mu.Lock()
 		defer mu.Unlock()
-		for _, told := range a.told {
-			if told.After(after) && (first.IsZero() || told.Before(first)) {
-				first = told
+		for _, when := range a.acknowledged {
+			if when.After(after) && (first.IsZero() || when.Before(first)) {
+				first = when
 			}
 		}
 	})

@@ -13,18 +13,18 @@ import (
 
 const galeraNodes = 3
 
-// startGalera starts a cluster of MariaDB servers that can all be written, and
-// returns the URL of a new database on each.
+// startGalera starts a cluster of MariaDB servers that all accept writes. It returns the URL of a
+// new database, for each server.
 func startGalera(t *testing.T) []string {
 	t.Helper()
 	provider := "/usr/lib/galera/libgalera_smm.so"
 	for _, file := range []string{provider, "/usr/sbin/mariadbd", "/usr/bin/rsync"} {
 		if _, err := os.Stat(file); err != nil {
-			t.Skipf("there is no %s; install Debian's packages mariadb-server, galera-4 and rsync to run this", file)
+			t.Skipf("%s is missing: apt-get install mariadb-server galera-4 rsync", file)
 		}
 	}
-	// Not as mysql: what its scripts do to processes of their user must not reach
-	// another server on this machine.
+	// The user is not mysql, because Galera's scripts may stop processes of their user, which could
+	// belong to another server on this machine.
 	o := newOwner(t, "daemon")
 	ports := freePorts(t, 4*galeraNodes)
 	listen, group, transfer, copies := ports[:3], ports[3:6], ports[6:9], ports[9:]
@@ -53,11 +53,11 @@ func startGalera(t *testing.T) []string {
 		eventually(t, "a member of the cluster is synced", func() bool {
 			return strings.HasSuffix(askMySQL(listen[i], "SHOW STATUS LIKE 'wsrep_local_state_comment'"), "Synced")
 		})
-		// Without wsrep_sync_wait a member may not know yet what another acknowledged.
+		// Without wsrep_sync_wait, a member may not have yet what another one has committed.
 		urls[i] = "mysql://root@127.0.0.1:" + listen[i] + "/threepid?wsrep_sync_wait=7"
 	}
 	askMySQL(listen[0], "CREATE DATABASE threepid CHARACTER SET utf8mb4")
-	eventually(t, "the database is on the last member", func() bool {
+	eventually(t, "the last member has the database", func() bool {
 		return askMySQL(listen[galeraNodes-1], "SHOW DATABASES LIKE 'threepid'") == "threepid"
 	})
 	return urls
@@ -68,19 +68,19 @@ func askMySQL(port, query string) string {
 	return strings.TrimSpace(string(output))
 }
 
-// TestGalera has three nodes, each with a member of the cluster for its own and
-// with the default limits, serve people of one country: where two transactions
-// meet, the cluster lets one of them fail at its COMMIT, and no person may notice.
+// TestGalera sends requests of people in one country to three nodes with the default limits, each of
+// which uses a different member of the cluster. If two transactions conflict, the cluster aborts one
+// of them at COMMIT. No request may fail because of that.
 func TestGalera(t *testing.T) {
 	t.Parallel()
 	urls := startGalera(t)
-	g := newGateway(t, dawdle(10*time.Millisecond))
+	g := newGateway(t, delay(10*time.Millisecond))
 	c := &cluster{t: t, gateway: g}
 	for _, db := range urls {
 		c.nodes = append(c.nodes, start(t, "-db", db, "-sms", "webhook:"+g.url, "-limits", "default", "-trusted-proxies", "127.0.0.1"))
 	}
 	const people = 600
-	failed := make(chan answer, people)
+	failed := make(chan outcome, people)
 	together(24, func(caller int) {
 		for i := caller; i < people; i += 24 {
 			failed <- c.verify(i)
@@ -96,7 +96,7 @@ func TestGalera(t *testing.T) {
 			}
 		}
 	}
-	t.Logf("%d whole verifications, %d errors", people, errors)
+	t.Logf("%d verifications, %d errors", people, errors)
 	if errors > 0 {
 		for _, s := range c.nodes {
 			t.Logf("%s", tail([]byte(s.stderr.String())))
@@ -110,14 +110,13 @@ func TestGalera(t *testing.T) {
 	}
 }
 
-// verify takes a new person through a whole verification, which begins on one node
-// and ends on the next.
-func (c *cluster) verify(turn int) answer {
+// verify requests a code for a new person on one node, and submits it on the next.
+func (c *cluster) verify(turn int) outcome {
 	p := newStranger()
 	asked := p.request(c.url(turn), 1)
-	texts := c.gateway.to(p.number())
-	if asked.status != http.StatusOK || len(texts) != 1 {
+	messages := c.gateway.to(p.number())
+	if asked.status != http.StatusOK || len(messages) != 1 {
 		return asked
 	}
-	return p.submit(c.url(turn+1), asked.sid, texts[0].code())
+	return p.submit(c.url(turn+1), asked.sid, messages[0].code())
 }

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// maxGuessers is how many clients with wrong tokens are remembered. If there are more in a minute, the
-// tokens of others are not compared.
+// maxGuessers is how many clients with wrong tokens are tracked in a minute. Once there are that many,
+// tokens of other clients are not compared.
 const maxGuessers = 10_000
 
-// guesses bounds how many wrong tokens a client can try, so that others can still log in. A client is
-// an IPv4 address, or the /64 of an IPv6 address.
+// guesses limits the wrong tokens of each client. It counts by client, so that other clients can still
+// log in. A client is an IPv4 address, or the /64 of an IPv6 address.
 type guesses struct {
-	most int // wrong ones of a client in a minute
-	now  func() time.Time
+	limit int // wrong tokens of a client per minute
+	now   func() time.Time
 
 	mu     sync.Mutex
 	minute int64
-	wrong  map[netip.Prefix]int // in that minute
+	wrong  map[netip.Prefix]int // wrong tokens in that minute
 }
 
-func newGuesses(most int, now func() time.Time) *guesses {
-	return &guesses{most: most, now: now, wrong: make(map[netip.Prefix]int)}
+func newGuesses(limit int, now func() time.Time) *guesses {
+	return &guesses{limit: limit, now: now, wrong: make(map[netip.Prefix]int)}
 }
 
-// try calls compare, unless too many tokens of the request's client were wrong in this minute.
+// try calls compare, unless the request's client has sent too many wrong tokens in this minute.
 func (g *guesses) try(r *http.Request, compare func() bool) (right, compared bool) {
 	client := clientOf(r)
 	g.mu.Lock()
@@ -36,7 +36,7 @@ func (g *guesses) try(r *http.Request, compare func() bool) (right, compared boo
 		clear(g.wrong)
 	}
 	n, known := g.wrong[client]
-	if n >= g.most || !known && len(g.wrong) >= maxGuessers {
+	if n >= g.limit || !known && len(g.wrong) >= maxGuessers {
 		return false, false
 	}
 	if right = compare(); !right {
@@ -45,7 +45,7 @@ func (g *guesses) try(r *http.Request, compare func() bool) (right, compared boo
 	return right, true
 }
 
-// clientOf returns the network of the client that sent a request; the zero Prefix if it is not known.
+// clientOf returns the network of the client that sent a request, or the zero Prefix if it is unknown.
 func clientOf(r *http.Request) netip.Prefix {
 	address, err := netip.ParseAddrPort(r.RemoteAddr)
 	if err != nil {

@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// TestGuessersAreBounded sends wrong tokens from more clients than are remembered.
+// TestGuessersAreBounded sends wrong tokens from more clients than are tracked.
 func TestGuessersAreBounded(t *testing.T) {
 	t.Parallel()
 	now := time.Unix(0, 0)
@@ -18,22 +18,22 @@ func TestGuessersAreBounded(t *testing.T) {
 		r.RemoteAddr = fmt.Sprintf("10.%d.%d.1:1234", client>>8, client&255)
 		got, compared := g.try(r, func() bool { return right })
 		if got != (right && compared) {
-			t.Errorf("client %d: %v", client, got)
+			t.Errorf("client %d: token right: %v", client, got)
 		}
 		return compared
 	}
 	for client := range maxGuessers {
 		if !try(client, false) {
-			t.Fatalf("client %d is refused at once", client)
+			t.Fatalf("the first token of client %d was not compared", client)
 		}
 	}
 	if try(maxGuessers, true) || len(g.wrong) != maxGuessers {
-		t.Errorf("one more client is compared, and %d are remembered", len(g.wrong))
+		t.Errorf("the token of one more client was compared, or more clients than the maximum are tracked: %d", len(g.wrong))
 	}
 	if !try(0, true) || !try(0, false) || try(0, true) {
-		t.Error("a client that is remembered has two wrong tokens")
+		t.Error("a tracked client was not allowed exactly two wrong tokens")
 	}
 	if now = now.Add(time.Minute); !try(maxGuessers, true) {
-		t.Error("a minute later the client is still refused")
+		t.Error("a minute later, the token of the client was not compared")
 	}
 }

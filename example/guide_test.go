@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// TestGuides has every flag that a guide, the unit or its settings use exist.
+// TestGuides checks that all flags in the guides, the systemd unit and its environment file exist.
 func TestGuides(t *testing.T) {
 	t.Parallel()
 	output, _ := command(t.Context(), t, "-help").CombinedOutput()
@@ -17,7 +17,7 @@ func TestGuides(t *testing.T) {
 		flags[m[1]] = true
 	}
 	if !flags["listen"] {
-		t.Fatalf("no flags in\n%s", output)
+		t.Fatalf("the output of -help lists no flags:\n%s", output)
 	}
 	for _, file := range []string{"../docs/SYNAPSE.md", "deploy/threepid.service", "deploy/env", "../README.md", "../docs/SCALING.md"} {
 		content, err := os.ReadFile(filepath.FromSlash(file))

@@ -14,8 +14,8 @@ import (
 	"example.com/threepid"
 )
 
-// tokenList is a flag that may be repeated. "@file" is the token in a file, so that it is in
-// no list of processes.
+// tokenList is the value of a flag that may be repeated. "@file" reads a token from a file, so that
+// it does not appear in the list of processes.
 type tokenList []string
 
 func (l *tokenList) String() string { return "" }
@@ -30,14 +30,15 @@ func (l *tokenList) Set(value string) error {
 		value = strings.TrimSpace(string(content))
 	}
 	if value == "" {
-		return errors.New("the token is empty")
+		return errors.New("it is empty")
 	}
 	*l = append(*l, value)
 	return nil
 }
 
-// listenIdentity opens the listener of -identity-listen, and returns a server for it with the
-// identity service alone. -identity-listen states that only homeservers reach it.
+// listenIdentity opens the listener of -identity-listen and returns a server for it, which serves only
+// the identity service. It sets PrivateListener, because an operator who sets -identity-listen
+// confirms that only homeservers can reach the address.
 func listenIdentity(cfg config, plugin *threepid.Plugin, logger *slog.Logger) (endpoint, error) {
 	router, err := newRouter(nil, logger)
 	if err != nil {

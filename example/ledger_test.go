@@ -20,37 +20,37 @@ const (
 	databasePassword = "hunter2"
 )
 
-// web carries the calls of all tests. A call takes no longer than a request that
-// waits for a lease and then for a text.
+// web is the HTTP client of all tests. Its timeout is longer than a request that waits for
+// a lease and then for its SMS.
 var web = &http.Client{
 	Timeout:   time.Minute,
 	Transport: &http.Transport{MaxIdleConnsPerHost: 64, IdleConnTimeout: 5 * time.Second},
 }
 
-// answer is how a call ended.
-type answer struct {
+// outcome is the result of a call.
+type outcome struct {
 	status  int
 	errcode string
 	sid     string
 	took    time.Duration
-	err     error // there was no answer
+	err     error // set if there was no response
 }
 
-func (a answer) String() string {
+func (a outcome) String() string {
 	return fmt.Sprintf("status %d %s after %v, error %v", a.status, a.errcode, a.took.Round(time.Millisecond), a.err)
 }
 
-// call posts a JSON object, as if it came from an address unless that is empty.
-func call(url, from string, fields map[string]any) (a answer) {
+// call posts a JSON object. Unless from is empty, it claims that address in X-Forwarded-For.
+func call(url, from string, fields map[string]any) (a outcome) {
 	begin := time.Now()
 	defer func() { a.took = time.Since(begin) }()
 	body, err := json.Marshal(fields)
 	if err != nil {
-		return answer{err: err}
+		return outcome{err: err}
 	}
 	req, err := http.NewRequest(http.MethodPost, url, bytes.NewReader(body))
 	if err != nil {
-		return answer{err: err}
+		return outcome{err: err}
 	}
 	req.Header.Set("Content-Type", "application/json")
 	if from != "" {
@@ -58,20 +58,20 @@ func call(url, from string, fields map[string]any) (a answer) {
 	}
 	res, err := web.Do(req)
 	if err != nil {
-		return answer{err: err}
+		return outcome{err: err}
 	}
 	defer func() { _ = res.Body.Close() }()
 	var got struct{ ErrCode, SID string }
 	if err := json.NewDecoder(res.Body).Decode(&got); err != nil {
-		return answer{err: err}
+		return outcome{err: err}
 	}
-	return answer{status: res.StatusCode, errcode: got.ErrCode, sid: got.SID}
+	return outcome{status: res.StatusCode, errcode: got.ErrCode, sid: got.SID}
 }
 
-// person has a number and a client_secret of their own.
+// person is a client with its own number and client_secret.
 type person struct {
 	digits, secret string
-	from           string // the address, if a server is configured to believe it; may be empty
+	from           string // sent as X-Forwarded-For, which some servers trust; may be empty
 }
 
 var persons atomic.Int64
@@ -81,8 +81,8 @@ func newPerson() person {
 	return person{digits: fmt.Sprintf("7400%06d", 100_000+n), secret: fmt.Sprint(secretPrefix, n)}
 }
 
-// newStranger returns a person with an address of their own and a number far from
-// everybody else's, as the default limits expect of honest people.
+// newStranger returns a person with a separate address and a number far from all others, so
+// that many of them do not exceed the default limits.
 func newStranger() person {
 	n := persons.Add(1)
 	return person{
@@ -93,22 +93,22 @@ func newStranger() person {
 
 func (p person) number() string { return "+44" + p.digits }
 
-func (p person) request(url string, attempt int64) answer {
+func (p person) request(url string, attempt int64) outcome {
 	return call(url+requestPath, p.from, map[string]any{
 		"client_secret": p.secret, "country": "GB", "phone_number": "0" + p.digits, "send_attempt": attempt,
 	})
 }
 
-func (p person) submit(url, sid, code string) answer {
+func (p person) submit(url, sid, code string) outcome {
 	return call(url+submitPath, p.from, map[string]any{"client_secret": p.secret, "sid": sid, "token": code})
 }
 
-// ledger has all that callers asked for and were told, to be held against what
-// the gateway got.
+// ledger records the requests of callers and their results, so that audit can compare them
+// with the SMS at the gateway.
 type ledger struct {
 	t       *testing.T
 	gateway *gateway
-	lenient bool // the store may fail: 500 M_UNKNOWN is no surprise, and the attempt is tried again
+	lenient bool // the store may fail: 500 M_UNKNOWN is allowed, and the attempt is retried
 
 	mu       sync.Mutex
 	accounts []*account
@@ -117,33 +117,33 @@ type ledger struct {
 
 // failure is a call whose response was neither 200 nor missing.
 type failure struct {
-	answer
+	outcome
 	asked time.Time
 }
 
 // account is one person's session.
 type account struct {
 	person
-	mu        sync.Mutex
-	sid       string
-	told      []time.Time // when attempt i+1 was first answered 200; zero: never
-	validated bool
+	mu           sync.Mutex
+	sid          string
+	acknowledged []time.Time // when attempt i+1 first got status 200; zero if never
+	validated    bool
 }
 
 func (a *account) attempts() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return int64(len(a.told))
+	return int64(len(a.acknowledged))
 }
 
-// isTold reports whether the attempt got status 200.
-func (a *account) isTold(attempt int64) bool {
+// isAcknowledged reports whether the attempt got status 200.
+func (a *account) isAcknowledged(attempt int64) bool {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	return !a.told[attempt-1].IsZero()
+	return !a.acknowledged[attempt-1].IsZero()
 }
 
-// open begins a session, with no attempt made yet.
+// open adds an account without attempts.
 func (l *ledger) open() *account {
 	a := &account{person: newPerson()}
 	l.mu.Lock()
@@ -152,17 +152,16 @@ func (l *ledger) open() *account {
 	return a
 }
 
-// next returns the number of an attempt that nobody has made.
+// next returns the next send_attempt of the account.
 func (a *account) next() int64 {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.told = append(a.told, time.Time{})
-	return int64(len(a.told))
+	a.acknowledged = append(a.acknowledged, time.Time{})
+	return int64(len(a.acknowledged))
 }
 
-// request makes an attempt, again or for the first time, and writes down what
-// came of it.
-func (l *ledger) request(url string, a *account, attempt int64) answer {
+// request sends the request of an attempt, which may be a repetition, and records the result.
+func (l *ledger) request(url string, a *account, attempt int64) outcome {
 	asked := time.Now()
 	got := a.request(url, attempt)
 	l.note(got, asked)
@@ -171,30 +170,29 @@ func (l *ledger) request(url string, a *account, attempt int64) answer {
 	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if a.told[attempt-1].IsZero() {
-		a.told[attempt-1] = time.Now()
+	if a.acknowledged[attempt-1].IsZero() {
+		a.acknowledged[attempt-1] = time.Now()
 	}
 	if a.sid == "" {
 		a.sid = got.sid
 	}
 	if got.sid == "" || got.sid != a.sid {
-		l.t.Errorf("%s: the session was %s and is %s", a.number(), a.sid, got.sid)
+		l.t.Errorf("%s: the sid was %s and is now %s", a.number(), a.sid, got.sid)
 	}
 	return got
 }
 
-// submit brings the code of the latest text back, if there is one and the
-// session is known.
-func (l *ledger) submit(url string, a *account) answer {
+// submit submits the code of the latest SMS, if there is one and the sid is known.
+func (l *ledger) submit(url string, a *account) outcome {
 	a.mu.Lock()
 	sid := a.sid
 	a.mu.Unlock()
-	texts := l.gateway.to(a.number())
-	if sid == "" || len(texts) == 0 {
-		return answer{}
+	messages := l.gateway.to(a.number())
+	if sid == "" || len(messages) == 0 {
+		return outcome{}
 	}
 	asked := time.Now()
-	got := a.submit(url, sid, texts[len(texts)-1].code())
+	got := a.submit(url, sid, messages[len(messages)-1].code())
 	l.note(got, asked)
 	if got.status == http.StatusOK {
 		a.mu.Lock()
@@ -204,28 +202,28 @@ func (l *ledger) submit(url string, a *account) answer {
 	return got
 }
 
-func (l *ledger) note(got answer, asked time.Time) {
+func (l *ledger) note(got outcome, asked time.Time) {
 	if got.err != nil || got.status == http.StatusOK {
 		return
 	}
 	if !l.lenient || got.status != http.StatusInternalServerError || got.errcode != "M_UNKNOWN" {
-		l.t.Errorf("a call was answered with %v", got)
+		l.t.Errorf("unexpected result of a call: %v", got)
 	}
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	l.failures = append(l.failures, failure{answer: got, asked: asked})
+	l.failures = append(l.failures, failure{outcome: got, asked: asked})
 }
 
-// all returns the accounts there are by now.
+// all returns a copy of the list of accounts.
 func (l *ledger) all() []*account {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	return append([]*account(nil), l.accounts...)
 }
 
-// step is one random call: a new session, an attempt made again, a further
-// attempt, or a code brought back.
-func (l *ledger) step(url string) answer {
+// step makes a random call: it starts a session, repeats an attempt, makes the next attempt,
+// or submits a code.
+func (l *ledger) step(url string) outcome {
 	accounts := l.all()
 	if len(accounts) == 0 || rand.N(2) == 0 {
 		a := l.open()
@@ -233,10 +231,10 @@ func (l *ledger) step(url string) answer {
 	}
 	a := accounts[rand.N(len(accounts))]
 	attempts := a.attempts()
-	// An attempt that was cut off waits for its lease: enough of those come at
-	// the end.
-	if attempts == 0 || !a.isTold(attempts) && rand.N(10) > 0 {
-		return answer{}
+	// Repeating an interrupted attempt waits for its lease, so this does it rarely;
+	// retryUnacknowledged repeats the others.
+	if attempts == 0 || !a.isAcknowledged(attempts) && rand.N(10) > 0 {
+		return outcome{}
 	}
 	switch rand.N(3) {
 	case 0:
@@ -248,9 +246,9 @@ func (l *ledger) step(url string) answer {
 	}
 }
 
-// storm makes random calls, n at a time, until stop is closed; then it
-// returns. The server may be killed in the meantime.
-func (l *ledger) storm(url string, callers int, stop <-chan struct{}) {
+// randomCalls makes random calls with concurrent callers until stop is closed. The server
+// may be killed in the meantime.
+func (l *ledger) randomCalls(url string, callers int, stop <-chan struct{}) {
 	together(callers, func(int) {
 		for !closed(stop) {
 			if l.step(url).err != nil {
@@ -260,7 +258,7 @@ func (l *ledger) storm(url string, callers int, stop <-chan struct{}) {
 	})
 }
 
-// background runs fn until end is called, which waits for it.
+// background runs fn in a goroutine. end closes stop and waits until fn returns.
 func background(fn func(stop <-chan struct{})) (end func()) {
 	stop, done := make(chan struct{}), make(chan struct{})
 	go func() {
@@ -273,7 +271,7 @@ func background(fn func(stop <-chan struct{})) (end func()) {
 	}
 }
 
-// together runs fn(0) to fn(n-1) at once and waits for all.
+// together runs fn(0) to fn(n-1) concurrently and waits for all of them.
 func together(n int, fn func(i int)) {
 	var all sync.WaitGroup
 	for i := range n {

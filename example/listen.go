@@ -18,7 +18,7 @@ type endpoint struct {
 	*http.Server
 
 	listener net.Listener
-	last     bool // shuts down after the others, because it is where one sees that they do
+	last     bool // shuts down after the others, so that /readyz can report that they shut down
 }
 
 func newServer(handler http.Handler) *http.Server {
@@ -32,8 +32,8 @@ func newServer(handler http.Handler) *http.Server {
 	}
 }
 
-// serveUntil runs the servers until ctx is done or one of them fails, and then lets all of
-// them finish the requests in progress.
+// serveUntil runs the servers until ctx is done or one of them fails, and then shuts all of them down
+// after the requests in progress.
 func serveUntil(ctx context.Context, logger *slog.Logger, endpoints ...endpoint) error {
 	failed := make(chan error, len(endpoints))
 	for _, e := range endpoints {
@@ -53,7 +53,8 @@ func serveUntil(ctx context.Context, logger *slog.Logger, endpoints ...endpoint)
 	return failure
 }
 
-// shutDown lets the servers that are last, or all others, finish their requests.
+// shutDown shuts down the endpoints whose field last has the given value, and waits until they have
+// finished their requests or drain is done.
 func shutDown(drain context.Context, endpoints []endpoint, last bool) (failure error) {
 	stopped := make(chan error, len(endpoints))
 	for _, e := range endpoints {

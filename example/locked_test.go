@@ -10,8 +10,8 @@ import (
 	"time"
 )
 
-// lockDatabase takes SQLite's write lock in this process, as a backup, a shell or
-// a migration might, until release is called.
+// lockDatabase holds SQLite's write lock in this process until release is called, as a backup,
+// a shell or a migration might.
 func lockDatabase(t *testing.T, file string) (release func()) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", "file:"+file)
@@ -40,7 +40,7 @@ func lockDatabase(t *testing.T, file string) (release func()) {
 	}
 }
 
-// TestLockedForAMoment makes all writers wait for another process.
+// TestLockedForAMoment makes all writers wait for another process for two seconds.
 func TestLockedForAMoment(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")
@@ -60,35 +60,35 @@ func TestLockedForAMoment(t *testing.T) {
 	}()
 	time.Sleep(2 * time.Second)
 	if n := g.count(); n != 1 {
-		t.Errorf("%d texts left while nothing could be written, want none but the first", n)
+		t.Errorf("%d SMS, want only the one that was sent before the lock", n)
 	}
 	if got := seen.request(s.url, 1); got.status != http.StatusOK || got.took > time.Second {
-		t.Errorf("an attempt that was seen needs no writing: %v", got)
+		t.Errorf("repeating an attempt that was sent, while nothing can be written: %v", got)
 	}
 	release()
 	<-done
 	if n := g.count(); n != 13 {
-		t.Errorf("%d texts, want 13", n)
+		t.Errorf("%d SMS, want 13", n)
 	}
 	s.stop()
 }
 
-// TestLockedForLong makes the other process keep the lock for longer than any request waits. All
-// requests fail in bounded time, also the one whose SMS was sent, which is sent only once.
-// Afterwards everything works as before.
+// TestLockedForLong keeps the lock for longer than any request waits. All requests must fail within a
+// time limit, also one whose SMS was sent before. Afterwards, all of them must succeed when repeated,
+// with one SMS each.
 func TestLockedForLong(t *testing.T) {
 	t.Parallel()
 	db := filepath.Join(t.TempDir(), "threepid.db")
 	s := startSending(t, db)
 	release := lockDatabase(t, db)
 	s.accept()
-	const most = 2*storeTimeout + quick // who comes second waits for who came first
-	people := s.expectRefused(6, most)
-	if got := <-s.answer; got.status != http.StatusInternalServerError || got.took > most {
-		t.Errorf("sent before the file was locked: %v", got)
+	const limit = 2*storeTimeout + quick // a request may wait for another that times out
+	people := s.expectRefused(6, limit)
+	if got := <-s.outcome; got.status != http.StatusInternalServerError || got.took > limit {
+		t.Errorf("the request whose SMS was sent before the lock: %v", got)
 	}
-	if again := s.who.request(s.url, 1); again.status != http.StatusInternalServerError || again.took > most {
-		t.Errorf("the same again, while the file is locked: %v", again)
+	if again := s.who.request(s.url, 1); again.status != http.StatusInternalServerError || again.took > limit {
+		t.Errorf("the same request again, while the file is locked: %v", again)
 	}
 	release()
 	s.waitForLog("is recorded now")
@@ -104,11 +104,11 @@ func (s *server) waitForLog(words string) {
 			return
 		}
 	}
-	s.t.Errorf("the log does not say %q:\n%s", words, s.stderr)
+	s.t.Errorf("the log does not contain %q:\n%s", words, s.stderr)
 }
 
-// TestPostgresReadOnly turns a server into a standby for a while, as a failover
-// does that went to the wrong one.
+// TestPostgresReadOnly makes the database read-only for a while, as if a failover had connected the
+// example to a standby.
 func TestPostgresReadOnly(t *testing.T) {
 	t.Parallel()
 	db := freshDatabase(t, postgresURL, 20)
@@ -118,18 +118,18 @@ func TestPostgresReadOnly(t *testing.T) {
 	before := seen.request(s.url, 1)
 	setReadOnly(t, db, "on")
 	who := newPerson()
-	var got answer
-	for range 12 { // the first to use a connection that was closed may get an error instead
+	var got outcome
+	for range 12 { // several, because the first request on a closed connection may get another error
 		got = who.request(s.url, 1)
 		if got.status != http.StatusInternalServerError || got.errcode != "M_UNKNOWN" || got.took > quick {
-			t.Errorf("while nothing can be written: %v", got)
+			t.Errorf("a new request, while nothing can be written: %v", got)
 		}
 	}
-	if texts := g.to(who.number()); len(texts) != 0 {
-		t.Errorf("texted without a claim: %v", texts)
+	if messages := g.to(who.number()); len(messages) != 0 {
+		t.Errorf("SMS were sent although the attempt could not be recorded: %v", messages)
 	}
 	if got := seen.request(s.url, 1); got.status != http.StatusOK || got.sid != before.sid {
-		t.Errorf("an attempt that was seen needs no writing: %v", got)
+		t.Errorf("repeating an attempt that was sent, while nothing can be written: %v", got)
 	}
 	setReadOnly(t, db, "off")
 	for try := 0; try < 24; try++ {
@@ -137,18 +137,18 @@ func TestPostgresReadOnly(t *testing.T) {
 			break
 		}
 	}
-	texts := g.to(who.number())
-	if got.status != http.StatusOK || len(texts) != 1 {
-		t.Fatalf("after it: %v, %d texts", got, len(texts))
+	messages := g.to(who.number())
+	if got.status != http.StatusOK || len(messages) != 1 {
+		t.Fatalf("after the database accepts writes again: %v, %d SMS, want 1", got, len(messages))
 	}
-	if got := who.submit(s.url, got.sid, texts[0].code()); got.status != http.StatusOK {
+	if got := who.submit(s.url, got.sid, messages[0].code()); got.status != http.StatusOK {
 		t.Errorf("submit: %v", got)
 	}
 	s.stop()
 	g.expectDiscreet(t, s.stderr.String())
 }
 
-// setReadOnly sets what new connections may do and ends the others.
+// setReadOnly makes new connections read-only, or not, and closes all existing ones.
 func setReadOnly(t *testing.T, db, value string) {
 	t.Helper()
 	name := strings.TrimPrefix(parseURL(t, db).Path, "/")
@@ -160,7 +160,7 @@ func setReadOnly(t *testing.T, db, value string) {
 	}
 	defer func() { _ = conn.Close() }()
 	for _, statement := range []string{
-		"SET default_transaction_read_only = off", // for this very connection
+		"SET default_transaction_read_only = off", // for this connection
 		"ALTER DATABASE " + name + " SET default_transaction_read_only = " + value,
 		"SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = current_database() AND pid <> pg_backend_pid()",
 	} {

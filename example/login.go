@@ -17,37 +17,39 @@ import (
 const (
 	loginCookie = "threepid_ops"
 
-	// loginLifetime is how long a browser stays logged in. The cookie ends with the browser.
+	// loginLifetime is how long a browser stays logged in. The cookie has no expiry, so that closing
+	// the browser logs it out too.
 	loginLifetime = 12 * time.Hour
 
-	// maxLogins is how many browsers are logged in at most.
+	// maxLogins is the maximum number of browsers that are logged in at once.
 	maxLogins = 1000
 
-	// maxWrongLogins and maxWrongTokens are how many wrong tokens of one client a minute are compared,
-	// in the form and in the Authorization header. For the rest of the minute, none of its
-	// tokens are.
+	// maxWrongLogins and maxWrongTokens limit the wrong tokens of each client per minute, in the form
+	// and in the Authorization header. After that, all tokens of the client are refused for the rest
+	// of the minute without being compared.
 	maxWrongLogins = 10
 	maxWrongTokens = 60
 
-	// loginPolicy allows the form, and the stylesheet of the operator's page.
+	// loginPolicy is the Content-Security-Policy of the login form. It allows the stylesheet of the
+	// operator's page.
 	loginPolicy = "default-src 'none'; style-src 'self'; img-src data:; form-action 'self'; frame-ancestors 'none'; base-uri 'none'"
 )
 
-// operators lets requests with one of the tokens pass: in the Authorization header, or from a browser
-// that has logged in with it. Without tokens it lets all requests read.
+// operators authorizes requests with one of the tokens in the Authorization header, and requests from
+// browsers that have logged in with one. If there are no tokens, every request may read.
 type operators struct {
 	tokens []string
 	now    func() time.Time
 
-	typed, sent *guesses // in the form, and in headers
+	typed, sent *guesses // tokens in the form, and in the Authorization header
 
 	mu     sync.Mutex
-	logins map[[sha256.Size]byte]login // by the digest of the cookie
+	logins map[[sha256.Size]byte]login // by the SHA-256 digest of the cookie
 }
 
 // login is a browser that has logged in.
 type login struct {
-	operator string // as they have named themselves
+	operator string // the name entered in the form; may be empty
 	until    time.Time
 }
 
@@ -58,7 +60,7 @@ func newOperators(tokens []string, now func() time.Time) *operators {
 	}
 }
 
-// known reports in constant time whether a token is one of the tokens.
+// known reports in constant time whether token is one of o.tokens.
 func (o *operators) known(token string) bool {
 	given, match := sha256.Sum256([]byte(token)), 0
 	for _, known := range o.tokens {
@@ -80,15 +82,15 @@ func (o *operators) loggedIn(r *http.Request) (found login, ok bool) {
 	return found, o.now().Before(found.until)
 }
 
-// visitor is who sent a request, and what they may do.
+// visitor is the sender of a request.
 type visitor struct {
 	operator string
 	access   admin.Access
-	guessed  bool // too often: the token was not compared
+	guessed  bool // the client sent too many wrong tokens, so its token was not compared
 }
 
-// check returns who sent a request: a client with a token, or a browser that has logged in. Without tokens
-// the page is read-only.
+// check returns the visitor who sent a request: a browser that has logged in, or a client with a token.
+// If there are no tokens, every visitor may read and none may write.
 func (o *operators) check(r *http.Request) visitor {
 	if len(o.tokens) == 0 {
 		return visitor{access: admin.Read}
@@ -109,16 +111,17 @@ func (o *operators) check(r *http.Request) visitor {
 	return visitor{operator: "API", access: admin.Write}
 }
 
-// authorize is admin.Options.Authorize.
+// authorize implements admin.Options.Authorize.
 func (o *operators) authorize(r *http.Request) (string, admin.Access) {
 	v := o.check(r)
 	return v.operator, v.access
 }
 
-// only lets requests pass that may. Browsers are sent to the form.
+// only passes authorized requests to next. It redirects page requests of browsers to the login form,
+// and refuses all other requests.
 func (o *operators) only(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.URL.Path == "/style.css" { // which the form needs
+		if r.URL.Path == "/style.css" { // the login form needs it
 			next.ServeHTTP(w, r)
 			return
 		}
@@ -132,12 +135,12 @@ func (o *operators) only(next http.Handler) http.Handler {
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 		default:
 			w.Header().Set("WWW-Authenticate", "Bearer")
-			refuse(w, r, http.StatusUnauthorized, "A token is needed. Send the header Authorization: Bearer TOKEN.")
+			refuse(w, r, http.StatusUnauthorized, "A token is required. Send the header Authorization: Bearer TOKEN.")
 		}
 	})
 }
 
-// refuse writes an error, as JSON to a call of the API.
+// refuse writes an error: as JSON below /api/, and otherwise as plain text.
 func refuse(w http.ResponseWriter, r *http.Request, status int, message string) {
 	if strings.HasPrefix(r.URL.Path, "/api/") {
 		w.Header().Set("Content-Type", "application/json")
@@ -148,7 +151,7 @@ func refuse(w http.ResponseWriter, r *http.Request, status int, message string) 
 	http.Error(w, message, status)
 }
 
-// login serves the form, and what it posts.
+// login serves the login form and handles its POST requests.
 func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 	if r.Method != http.MethodPost {
 		showLogin(w, http.StatusOK, "")
@@ -167,8 +170,8 @@ func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// remember returns the cookie of a browser that has logged in. The oldest login ends if there are too
-// many.
+// remember stores a new login and returns the value of its cookie. If there are maxLogins already, it
+// deletes the oldest.
 func (o *operators) remember(operator string) string {
 	value := rand.Text() + rand.Text()
 	o.mu.Lock()
@@ -189,9 +192,9 @@ func (o *operators) remember(operator string) string {
 	return value
 }
 
-// newLoginCookie returns a cookie for the browser that sent a request. With TLS, also if a proxy
-// ends it, browsers send it over TLS only. Nobody gains from a false X-Forwarded-Proto: it changes
-// only the cookie of the client that sent it.
+// newLoginCookie returns a cookie for the browser that sent a request. If the browser uses TLS, also
+// to a proxy that terminates it, the cookie is marked Secure. X-Forwarded-Proto needs no trusted
+// proxy: a client that forges it changes only its own cookie.
 func newLoginCookie(r *http.Request, value string) *http.Cookie {
 	return &http.Cookie{
 		Name: loginCookie, Value: value, Path: "/", HttpOnly: true, SameSite: http.SameSiteStrictMode,
@@ -199,7 +202,8 @@ func newLoginCookie(r *http.Request, value string) *http.Cookie {
 	}
 }
 
-// logoutPath is where the page's button to log out posts to; empty: there is nobody to log out.
+// logoutPath returns the path to which the page's logout button posts, or an empty string if there are
+// no tokens and so no logins.
 func (o *operators) logoutPath() string {
 	if len(o.tokens) == 0 {
 		return ""
@@ -207,7 +211,7 @@ func (o *operators) logoutPath() string {
 	return "/logout"
 }
 
-// logout ends a login.
+// logout deletes the login of the browser that sent the request, and its cookie.
 func (o *operators) logout(w http.ResponseWriter, r *http.Request) {
 	if cookie, err := r.Cookie(loginCookie); err == nil {
 		o.mu.Lock()
@@ -236,7 +240,7 @@ func showLogin(w http.ResponseWriter, status int, problem string) {
 <h1>Log in</h1>
 {{with .}}<p class="problem" role="alert">{{.}}</p>{{end}}
 <form class="search" method="post" action="/login">
-<label for="token">Token, as given with -ops-token</label>
+<label for="token">Token (set with -ops-token)</label>
 <input id="token" name="token" type="password" autocomplete="current-password" required autofocus>
 <label for="name">Your name, for the audit log (optional)</label>
 <div class="row"><input id="name" name="name" autocomplete="username" maxlength="60"><button>Log in</button></div>

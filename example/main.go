@@ -1,10 +1,10 @@
-// Command example is a complete Gin server with phone number verification: the
-// one to run first, and to copy from.
+// Command example is a complete Gin server with phone number verification. Run it to
+// try the plugin, and copy from it.
 //
 //	go run ./example
 //
-// It needs no other service: SQLite keeps the sessions, and the texts
-// appear on standard output.
+// It needs no other service: it stores sessions in SQLite and prints the SMS to
+// standard output.
 package main
 
 import (
@@ -27,7 +27,7 @@ import (
 
 const gcPercent = 400
 
-// config is what the flags say.
+// config holds the values of the flags.
 type config struct {
 	listen         string
 	basePaths      []string
@@ -53,12 +53,13 @@ type config struct {
 }
 
 func main() {
-	// A heap as small as this server's is collected every few hundred requests.
-	// Collecting it a quarter as often takes some 15 MB more and a tenth less time.
+	// The heap of this server is small, so with the default GOGC of 100 it is collected
+	// every few hundred requests. With 400, it is collected a quarter as often: that takes about
+	// 15 MB more memory and a tenth less time.
 	if os.Getenv("GOGC") == "" {
 		debug.SetGCPercent(gcPercent)
 	}
-	// A reader of standard output that goes away is no reason to stop serving.
+	// The server keeps running if the reader of its standard output exits.
 	signal.Ignore(syscall.SIGPIPE)
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := run(ctx, os.Args[1:], os.Stdout, os.Stderr)
@@ -72,8 +73,8 @@ func main() {
 	}
 }
 
-// run serves until ctx is done, then drains. Texts and what a person reads go to
-// stdout, the log to stderr.
+// run serves until ctx is done, and then finishes the requests in progress. SMS and
+// messages for the user go to stdout, the log goes to stderr.
 func run(ctx context.Context, args []string, stdout, stderr io.Writer) error {
 	cfg, err := parseFlags(args, stderr)
 	if err != nil {
@@ -107,34 +108,34 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	flags.SetOutput(stderr)
 	flags.StringVar(&cfg.listen, "listen", "127.0.0.1:8008", "`address` to listen on")
 	flags.StringVar(&basePaths, "base-path", "/_api/client/v3", "`paths` to mount at, separated by commas; Matrix homeservers use /_matrix/client/v3")
-	flags.StringVar(&cfg.publicURL, "public-url", "", "`URL` at which clients reach this server (default: as listened on, if that is this machine alone)")
+	flags.StringVar(&cfg.publicURL, "public-url", "", "`URL` at which clients reach this server (default: the -listen address if it is a loopback address, otherwise the Host header of each request)")
 	flags.StringVar(&cfg.db, "db", "threepid.db", "SQLite file, or postgres:// or mysql:// `URL`")
-	flags.StringVar(&cfg.sms, "sms", "console", "`provider`: "+usage(providers(nil))+"; several, separated by commas, stand in for each other. Their accounts are read from the environment: TWILIO_ACCOUNT_SID and so on")
+	flags.StringVar(&cfg.sms, "sms", "console", "`provider`: "+usage(providers(nil))+"; several, separated by commas, for failover. Accounts are read from environment variables such as TWILIO_ACCOUNT_SID")
 	flags.StringVar(&cfg.receiptsURL, "receipts-url", "", "public `URL` of this server at which providers post delivery receipts, below /receipts/ (default: none)")
-	flags.StringVar(&cfg.limits, "limits", "default", "default; or off: no limit on texts and wrong codes, and no guard")
+	flags.StringVar(&cfg.limits, "limits", "default", "default; or off: no rate limits on SMS and wrong codes, and no guard")
 	flags.StringVar(&cfg.guard, "guard", "on", "on; observe: only log what looks like SMS pumping; or off")
-	flags.StringVar(&countries, "countries", "", "`countries` whose numbers are texted, such as GB,IE (default: all)")
+	flags.StringVar(&countries, "countries", "", "`countries` to whose numbers SMS are sent, such as GB,IE (default: all)")
 	flags.BoolVar(&cfg.conceal, "conceal", false, "do not reveal which numbers have an account")
 	flags.StringVar(&testNumbers, "test-numbers", "", "`numbers` to which no SMS is sent, with their codes, such as +447700900001=123456")
-	flags.StringVar(&proxies, "trusted-proxies", "", "`addresses` of proxies whose X-Forwarded-For is believed, separated by commas (default: none)")
+	flags.StringVar(&proxies, "trusted-proxies", "", "`addresses` of proxies whose X-Forwarded-For header is trusted, separated by commas (default: none)")
 	flags.StringVar(&cfg.identityListen, "identity-listen", "", "private `address` on which homeservers reach the identity service, such as 127.0.0.1:8090 (default: none)")
 	flags.Var(&cfg.identityTokens, "identity-token", "access `token` for v2 of the identity service; @file reads it from a file; may be repeated")
-	flags.StringVar(&cfg.accounts, "accounts", "", "where numbers are on accounts: synapse: and the `database` of a Synapse, which is only read (default: this server)")
+	flags.StringVar(&cfg.accounts, "accounts", "", "where to look up the numbers of accounts: synapse: followed by the `database` of a Synapse homeserver, which is only read (default: this server)")
 	flags.StringVar(&cfg.brand, "brand", "", "`name` in the SMS: 123456 is your NAME code")
-	flags.Var(&cfg.serverKeys, "server-key", "`key` of at least 32 characters without which the database reveals no code; @file reads it from a file; may be repeated, the first makes new codes")
+	flags.Var(&cfg.serverKeys, "server-key", "`key` of at least 32 characters; codes cannot be computed from the database without it; @file reads it from a file; may be repeated: the first key makes new codes")
 	flags.StringVar(&cfg.opsListen, "ops-listen", "", "private `address` for operators: a page, /metrics, /healthz and /readyz, such as 127.0.0.1:8009 (default: none)")
-	flags.Var(&cfg.opsTokens, "ops-token", "`token` without which -ops-listen serves neither page nor metrics, and with which the page offers actions; @file reads it from a file")
+	flags.Var(&cfg.opsTokens, "ops-token", "`token` that -ops-listen requires for its page and metrics; the page offers actions only if there is one; @file reads it from a file; may be repeated")
 	const day = 24 * time.Hour
 	flags.DurationVar(&cfg.statistics, "statistics-lifetime", 90*day, "how long hourly statistics are kept; 0 keeps none")
 	flags.DurationVar(&cfg.journal, "journal-lifetime", 7*day, "how long the journal of each number is kept; 0 keeps none. The audit log is kept for the longer of the two times")
 	if err := flags.Parse(args); err != nil {
 		if !errors.Is(err, flag.ErrHelp) {
-			err = errors.New("see the flags above")
+			err = errors.New("invalid flags: see the usage above")
 		}
 		return config{}, err
 	}
 	if flags.NArg() > 0 {
-		return config{}, fmt.Errorf("unexpected argument %q; everything is said with flags, see -help", flags.Arg(0))
+		return config{}, fmt.Errorf("unexpected argument %q: the program takes only flags, see -help", flags.Arg(0))
 	}
 	if cfg.limits != "default" && cfg.limits != "off" {
 		return config{}, fmt.Errorf("-limits must be default or off, not %q", cfg.limits)
@@ -161,7 +162,7 @@ func parseFlags(args []string, stderr io.Writer) (config, error) {
 	return cfg, nil
 }
 
-// split takes a comma-separated list apart.
+// split splits a comma-separated list, and drops spaces and empty parts.
 func split(list string) []string {
 	var parts []string
 	for part := range strings.SplitSeq(list, ",") {

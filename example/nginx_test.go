@@ -19,7 +19,8 @@ import (
 	"gorm.io/gorm/logger"
 )
 
-// startNginx runs a real nginx with deploy/nginx.conf before a homeserver and threepid.
+// startNginx runs a real nginx with deploy/nginx.conf in front of a homeserver and threepid, and
+// returns its URL.
 func startNginx(t *testing.T, homeserver, threepid string) string {
 	t.Helper()
 	nginx, err := exec.LookPath("nginx")
@@ -33,7 +34,7 @@ func startNginx(t *testing.T, homeserver, threepid string) string {
 		t.Fatal(err)
 	}
 	dir, address := t.TempDir(), "127.0.0.1:"+freePorts(t, 1)[0]
-	if err := os.Chmod(dir, 0o755); err != nil { // nginx's workers read it
+	if err := os.Chmod(dir, 0o755); err != nil { // nginx's workers may run as another user
 		t.Fatal(err)
 	}
 	conf := fmt.Sprintf(`
@@ -76,8 +77,8 @@ http {
 	}
 }
 
-// homeserverDatabase returns the value of -accounts for a Synapse's table in which Alice has a
-// number.
+// homeserverDatabase creates Synapse's table user_threepids, in which Alice has a number, and returns
+// the value of -accounts for it.
 func homeserverDatabase(t *testing.T) string {
 	t.Helper()
 	statements := []string{
@@ -115,14 +116,15 @@ func homeserverDatabase(t *testing.T) string {
 	return "synapse:" + dsn + separator + "search_path=" + schema
 }
 
-// response is the head of an HTTP response.
+// response is the status and the header of an HTTP response.
 type response struct {
 	status int
 	header http.Header
 }
 
-// TestSynapseBehindNginx makes clients request and submit codes at threepid through a real nginx.
-// The homeserver only asks whether a number is validated.
+// TestSynapseBehindNginx requests and submits codes as a client through a real nginx, which must pass
+// these requests to threepid and all others to the homeserver. The homeserver requests only whether a
+// number is validated.
 func TestSynapseBehindNginx(t *testing.T) {
 	t.Parallel()
 	reached := make(chan string, 100)
@@ -134,7 +136,7 @@ func TestSynapseBehindNginx(t *testing.T) {
 	s, hs := startIdentity(t, "-limits", "default", "-base-path", "/_matrix/client/v3,/_matrix/client/r0",
 		"-public-url", "https://matrix.example.org", "-trusted-proxies", "127.0.0.1", "-accounts", homeserverDatabase(t))
 	front := startNginx(t, homeserver.URL, s.url)
-	<-reached // the request that waited for nginx
+	<-reached // the request of startNginx
 
 	post := func(path, language, body string) (response, map[string]any) {
 		t.Helper()
@@ -143,7 +145,7 @@ func TestSynapseBehindNginx(t *testing.T) {
 			t.Fatal(err)
 		}
 		req.Header.Set("Accept-Language", language)
-		req.Header.Set("X-Forwarded-For", "203.0.113.7") // a client's claim, which nginx replaces
+		req.Header.Set("X-Forwarded-For", "203.0.113.7") // forged by the client; nginx must replace it
 		res, err := http.DefaultClient.Do(req)
 		if err != nil {
 			t.Fatal(err)
@@ -176,15 +178,15 @@ func TestSynapseBehindNginx(t *testing.T) {
 		t.Errorf("submitToken: %d %v", res.status, fields)
 	}
 	if address, ok := hs.validated(t, "my-secret", sid); !ok || address != "447700900001" {
-		t.Errorf("the homeserver asks: %q, %v", address, ok)
+		t.Errorf("getValidated3pid: %q, %v", address, ok)
 	}
 
 	if _, fields := post(requestToken, "", request("taken", "07700900003", 1)); fields["errcode"] != "M_THREEPID_IN_USE" {
-		t.Errorf("a number of Alice's: %v", fields)
+		t.Errorf("adding Alice's number to another account: %v", fields)
 	}
 	const password = "/_matrix/client/r0/account/password/msisdn/requestToken"
 	if res, fields := post(password, "", request("forgotten", "07700900003", 1)); res.status != http.StatusOK {
-		t.Errorf("Alice's password: %d %v", res.status, fields)
+		t.Errorf("resetting Alice's password: %d %v", res.status, fields)
 	}
 	limited := false
 	for attempt := 1; attempt < 20 && !limited; attempt++ {
@@ -192,17 +194,17 @@ func TestSynapseBehindNginx(t *testing.T) {
 		limited = res.status == http.StatusTooManyRequests && res.header.Get("Retry-After") != "" && fields["retry_after_ms"] != nil
 	}
 	if !limited {
-		t.Error("no 429 with Retry-After")
+		t.Error("no request got status 429 with Retry-After")
 	}
 	if log := s.stderr.String(); strings.Contains(log, "client=203.0.113.7") || !strings.Contains(log, "client=127.0.0.1") {
-		t.Errorf("the address of clients is not nginx's word:\n%s", log)
+		t.Errorf("the logged client address is not that from nginx:\n%s", log)
 	}
 	if len(reached) > 0 {
-		t.Errorf("the homeserver was asked for %s", <-reached)
+		t.Errorf("the homeserver received a request for %s", <-reached)
 	}
 	for _, path := range []string{"/_matrix/client/v3/account/3pid", "/_matrix/client/v3/login", "/_matrix/client/v3/account/3pid/email/requestToken"} {
 		if _, fields := post(path, "", "{}"); fields["served_by"] != "synapse" {
-			t.Errorf("%s: %v", path, fields)
+			t.Errorf("%s did not reach the homeserver: %v", path, fields)
 		}
 	}
 }

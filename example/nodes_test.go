@@ -9,7 +9,7 @@ import (
 	"time"
 )
 
-// cluster is several examples over one database.
+// cluster is several nodes of the example that share a database.
 type cluster struct {
 	t       *testing.T
 	args    []string
@@ -17,8 +17,7 @@ type cluster struct {
 	nodes   []*server
 }
 
-// startCluster starts all nodes at the same moment on one database. If it is empty, one of them
-// must create its tables.
+// startCluster starts n nodes concurrently on one database. All of them migrate it at the same time.
 func startCluster(t *testing.T, n int, db string, g *gateway) *cluster {
 	t.Helper()
 	c := &cluster{t: t, gateway: g, args: []string{"-db", db, "-sms", "webhook:" + g.url}}
@@ -31,22 +30,22 @@ func startCluster(t *testing.T, n int, db string, g *gateway) *cluster {
 	return c
 }
 
-// url is that of the node whose turn it is.
+// url returns the URL of a node: turn modulo the number of nodes.
 func (c *cluster) url(turn int) string { return c.nodes[turn%len(c.nodes)].url }
 
-// TestNodes has several processes over one database behave as one.
+// TestNodes checks that several processes that share a database behave like one.
 func TestNodes(t *testing.T) {
 	t.Parallel()
-	const conns = 60 // as many as there are requests at once
+	const conns = 60 // as many as concurrent requests
 	for name, open := range databases(conns) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t)
 			nodes := 3
 			if filepath.IsAbs(db) {
-				nodes = 2 // a file is for one machine, and less worth sharing
+				nodes = 2 // SQLite, which processes on one machine can share
 			}
-			c := startCluster(t, nodes, db, newGateway(t, dawdle(100*time.Millisecond)))
+			c := startCluster(t, nodes, db, newGateway(t, delay(100*time.Millisecond)))
 			c.identicalRequests()
 			c.submitElsewhere()
 			c.guesses()
@@ -58,27 +57,29 @@ func TestNodes(t *testing.T) {
 	}
 }
 
+// identicalRequests sends the same request to all nodes concurrently, and expects one SMS.
 func (c *cluster) identicalRequests() {
 	c.t.Helper()
 	p := newPerson()
-	answers := make([]answer, 60)
-	together(len(answers), func(i int) { answers[i] = p.request(c.url(i), 1) })
-	for _, got := range answers {
-		if got.status != http.StatusOK || got.sid == "" || got.sid != answers[0].sid {
-			c.t.Errorf("%v, sid %q; the first had %q", got, got.sid, answers[0].sid)
+	outcomes := make([]outcome, 60)
+	together(len(outcomes), func(i int) { outcomes[i] = p.request(c.url(i), 1) })
+	for _, got := range outcomes {
+		if got.status != http.StatusOK || got.sid == "" || got.sid != outcomes[0].sid {
+			c.t.Errorf("%v, sid %q; the first had %q", got, got.sid, outcomes[0].sid)
 		}
 	}
-	c.expectTexts(p, 1)
+	c.expectSMS(p, 1)
 }
 
-func (c *cluster) expectTexts(p person, want int) {
+func (c *cluster) expectSMS(p person, want int) {
 	c.t.Helper()
-	if texts := c.gateway.to(p.number()); len(texts) != want {
-		c.t.Errorf("%d texts, want %d: %v", len(texts), want, texts)
+	if messages := c.gateway.to(p.number()); len(messages) != want {
+		c.t.Errorf("%d SMS, want %d: %v", len(messages), want, messages)
 	}
 }
 
-// submitElsewhere takes a session from node to node.
+// submitElsewhere uses one session on all nodes: it repeats the request, submits the code and requests
+// another SMS on different nodes.
 func (c *cluster) submitElsewhere() {
 	c.t.Helper()
 	p := newPerson()
@@ -87,7 +88,7 @@ func (c *cluster) submitElsewhere() {
 	if first.status != http.StatusOK || again.status != http.StatusOK || first.sid != again.sid {
 		c.t.Fatalf("%v with sid %q, %v with sid %q", first, first.sid, again, again.sid)
 	}
-	c.expectTexts(p, 1)
+	c.expectSMS(p, 1)
 	code := c.gateway.to(p.number())[0].code()
 	for turn := range c.nodes {
 		if got := p.submit(c.url(turn+1), first.sid, code); got.status != http.StatusOK {
@@ -95,14 +96,13 @@ func (c *cluster) submitElsewhere() {
 		}
 	}
 	if got := p.request(c.url(2), 2); got.status != http.StatusOK || got.sid != first.sid {
-		c.t.Errorf("the next attempt: %v", got)
+		c.t.Errorf("the next attempt on another node: %v", got)
 	}
-	c.expectTexts(p, 2)
+	c.expectSMS(p, 2)
 }
 
-// guesses brings a thousand wrong codes to all nodes at once. Five are compared,
-// however they meet; then not even the right one is good, and only a new text
-// has one that is.
+// guesses submits a thousand wrong codes to all nodes concurrently. Exactly five must be compared.
+// After that, the right code must be refused, and the code of a new SMS accepted.
 func (c *cluster) guesses() {
 	c.t.Helper()
 	const guesses, callers = 1000, 30
@@ -123,28 +123,28 @@ func (c *cluster) guesses() {
 			case "M_SESSION_EXPIRED":
 				refused.Add(1)
 			default:
-				c.t.Errorf("a wrong code: %v", got)
+				c.t.Errorf("unexpected response to a wrong code: %v", got)
 			}
 		}
 	})
 	if compared.Load() != 5 || compared.Load()+refused.Load() != guesses {
-		c.t.Errorf("%d codes were compared and %d refused", compared.Load(), refused.Load())
+		c.t.Errorf("%d codes were compared and %d refused; want 5 compared, and all others refused", compared.Load(), refused.Load())
 	}
 	if got := p.submit(c.url(1), sid, code); got.errcode != "M_SESSION_EXPIRED" {
-		c.t.Errorf("the code that was used up: %v", got)
+		c.t.Errorf("the right code after five wrong ones: %v", got)
 	}
 	if got := p.request(c.url(2), 2); got.status != http.StatusOK {
-		c.t.Fatalf("a new code: %v", got)
+		c.t.Fatalf("requesting a new code: %v", got)
 	}
-	texts := c.gateway.to(p.number())
-	if got := p.submit(c.url(0), sid, texts[len(texts)-1].code()); len(texts) != 2 || got.status != http.StatusOK {
-		c.t.Errorf("the new code: %v, of %v", got, texts)
+	messages := c.gateway.to(p.number())
+	if got := p.submit(c.url(0), sid, messages[len(messages)-1].code()); len(messages) != 2 || got.status != http.StatusOK {
+		c.t.Errorf("submitting the new code: %v; SMS: %v", got, messages)
 	}
 }
 
-// TestNodeDiesSending kills a node whose text is at the gateway. It may have been
-// accepted, so the others wait for the lease; then one of them sends the same
-// again, once.
+// TestNodeDiesSending kills a node while the gateway holds its SMS. The SMS may have been
+// accepted, so the other nodes wait for the lease. Then exactly one of them sends the same
+// SMS again.
 func TestNodeDiesSending(t *testing.T) {
 	t.Parallel()
 	for name, open := range databases(20) {
@@ -153,46 +153,46 @@ func TestNodeDiesSending(t *testing.T) {
 			db := open(t)
 			c := startCluster(t, 3, db, newGateway(t, holdFirst(nil)))
 			p := newPerson()
-			gone := make(chan answer, 1)
+			gone := make(chan outcome, 1)
 			go func() { gone <- p.request(c.url(0), 1) }()
 			before := c.gateway.await(t, p.number())
 			c.nodes[0].kill()
 			if got := <-gone; got.err == nil {
-				t.Errorf("the node that was killed answered: %v", got)
+				t.Errorf("the killed node returned a response: %v", got)
 			}
-			answers := make([]answer, 10)
-			together(len(answers), func(i int) { answers[i] = p.request(c.nodes[1+i%2].url, 1) })
-			c.expectTexts(p, 2)
+			outcomes := make([]outcome, 10)
+			together(len(outcomes), func(i int) { outcomes[i] = p.request(c.nodes[1+i%2].url, 1) })
+			c.expectSMS(p, 2)
 			after := c.gateway.to(p.number())[1]
 			if after.ID != before.ID || after.Text != before.Text {
 				t.Errorf("%+v was sent again as %+v", before, after)
 			}
-			// The lease is ten seconds for the text and five more.
+			// The lease is SendTimeout, which is ten seconds, plus five seconds.
 			if waited := after.at.Sub(before.at); waited < 14*time.Second || waited > 20*time.Second {
-				t.Errorf("sent again after %v", waited)
+				t.Errorf("the SMS was sent again after %v, want about 15 seconds", waited)
 			}
-			for _, got := range answers {
-				if got.status != http.StatusOK || got.sid != answers[0].sid {
+			for _, got := range outcomes {
+				if got.status != http.StatusOK || got.sid != outcomes[0].sid {
 					t.Errorf("%v", got)
 				}
 			}
-			if got := p.submit(c.nodes[1].url, answers[0].sid, before.code()); got.status != http.StatusOK {
-				t.Errorf("the code of the first text: %v", got)
+			if got := p.submit(c.nodes[1].url, outcomes[0].sid, before.code()); got.status != http.StatusOK {
+				t.Errorf("submitting the code of the first SMS: %v", got)
 			}
 		})
 	}
 }
 
-// TestRollingRestart replaces one node after the other under load, as a deployment
-// does. Callers go to the next node when one does not take their call; no
-// call fails, and no attempt is sent two SMS.
+// TestRollingRestart replaces one node after the other under load, as a deployment does. If a
+// node does not respond, callers retry at the next one. Every request must succeed in the end,
+// with one SMS.
 func TestRollingRestart(t *testing.T) {
 	t.Parallel()
 	for name, open := range databases(40) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			db := open(t)
-			g := newGateway(t, dawdle(50*time.Millisecond))
+			g := newGateway(t, delay(50*time.Millisecond))
 			c := startCluster(t, 3, db, g)
 			b := &balancer{}
 			for _, s := range c.nodes {
@@ -200,7 +200,7 @@ func TestRollingRestart(t *testing.T) {
 				b.urls[len(b.urls)-1].Store(&s.url)
 			}
 			l := &ledger{t: t, gateway: g}
-			end := background(func(stop <-chan struct{}) { l.balanced(b, 12, stop) })
+			end := background(func(stop <-chan struct{}) { l.requestThrough(b, 12, stop) })
 			for i, old := range c.nodes {
 				time.Sleep(100 * time.Millisecond)
 				s := start(t, c.args...)
@@ -211,32 +211,32 @@ func TestRollingRestart(t *testing.T) {
 			l.submitAll(*b.urls[0].Load())
 			l.audit()
 			for _, a := range l.all() {
-				if texts := g.to(a.number()); len(texts) != 1 {
-					t.Errorf("%s has %d texts", a.number(), len(texts))
+				if messages := g.to(a.number()); len(messages) != 1 {
+					t.Errorf("%s received %d SMS, want 1", a.number(), len(messages))
 				}
 			}
 		})
 	}
 }
 
-// balancer knows where the nodes are.
+// balancer holds the current URLs of the nodes.
 type balancer struct {
 	urls []*atomic.Pointer[string]
 }
 
-// balanced makes new requests through a balancer until stop is closed.
-func (l *ledger) balanced(b *balancer, callers int, stop <-chan struct{}) {
+// requestThrough sends requests of new people to the nodes of a balancer until stop is closed.
+func (l *ledger) requestThrough(b *balancer, callers int, stop <-chan struct{}) {
 	together(callers, func(turn int) {
 		for !closed(stop) {
 			a := l.open()
 			attempt := a.next()
-			got := answer{}
+			got := outcome{}
 			for try := 0; got.status == 0 && try < 20; try++ {
 				turn++
 				got = l.request(*b.urls[turn%len(b.urls)].Load(), a, attempt)
 			}
 			if got.status != http.StatusOK {
-				l.t.Errorf("%s: no node answers: %v", a.number(), got)
+				l.t.Errorf("%s: no node responded with status 200: %v", a.number(), got)
 			}
 		}
 	})

@@ -19,10 +19,10 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// poolSize is how many connections to a database server are used.
+// poolSize is the maximum number of connections to a database server.
 const poolSize = 24
 
-// closingStore is a store that holds connections or files.
+// closingStore is a store with connections or files that Close closes.
 type closingStore interface {
 	store.Store
 	store.Accounts
@@ -41,7 +41,7 @@ func openStore(ctx context.Context, name string) (closingStore, error) {
 	case "mysql":
 		dialector, err = openMySQL(name)
 	default:
-		err = fmt.Errorf("unknown database %q; give a file, or a postgres:// or mysql:// URL", scheme+"://")
+		err = fmt.Errorf("unknown database %q; use a file name, or a postgres:// or mysql:// URL", scheme+"://")
 	}
 	if err != nil {
 		return nil, fmt.Errorf("-db: %w", err)
@@ -80,11 +80,11 @@ func openServer(ctx context.Context, dialector gorm.Dialector) (closingStore, er
 	return serverStore{Store: st, close: pool.Close}, nil
 }
 
-// openMySQL opens a mysql:// URL.
+// openMySQL returns a dialector for a mysql:// URL.
 func openMySQL(name string) (gorm.Dialector, error) {
 	u, err := url.Parse(name)
 	if err != nil {
-		return nil, errors.New("the mysql:// URL cannot be read")
+		return nil, errors.New("cannot parse the mysql:// URL")
 	}
 	cfg := mysqldriver.NewConfig()
 	cfg.Net, cfg.Addr, cfg.DBName = "tcp", u.Host, strings.TrimPrefix(u.Path, "/")
@@ -100,7 +100,7 @@ func openMySQL(name string) (gorm.Dialector, error) {
 	return mysql.Open(cfg.FormatDSN()), nil
 }
 
-// withoutURL removes a password from an error that repeats the URL.
+// withoutURL removes the URL, which may contain a password, from an error.
 func withoutURL(err error) error {
 	var parse *url.Error
 	if errors.As(err, &parse) {

@@ -29,24 +29,24 @@ import (
 
 const opsToken = "token-of-the-operators"
 
-// TestOperatorsPage has the operator's page used in Chromium, by the tests in e2e/operator, after a
-// day with an outage, and with a pump at the end.
+// TestOperatorsPage runs the tests in e2e/operator, which use the operator's page in Chromium. The
+// database contains a simulated day with an outage and, at its end, SMS pumping.
 func TestOperatorsPage(t *testing.T) {
 	t.Parallel()
 	needPackages(t, "playwright-core", "axe-core")
 	chromium := needProgram(t, "THREEPID_TEST_CHROMIUM", "apt-get install chromium", "chromium", "chromium-browser", "google-chrome")
 	db := filepath.Join(t.TempDir(), "threepid.db")
-	liveADay(t, db, 1)
+	simulateDay(t, db, 1)
 	_, ops := startOps(t, "-ops-token", opsToken, "-db", db, "-limits", "default")
 	_, openOps := startOps(t, "-limits", "default")
 	runNode(t, "operator",
 		"THREEPID_CHROMIUM="+chromium, "THREEPID_OPS_URL="+ops, "THREEPID_OPS_TOKEN="+opsToken, "THREEPID_OPEN_OPS_URL="+openOps)
 }
 
-// day is a day of a small host that has just ended.
+// day simulates the last 24 hours of a small host.
 type day struct {
 	t      *testing.T
-	nodes  []*threepid.Plugin // which take turns
+	nodes  []*threepid.Plugin // used in turn
 	turn   int
 	sender *smstest.Recorder
 	random *rand.Rand
@@ -68,9 +68,9 @@ func (d *day) advance(by time.Duration) {
 	d.now = d.now.Add(by)
 }
 
-// liveADay runs several nodes on one database for a simulated day: with honest people, an outage of
-// the provider, and in the end an attacker who pumps a range.
-func liveADay(t *testing.T, db string, nodes int) {
+// simulateDay runs several nodes on one database for a simulated day: with honest people, an outage
+// of the provider and, at the end, an attacker who pumps a range.
+func simulateDay(t *testing.T, db string, nodes int) {
 	t.Helper()
 	gin.SetMode(gin.TestMode)
 	d := &day{t: t, sender: smstest.New(), random: rand.New(rand.NewPCG(1, 2)), now: time.Now().Add(-24 * time.Hour)}
@@ -81,13 +81,13 @@ func liveADay(t *testing.T, db string, nodes int) {
 		}
 		node, err := threepid.Register(gin.New(), st, d.sender, threepid.Options{
 			Now: d.Now, Logger: slog.New(slog.DiscardHandler),
-			Guard: limits.Guard{InitialBlock: 2 * time.Hour}, // so that blocks outlast a slow test
+			Guard: limits.Guard{InitialBlock: 2 * time.Hour}, // longer than a slow test takes
 		})
 		if err != nil {
 			t.Fatal(err)
 		}
 		d.nodes = append(d.nodes, node)
-		defer d.end(node.Close, st.Close) //nolint:gocritic // all of them end when the day has
+		defer d.end(node.Close, st.Close) //nolint:gocritic // all nodes are closed when the day ends
 	}
 	end := time.Now()
 	for d.Now().Before(end.Add(-30 * time.Minute)) {
@@ -115,7 +115,7 @@ func (d *day) end(closers ...func() error) {
 	}
 }
 
-// node returns the node whose turn it is.
+// node returns the next node.
 func (d *day) node() *threepid.Plugin {
 	d.turn++
 	return d.nodes[d.turn%len(d.nodes)]
@@ -132,7 +132,7 @@ func (d *day) number() string {
 	return fmt.Sprintf("+49151%08d", 10_000_000+d.random.IntN(80_000_000))
 }
 
-// visit makes a person ask for a code, and confirm it unless they give up.
+// visit requests a code for a number and, if confirms is true, submits it.
 func (d *day) visit(number string, confirms bool) {
 	d.client++
 	secret := fmt.Sprint("secret-", d.client)
@@ -162,16 +162,16 @@ func (d *day) visit(number string, confirms bool) {
 	}
 }
 
-// TestOperatorsOnThreeNodes asks each of three nodes over PostgreSQL what operators ask, after a day on
-// three others.
+// TestOperatorsOnThreeNodes simulates a day on three nodes with one PostgreSQL database, and checks that
+// three new nodes return the same statistics and blocks, and that an action on one is seen by the others.
 func TestOperatorsOnThreeNodes(t *testing.T) {
 	t.Parallel()
 	open, ok := databases(30)["PostgreSQL"]
 	if !ok {
-		t.Fatal("there is no PostgreSQL among the databases")
+		t.Fatal("databases has no entry for PostgreSQL")
 	}
 	db := open(t)
-	liveADay(t, db, 3)
+	simulateDay(t, db, 3)
 	ask := func(ops, path, body string) string {
 		t.Helper()
 		method := http.MethodGet
@@ -195,7 +195,7 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 		}
 		return string(text)
 	}
-	var nodes, answers []string
+	var nodes, responses []string
 	for range 3 {
 		_, ops := startOps(t, "-ops-token", opsToken, "-db", db, "-limits", "default")
 		nodes = append(nodes, ops)
@@ -212,25 +212,25 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 		for _, s := range all.Statistics {
 			sums[s.Event+" "+s.Result+" "+s.Provider] += s.Count
 		}
-		answers = append(answers, fmt.Sprint(sums, ask(ops, "/api/v1/blocks", "")))
+		responses = append(responses, fmt.Sprint(sums, ask(ops, "/api/v1/blocks", "")))
 		if sums["sms accepted smstest"] < 100 || sums["sms failed smstest"] < 10 || sums["receipt delivered smstest"] < 100 {
 			t.Errorf("statistics: %v", sums)
 		}
 		explained := ask(ops, "/api/v1/number/explain", `{"number":"+447400015821"}`)
 		for _, part := range []string{`"type": "sms"`, `"type": "receipt"`, `"range": "44740001"`} {
 			if !strings.Contains(explained, part) {
-				t.Errorf("the number's page has no %s: %s", part, explained)
+				t.Errorf("the explanation of the number does not contain %s: %s", part, explained)
 			}
 		}
 	}
-	if answers[0] != answers[1] || answers[0] != answers[2] {
-		t.Errorf("the nodes disagree: %q", answers)
+	if responses[0] != responses[1] || responses[0] != responses[2] {
+		t.Errorf("the nodes return different responses: %q", responses)
 	}
-	if !strings.Contains(answers[0], `"range": "44740001"`) {
-		t.Errorf("blocks: %s", answers[0])
+	if !strings.Contains(responses[0], `"range": "44740001"`) {
+		t.Errorf("the pumped range is not blocked: %s", responses[0])
 	}
-	// awaitRanges waits until a node's metrics have a number of blocked ranges: nodes report it every ten
-	// seconds.
+	// awaitRanges waits until right accepts the number of blocked ranges in a node's metrics, which nodes
+	// update every ten seconds.
 	awaitRanges := func(ops, why string, right func(count int) bool) (count int) {
 		t.Helper()
 		for end := time.Now().Add(time.Minute); ; time.Sleep(100 * time.Millisecond) {
@@ -239,25 +239,25 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 				return count
 			}
 			if time.Now().After(end) {
-				t.Fatalf("%s: %d ranges", why, count)
+				t.Fatalf("%s: metrics report %d blocked ranges", why, count)
 			}
 		}
 	}
-	before := awaitRanges(nodes[1], "blocked, at a node that has just started", func(n int) bool { return n > 0 })
-	awaitRanges(nodes[2], "blocked, at another node", func(n int) bool { return n == before })
+	before := awaitRanges(nodes[1], "on a node that has just started", func(n int) bool { return n > 0 })
+	awaitRanges(nodes[2], "on another node", func(n int) bool { return n == before })
 	ask(nodes[0], "/api/v1/blocks/lift", `{"range":"44740001"}`)
-	awaitRanges(nodes[1], "blocked after another node has lifted one", func(n int) bool { return n == before-1 })
+	awaitRanges(nodes[1], "after another node has lifted a block", func(n int) bool { return n == before-1 })
 	if left := ask(nodes[2], "/api/v1/blocks", ""); strings.Contains(left, "44740001") {
-		t.Errorf("another node does not know that the block is lifted: %s", left)
+		t.Errorf("another node still returns the lifted block: %s", left)
 	}
 	for end := time.Now().Add(time.Minute); !strings.Contains(ask(nodes[1], "/api/v1/actions", ""), `"action": "lift"`); time.Sleep(50 * time.Millisecond) {
 		if time.Now().After(end) {
-			t.Fatal("another node does not learn who lifted it")
+			t.Fatal("the audit log on another node does not contain the action")
 		}
 	}
 }
 
-// TestOperatorsLogin logs a browser in and out, and guesses.
+// TestOperatorsLogin checks that a browser can log in and out, and that wrong tokens are rate limited.
 func TestOperatorsLogin(t *testing.T) {
 	t.Parallel()
 	s, ops := startOps(t, "-ops-token", opsToken)
@@ -300,13 +300,13 @@ func TestOperatorsLogin(t *testing.T) {
 		return ask(http.MethodPost, "/login", url.Values{"token": {token}, "name": {" Carol "}}.Encode(), header...)
 	}
 	if res := ask(http.MethodGet, "/blocks", ""); res.status != http.StatusSeeOther || res.location != "/login" {
-		t.Errorf("without a login: %d to %q", res.status, res.location)
+		t.Errorf("without a login: status %d, redirect to %q", res.status, res.location)
 	}
 	if res := ask(http.MethodPost, "/number/unblock", "number=%2B447700900001"); res.status != http.StatusUnauthorized {
 		t.Errorf("an action without a login: %d", res.status)
 	}
 	if res := login(opsToken, "Sec-Fetch-Site", "cross-site"); res.status != http.StatusForbidden {
-		t.Errorf("another site logs a browser in: %d", res.status)
+		t.Errorf("a login from another site: %d, want 403", res.status)
 	}
 	res := login(opsToken)
 	cookies := res.cookies
@@ -315,52 +315,52 @@ func TestOperatorsLogin(t *testing.T) {
 	}
 	for _, path := range []string{"/", "/blocks", "/metrics", "/api/v1/blocks"} {
 		if res := ask(http.MethodGet, path, ""); res.status != http.StatusOK {
-			t.Errorf("%s, logged in: %d", path, res.status)
+			t.Errorf("%s, after logging in: %d", path, res.status)
 		}
 	}
 	if res := ask(http.MethodPost, "/number/unblock", "number=%2B447700900001"); res.status != http.StatusOK {
-		t.Errorf("an action, logged in: %d", res.status)
+		t.Errorf("an action after logging in: %d", res.status)
 	}
 	if cookies[0].Secure {
-		t.Error("a browser would not send the cookie without TLS")
+		t.Error("the cookie is marked Secure although the server has no TLS")
 	}
 	ask(http.MethodPost, "/logout", "")
-	jar.SetCookies(address, cookies) // which somebody has kept
+	jar.SetCookies(address, cookies) // as if an attacker had copied them
 	if res := ask(http.MethodGet, "/blocks", ""); res.status != http.StatusSeeOther {
-		t.Errorf("after logging out: %d", res.status)
+		t.Errorf("with the cookies of an ended login: %d", res.status)
 	}
 	if res := login(opsToken, "X-Forwarded-Proto", "https"); len(res.cookies) != 1 || !res.cookies[0].Secure {
-		t.Errorf("behind a proxy that ends TLS, a browser would send the cookie without TLS too: %+v", res.cookies)
+		t.Errorf("the cookie is not marked Secure behind a proxy that terminates TLS: %+v", res.cookies)
 	}
 	statuses := map[int]int{}
 	for i := range 30 {
 		statuses[login(fmt.Sprint("guess ", i)).status]++
 	}
 	if statuses[http.StatusTooManyRequests] < 10 || statuses[http.StatusUnauthorized] < 10 {
-		t.Errorf("guesses: %v", statuses)
+		t.Errorf("statuses for wrong tokens in the form: %v", statuses)
 	}
 	status, actions := get(t, ops+"/api/v1/actions", "", "Bearer "+opsToken)
 	if status != http.StatusOK || !strings.Contains(actions, `"operator": "Carol"`) {
-		t.Errorf("the token itself, while guesses are refused: %d %s", status, actions)
+		t.Errorf("the right token in a header, while the form is rate limited: %d %s", status, actions)
 	}
 	statuses = map[int]int{}
-	for i := range 130 { // so that even if another minute begins in between, some are too many
+	for i := range 130 { // enough to exceed the limit even if a new minute starts in between
 		status, body := get(t, ops+"/api/v1/blocks", "", fmt.Sprint("Bearer guess ", i))
 		if statuses[status]++; !json.Valid([]byte(body)) {
-			t.Fatalf("%d, and not JSON: %s", status, body)
+			t.Fatalf("status %d with a body that is not JSON: %s", status, body)
 		}
 	}
 	if statuses[http.StatusUnauthorized] < 60 || statuses[http.StatusTooManyRequests] < 10 {
-		t.Errorf("guesses in headers: %v", statuses)
+		t.Errorf("statuses for wrong tokens in headers: %v", statuses)
 	}
-	if runtime.GOOS == "linux" { // where all of 127.0.0.0/8 are addresses of the machine
+	if runtime.GOOS == "linux" { // on Linux, all of 127.0.0.0/8 is local
 		from := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.IPv4(127, 0, 0, 2)}}
 		browser.Transport = &http.Transport{DialContext: from.DialContext, DisableKeepAlives: true}
 		if res := login(opsToken); res.status != http.StatusSeeOther {
-			t.Errorf("another client, while guesses are refused: %d", res.status)
+			t.Errorf("a login of another client, while the first is rate limited: %d", res.status)
 		}
 	}
 	if log := s.stderr.String(); strings.Contains(log, opsToken) || strings.Contains(log, "guess") {
-		t.Errorf("the log has a token: %s", log)
+		t.Errorf("the log contains a token: %s", log)
 	}
 }

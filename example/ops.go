@@ -19,20 +19,20 @@ import (
 	"example.com/threepid/observe/prometheus"
 )
 
-// readyTimeout is how long the store may take to show that it works.
+// readyTimeout is how long /readyz waits for the store.
 const readyTimeout = 2 * time.Second
 
-// listenOps opens the listener of -ops-listen, and returns a server for it: the operator's page,
-// /metrics for Prometheus, /healthz, which says that the process runs, and /readyz, which says that it
-// can serve until ctx is done. Without -ops-token the page is read-only; with it, page and /metrics need
-// the token.
+// listenOps opens the listener of -ops-listen and returns a server for it. It serves the operator's
+// page; /metrics for Prometheus; /healthz, which reports that the process runs; and /readyz, which
+// reports whether it can serve requests, and fails once ctx is done. Without -ops-token, the page is
+// read-only. With -ops-token, the page and /metrics require a token.
 func listenOps(ctx context.Context, cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger) (endpoint, error) {
 	listener, err := net.Listen("tcp", cfg.opsListen)
 	if err != nil {
 		return endpoint{}, fmt.Errorf("-ops-listen: %w", err)
 	}
 	if loopbackURL(listener.Addr()) == "" && len(cfg.opsTokens) == 0 {
-		logger.Warn("-ops-listen is not a loopback address, and there is no -ops-token: anybody who reaches it can read the metrics and the operator's page",
+		logger.Warn("-ops-listen is not a loopback address, and there is no -ops-token: anyone who can reach it can read the metrics and the operator's page",
 			"address", listener.Addr())
 	}
 	registry := client.NewRegistry()
@@ -55,7 +55,8 @@ func listenOps(ctx context.Context, cfg config, plugin *threepid.Plugin, metrics
 	return endpoint{newServer(onlyHosts(mux)), listener, true}, nil
 }
 
-// ready says whether the server can serve: not when it is stopping, or without the database.
+// ready reports whether the server can serve requests. It cannot if it is shutting down or if the
+// database does not respond.
 func ready(stopping <-chan struct{}, plugin *threepid.Plugin, logger *slog.Logger, w http.ResponseWriter, r *http.Request) {
 	select {
 	case <-stopping:
@@ -73,9 +74,9 @@ func ready(stopping <-chan struct{}, plugin *threepid.Plugin, logger *slog.Logge
 	_, _ = fmt.Fprintln(w, "ok")
 }
 
-// onlyHosts refuses requests whose Host is neither a loopback address nor the one that was
-// connected to: a site that a browser visits could otherwise read this listener, by having
-// its own name resolve to this machine (DNS rebinding).
+// onlyHosts refuses requests whose Host is neither a loopback address nor the address that the client
+// connected to. Otherwise, a website could read this listener through an operator's browser, by
+// letting its own host name resolve to this machine (DNS rebinding).
 func onlyHosts(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var connected netip.AddrPort
@@ -88,7 +89,7 @@ func onlyHosts(next http.Handler) http.Handler {
 		}
 		ip, err := netip.ParseAddr(strings.Trim(host, "[]"))
 		if host != "localhost" && (err != nil || !ip.Unmap().IsLoopback() && ip.Unmap() != connected.Addr().Unmap()) {
-			http.Error(w, "this host name is not served", http.StatusMisdirectedRequest)
+			http.Error(w, "this server does not serve this host name", http.StatusMisdirectedRequest)
 			return
 		}
 		w.Header().Set("X-Content-Type-Options", "nosniff")

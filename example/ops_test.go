@@ -17,7 +17,7 @@ import (
 	"time"
 )
 
-// startOps runs the example with a listener for operators, and returns that one's URL.
+// startOps runs the example with -ops-listen, and returns the URL of that listener.
 func startOps(t *testing.T, args ...string) (s *server, ops string) {
 	t.Helper()
 	s = start(t, append([]string{"-ops-listen", "127.0.0.1:0"}, args...)...)
@@ -82,23 +82,23 @@ func TestMetrics(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatalf("no %s in\n%s", missing, metrics)
+			t.Fatalf("status %d, or %q is missing in\n%s", status, missing, metrics)
 		}
 	}
 	for _, secret := range []string{"my-secret", "7700900001", fields["sid"].(string)} {
 		if strings.Contains(metrics, secret) {
-			t.Errorf("the metrics have %q", secret)
+			t.Errorf("the metrics contain %q", secret)
 		}
 	}
 	if regexp.MustCompile(`\b` + code + `\b`).MatchString(metrics) {
-		t.Error("the metrics have the code")
+		t.Error("the metrics contain the code")
 	}
 	if status, _ := get(t, s.url+"/metrics", "", ""); status != http.StatusNotFound {
 		t.Errorf("the public listener serves /metrics: %d", status)
 	}
 }
 
-// TestOpsAccess has a row for each request that the listener refuses or serves.
+// TestOpsAccess checks which requests the listener for operators serves, and which it refuses.
 func TestOpsAccess(t *testing.T) {
 	t.Parallel()
 	file := filepath.Join(t.TempDir(), "token")
@@ -111,17 +111,17 @@ func TestOpsAccess(t *testing.T) {
 		status                    int
 	}{
 		"metrics without a token":    {"/metrics", "", "", http.StatusUnauthorized},
-		"with another":               {"/metrics", "", "Bearer wrong", http.StatusUnauthorized},
+		"with a wrong token":         {"/metrics", "", "Bearer wrong", http.StatusUnauthorized},
 		"with another scheme":        {"/metrics", "", "first", http.StatusUnauthorized},
 		"with the token":             {"/metrics", "", "Bearer first", http.StatusOK},
-		"with the file's":            {"/metrics", "", "Bearer from-a-file", http.StatusOK},
+		"with a token from a file":   {"/metrics", "", "Bearer from-a-file", http.StatusOK},
 		"health":                     {"/healthz", "", "", http.StatusOK},
 		"readiness":                  {"/readyz", "", "", http.StatusOK},
-		"by the name localhost":      {"/healthz", "localhost:8009", "", http.StatusOK},
-		"by another loopback":        {"/healthz", "127.0.0.2", "", http.StatusOK},
+		"localhost":                  {"/healthz", "localhost:8009", "", http.StatusOK},
+		"another loopback address":   {"/healthz", "127.0.0.2", "", http.StatusOK},
 		"over IPv6":                  {"/healthz", "[::1]:8009", "", http.StatusOK},
-		"a name that was rebound":    {"/metrics", "evil.example", "Bearer first", http.StatusMisdirectedRequest},
-		"one that looks like ours":   {"/metrics", "127.0.0.1.evil.example", "Bearer first", http.StatusMisdirectedRequest},
+		"another host name":          {"/metrics", "evil.example", "Bearer first", http.StatusMisdirectedRequest},
+		"a name like an address":     {"/metrics", "127.0.0.1.evil.example", "Bearer first", http.StatusMisdirectedRequest},
 		"another machine's address":  {"/healthz", "203.0.113.7", "", http.StatusMisdirectedRequest},
 		"a path that does not exist": {"/nothing", "", "Bearer first", http.StatusNotFound},
 	} {
@@ -131,8 +131,8 @@ func TestOpsAccess(t *testing.T) {
 	}
 }
 
-// TestOpsOnAllAddresses listens on every address of the machine, by each of which a Prometheus
-// elsewhere may know it.
+// TestOpsOnAllAddresses listens on all addresses of the machine, and checks which Host headers are
+// accepted when a client, such as a Prometheus on another machine, connects to one of them.
 func TestOpsOnAllAddresses(t *testing.T) {
 	t.Parallel()
 	addresses, err := net.InterfaceAddrs()
@@ -146,7 +146,7 @@ func TestOpsOnAllAddresses(t *testing.T) {
 		}
 	}
 	if own == "" {
-		t.Skip("this machine has no address but loopback")
+		t.Skip("this machine has only loopback addresses")
 	}
 	s, ops := startOps(t, "-ops-listen", "0.0.0.0:0")
 	_, port, err := net.SplitHostPort(strings.TrimPrefix(ops, "http://"))
@@ -163,13 +163,13 @@ func TestOpsOnAllAddresses(t *testing.T) {
 		}
 	}
 	if !strings.Contains(s.stderr.String(), "there is no -ops-token") {
-		t.Error("no warning that anybody can read the metrics")
+		t.Error("the log does not warn that anyone can read the metrics")
 	}
 }
 
-// TestScrapeDuringAStorm scrapes while requests arrive: each scrape succeeds, counters never fall,
-// and the last one misses no event.
-func TestScrapeDuringAStorm(t *testing.T) {
+// TestScrapeUnderLoad scrapes while requests arrive. Each scrape must succeed, counters must not
+// decrease, and in the end all requests must be counted.
+func TestScrapeUnderLoad(t *testing.T) {
 	t.Parallel()
 	s, ops := startOps(t)
 	const callers, each = 16, 40
@@ -196,25 +196,25 @@ func TestScrapeDuringAStorm(t *testing.T) {
 	for end := time.Now().Add(2 * time.Minute); before < callers*each; {
 		n := scrape()
 		if n < before || time.Now().After(end) {
-			t.Fatalf("%d requests were counted, then %d of %d", before, n, callers*each)
+			t.Fatalf("the counter was %d and is now %d, of %d requests", before, n, callers*each)
 		}
 		before = n
 	}
 	wg.Wait()
 	if n := scrape(); n != callers*each {
-		t.Errorf("%d requests were counted of %d", n, callers*each)
+		t.Errorf("%d requests were counted, want %d", n, callers*each)
 	}
 }
 
-// TestNotReadyWhileItDrains sends SIGTERM while an SMS is being sent: operators can see that the
-// server is shutting down until it has ended.
-func TestNotReadyWhileItDrains(t *testing.T) {
+// TestNotReadyDuringShutdown sends SIGTERM while an SMS is being sent. Until the server has ended,
+// /readyz must report that it is shutting down.
+func TestNotReadyDuringShutdown(t *testing.T) {
 	t.Parallel()
-	asked, let := make(chan struct{}), make(chan struct{})
-	release := sync.OnceFunc(func() { close(let) })
+	received, resume := make(chan struct{}), make(chan struct{})
+	release := sync.OnceFunc(func() { close(resume) })
 	gateway := httptest.NewServer(http.HandlerFunc(func(http.ResponseWriter, *http.Request) {
-		close(asked)
-		<-let
+		close(received)
+		<-resume
 	}))
 	defer gateway.Close()
 	defer release()
@@ -227,7 +227,7 @@ func TestNotReadyWhileItDrains(t *testing.T) {
 		}
 		sent <- err
 	}()
-	<-asked
+	<-received
 	if err := s.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
@@ -255,7 +255,7 @@ func TestNotReadyWhileItDrains(t *testing.T) {
 	}
 }
 
-// TestNotReady takes the database away.
+// TestNotReady checks that /readyz fails if the database cannot be reached.
 func TestNotReady(t *testing.T) {
 	t.Parallel()
 	for name, open := range servers(10) {
@@ -274,7 +274,7 @@ func TestNotReady(t *testing.T) {
 				t.Errorf("healthz without a database: %d", status)
 			}
 			if !strings.Contains(s.stderr.String(), "not ready") {
-				t.Error("the cause was not logged")
+				t.Error("the log does not contain that the server is not ready")
 			}
 		})
 	}

@@ -7,11 +7,11 @@ import (
 	"time"
 )
 
-// storeTimeout is how long a unit of work may take.
+// storeTimeout is the store's time limit for a unit of work.
 const storeTimeout = 10 * time.Second
 
-// behindProxy puts a proxy before a database, and returns the database's URL by
-// way of it.
+// behindProxy starts a proxy for a database server. It returns the proxy, and the database's
+// URL with the address of the proxy.
 func behindProxy(t *testing.T, db string) (*proxy, string) {
 	t.Helper()
 	u := parseURL(t, db)
@@ -20,18 +20,18 @@ func behindProxy(t *testing.T, db string) (*proxy, string) {
 }
 
 // TestDatabaseGoneForAWhile cuts all connections to the database under load, and allows no new ones
-// for a while. Callers get errors quickly and try again. Nothing needs a restart, and nobody whose
-// request succeeded is sent a second SMS.
+// for a while. Callers must get errors quickly, and retry. The server must recover without a restart,
+// and no acknowledged attempt may send a second SMS.
 func TestDatabaseGoneForAWhile(t *testing.T) {
 	t.Parallel()
 	for name, open := range servers(20) {
 		t.Run(name, func(t *testing.T) {
 			t.Parallel()
 			p, db := behindProxy(t, open(t))
-			g := newGateway(t, dawdle(20*time.Millisecond))
+			g := newGateway(t, delay(20*time.Millisecond))
 			s := start(t, "-db", db, "-sms", "webhook:"+g.url)
 			l := &ledger{t: t, gateway: g, lenient: true}
-			end := background(func(stop <-chan struct{}) { l.patient(s.url, 12, stop) })
+			end := background(func(stop <-chan struct{}) { l.requestUntilOK(s.url, 12, stop) })
 			time.Sleep(300 * time.Millisecond)
 			for _, outage := range []time.Duration{1500 * time.Millisecond, 0, 0} {
 				p.cut()
@@ -44,43 +44,44 @@ func TestDatabaseGoneForAWhile(t *testing.T) {
 			end()
 			l.expectFailuresUntil(restored)
 			l.lenient = false
-			l.retryTold(s.url)
+			l.retryAcknowledged(s.url)
 			l.submitAll(s.url)
 			l.audit()
 			s.stop()
 			g.expectDiscreet(t, s.stderr.String())
-			// An SMS that is under way during that time is recorded after all, and
-			// fails not: that may be everyone.
+			// Requests that were sending an SMS during the outage do not fail, because recording
+			// it is retried. These may be all requests.
 			if len(l.failures) > 0 && !strings.Contains(s.stderr.String(), "threepid: request failed") {
-				t.Error("the log does not say that requests failed")
+				t.Error("the log does not contain that requests failed")
 			}
 		})
 	}
 }
 
-// expectFailuresUntil wants no call to have failed slowly, or when it was made
-// after that time.
+// expectFailuresUntil checks that calls failed quickly, and that no call failed that was made after
+// the store was restored.
 func (l *ledger) expectFailuresUntil(restored time.Time) {
 	l.t.Helper()
 	for _, f := range l.failures {
 		if f.took > quick || f.asked.After(restored) {
-			l.t.Errorf("asked %v after all was well again: %v", f.asked.Sub(restored), f)
+			l.t.Errorf("a call failed slowly or too late; it was made %v after the store was restored: %v", f.asked.Sub(restored), f)
 		}
 	}
 	l.t.Logf("%d calls failed", len(l.failures))
 }
 
-// patient repeats requests of callers until they succeed, for new sessions until stop is closed.
-func (l *ledger) patient(url string, callers int, stop <-chan struct{}) {
-	const most = 40 * time.Second // a claim whose commit was lost waits for its lease
+// requestUntilOK starts new sessions with concurrent callers until stop is closed. Each caller repeats
+// its request until it succeeds.
+func (l *ledger) requestUntilOK(url string, callers int, stop <-chan struct{}) {
+	const limit = 40 * time.Second // if a claim was committed without a response, a retry waits for its lease
 	together(callers, func(int) {
 		for !closed(stop) {
 			a := l.open()
 			attempt := a.next()
 			begin := time.Now()
 			for l.request(url, a, attempt).status != http.StatusOK {
-				if time.Since(begin) > most {
-					l.t.Errorf("%s: no answer but failures", a.number())
+				if time.Since(begin) > limit {
+					l.t.Errorf("%s: all requests failed for %v", a.number(), limit)
 					return
 				}
 				time.Sleep(10 * time.Millisecond)
@@ -89,8 +90,8 @@ func (l *ledger) patient(url string, callers int, stop <-chan struct{}) {
 	})
 }
 
-// TestIdleConnectionsCut cuts the connections of a pool that nobody uses, as
-// firewalls do, and servers that are restarted.
+// TestIdleConnectionsCut cuts the idle connections of a pool, as firewalls and restarted servers do.
+// The next requests must succeed.
 func TestIdleConnectionsCut(t *testing.T) {
 	t.Parallel()
 	for name, open := range servers(20) {
@@ -108,7 +109,7 @@ func TestIdleConnectionsCut(t *testing.T) {
 				p.restore()
 				together(callers, func(int) {
 					if got := newPerson().request(s.url, 1); got.status != http.StatusOK {
-						t.Errorf("idle for %v: %v\n%s", idle, got, s.stderr)
+						t.Errorf("connections cut after %v of idleness: %v\n%s", idle, got, s.stderr)
 					}
 				})
 			}
@@ -116,8 +117,8 @@ func TestIdleConnectionsCut(t *testing.T) {
 	}
 }
 
-// TestDatabaseFrozen has the database's machine vanish without a word. Callers are
-// not kept waiting for it, and it may come back.
+// TestDatabaseFrozen makes the database server stop responding, without closing its connections.
+// Requests must fail within a time limit, and succeed after the server has recovered.
 func TestDatabaseFrozen(t *testing.T) {
 	t.Parallel()
 	for name, open := range servers(20) {
@@ -128,9 +129,9 @@ func TestDatabaseFrozen(t *testing.T) {
 			p.freeze()
 			s.accept()
 			people := s.expectRefused(8, storeTimeout+quick)
-			// Its SMS was sent, but no other node would know.
-			if got := <-s.answer; got.status != http.StatusInternalServerError || got.took > storeTimeout+quick {
-				t.Errorf("sent before the database was gone: %v", got)
+			// Its SMS was sent, but that could not be recorded for other nodes.
+			if got := <-s.outcome; got.status != http.StatusInternalServerError || got.took > storeTimeout+quick {
+				t.Errorf("the request whose SMS was sent: %v", got)
 			}
 			p.restore()
 			s.expectServed(people)

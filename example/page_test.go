@@ -8,8 +8,8 @@ import (
 	"time"
 )
 
-// visit gets a path of the example and reads the JSON there into something, unless
-// that is nil. authorization may be empty.
+// visit gets a path of the example and returns the status. It decodes the JSON body into
+// the given value, unless that is nil. authorization may be empty.
 func (s *server) visit(path, authorization string, into any) int {
 	s.t.Helper()
 	req, err := http.NewRequestWithContext(s.t.Context(), http.MethodGet, s.url+path, http.NoBody)
@@ -32,8 +32,8 @@ func (s *server) visit(path, authorization string, into any) int {
 	return res.StatusCode
 }
 
-// TestPhoneOnlyWithAConsole checks that the page is always served, and that the phone, which shows
-// codes, is served only if codes go to the console of a server that only this machine can reach.
+// TestPhoneOnlyWithAConsole checks that the page is always served. The phone shows codes, so it must
+// be served only if SMS go to the console, and only this machine can reach the server.
 func TestPhoneOnlyWithAConsole(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -41,7 +41,7 @@ func TestPhoneOnlyWithAConsole(t *testing.T) {
 		phone bool
 	}{
 		"console":                     {nil, true},
-		"by name":                     {[]string{"-listen", "localhost:0"}, true},
+		"localhost by name":           {[]string{"-listen", "localhost:0"}, true},
 		"webhook":                     {[]string{"-sms", "webhook:http://127.0.0.1:1"}, false},
 		"console among others":        {[]string{"-sms", "console,webhook:http://127.0.0.1:1"}, false},
 		"reached from elsewhere":      {[]string{"-public-url", "https://example.org"}, false},
@@ -52,30 +52,29 @@ func TestPhoneOnlyWithAConsole(t *testing.T) {
 			t.Parallel()
 			s := start(t, row.args...)
 			if !strings.Contains(s.stdout.String(), "Listening on "+s.url+"/") {
-				t.Errorf("the greeting does not name the page:\n%s", s.stdout)
+				t.Errorf("the output at start does not contain the URL of the page:\n%s", s.stdout)
 			}
 			if status := s.visit("/", "", nil); status != http.StatusOK {
-				t.Errorf("the page: %d", status)
+				t.Errorf("the page has status %d", status)
 			}
 			var config struct {
 				Phone bool `json:"phone"`
 			}
 			if s.visit("/demo/config", "", &config); config.Phone != row.phone {
-				t.Errorf("the page is told that there is a phone: %v", config.Phone)
+				t.Errorf("the configuration has phone %v, want %v", config.Phone, row.phone)
 			}
 			want := http.StatusNotFound
 			if row.phone {
 				want = http.StatusOK
 			}
 			if status := s.visit("/demo/texts", "", nil); status != want {
-				t.Errorf("the texts: %d", status)
+				t.Errorf("/demo/texts has status %d, want %d", status, want)
 			}
 		})
 	}
 }
 
-// TestShutdownWithAPageOpen checks that an open page that shows the phone does not delay the
-// shutdown.
+// TestShutdownWithAPageOpen checks that an open page with a phone does not delay the shutdown.
 func TestShutdownWithAPageOpen(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -87,11 +86,11 @@ func TestShutdownWithAPageOpen(t *testing.T) {
 	begun := time.Now()
 	s.stop()
 	if took := time.Since(begun); took > quick {
-		t.Errorf("it took %v", took)
+		t.Errorf("the shutdown took %v", took)
 	}
 }
 
-// TestGuests has the account's endpoints know guests by their tokens.
+// TestGuests checks that the endpoints for an account's numbers accept the tokens of guests.
 func TestGuests(t *testing.T) {
 	t.Parallel()
 	s := start(t)
@@ -101,7 +100,7 @@ func TestGuests(t *testing.T) {
 		"Bearer " + strings.Repeat("A", 43): http.StatusOK,
 	} {
 		if got := s.visit("/_api/client/v3/account/3pid", authorization, nil); got != status {
-			t.Errorf("%q: %d", authorization, got)
+			t.Errorf("%q: status %d, want %d", authorization, got, status)
 		}
 	}
 }

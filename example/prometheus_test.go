@@ -59,13 +59,13 @@ func promtool(t *testing.T, args ...string) {
 	}
 }
 
-// TestAlertRules runs the rules' own tests.
+// TestAlertRules runs the unit tests of the alert rules with promtool.
 func TestAlertRules(t *testing.T) {
 	t.Parallel()
 	promtool(t, "test", "rules", filepath.Join(monitoring, "threepid.test.yml"), filepath.Join(monitoring, "threepid.weeks.test.yml"))
 }
 
-// TestDashboard has promtool parse each query of the dashboard.
+// TestDashboard checks that promtool can parse each query of the dashboard.
 func TestDashboard(t *testing.T) {
 	t.Parallel()
 	rules := "groups: [{name: dashboard, rules: [\n"
@@ -79,8 +79,8 @@ func TestDashboard(t *testing.T) {
 	promtool(t, "check", "rules", file)
 }
 
-// TestMonitoringIsDocumented has every metric that is served, queried or alerted on be in
-// docs/OPERATIONS.md, and no other, and a playbook for each alert.
+// TestMonitoringIsDocumented checks that docs/OPERATIONS.md lists exactly the metrics that exist and
+// has a playbook for each alert, and that the dashboard and the alert rules use only these metrics.
 func TestMonitoringIsDocumented(t *testing.T) {
 	t.Parallel()
 	manual := readFile(t, "..", "docs", "OPERATIONS.md")
@@ -98,7 +98,7 @@ func TestMonitoringIsDocumented(t *testing.T) {
 	}
 	for name := range documented {
 		if !exported[name] {
-			t.Errorf("docs/OPERATIONS.md has %s, which does not exist", name)
+			t.Errorf("docs/OPERATIONS.md lists %s, which does not exist", name)
 		}
 	}
 	rules := readFile(t, monitoring, "threepid.rules.yml")
@@ -106,7 +106,7 @@ func TestMonitoringIsDocumented(t *testing.T) {
 		for _, name := range regexp.MustCompile(`threepid_[a-z_]+`).FindAllString(text, -1) {
 			base := regexp.MustCompile(`_(bucket|count|sum)$`).ReplaceAllString(name, "")
 			if !exported[name] && !exported[base] {
-				t.Errorf("%s is used and does not exist", name)
+				t.Errorf("%s is used but does not exist", name)
 			}
 		}
 	}
@@ -118,11 +118,12 @@ func TestMonitoringIsDocumented(t *testing.T) {
 	}
 }
 
-// TestPrometheus has a real Prometheus scrape the example, with the rules, and answer queries.
+// TestPrometheus checks that a real Prometheus scrapes the example, loads the alert rules and returns
+// the expected results of queries.
 func TestPrometheus(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
-		t.Skip("it waits for scrapes")
+		t.Skip("the test waits for scrapes")
 	}
 	program := needProgram(t, "THREEPID_TEST_PROMETHEUS", "apt-get install prometheus", "prometheus")
 	s, ops := startOps(t, "-ops-token", "scraper")
@@ -166,7 +167,7 @@ scrape_configs:
 		got := ""
 		for end := time.Now().Add(30 * time.Second); !strings.Contains(got, want); time.Sleep(50 * time.Millisecond) {
 			if time.Now().After(end) {
-				t.Fatalf("%s: no %s in %s\n%s", query, want, got, output)
+				t.Fatalf("the result of query %s does not contain %s: %s\n%s", query, want, got, output)
 			}
 			if res, err := http.Get(address); err == nil {
 				content, _ := io.ReadAll(res.Body)
@@ -185,6 +186,6 @@ scrape_configs:
 		t.Fatal(err)
 	}
 	if n := strings.Count(string(content), `"health":"ok"`); n != strings.Count(readFile(t, rules), "- alert:") || n == 0 {
-		t.Errorf("%d rules work: %s", n, content)
+		t.Errorf("%d rules are healthy, want all: %s", n, content)
 	}
 }

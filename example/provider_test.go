@@ -12,47 +12,47 @@ import (
 	"time"
 )
 
-// sendTimeout is Options.SendTimeout, which the example leaves at its default.
+// sendTimeout is the default of Options.SendTimeout, which the example uses.
 const sendTimeout = 10 * time.Second
 
-// misconduct is a way in which a provider can fail, and what the caller sees of it.
-type misconduct struct {
+// fault is a way in which a provider can fail, and the response that the caller must get.
+type fault struct {
 	name    string
 	behave  behaviour
-	status  int // of the answer to the caller
+	status  int // of the response to the caller
 	errcode string
-	least   time.Duration // what the answer takes
-	most    time.Duration
+	minTime time.Duration // of the response
+	maxTime time.Duration
 }
 
-const quick = 10 * time.Second // on a machine that does much else
+const quick = 10 * time.Second // long enough for a busy machine
 
-// misconducts lists them. None leaves a connection to be used again that it then
-// spoils: another text that was put on it would be lost, and its row blamed.
-func misconducts(elsewhere string) []misconduct {
-	failed := func(name string, b behaviour) misconduct {
-		return misconduct{name, b, http.StatusBadGateway, "M_SEND_ERROR", 0, sendTimeout + quick}
+// faults lists all faults. None of them spoils a connection that could be reused: the SMS of
+// another fault could be lost on it.
+func faults(elsewhere string) []fault {
+	failed := func(name string, b behaviour) fault {
+		return fault{name, b, http.StatusBadGateway, "M_SEND_ERROR", 0, sendTimeout + quick}
 	}
-	accepted := func(name string, b behaviour) misconduct {
-		return misconduct{name, b, http.StatusOK, "", 0, sendTimeout + quick}
+	accepted := func(name string, b behaviour) fault {
+		return fault{name, b, http.StatusOK, "", 0, sendTimeout + quick}
 	}
-	hangs := func(name string, b behaviour) misconduct {
-		return misconduct{name, b, http.StatusBadGateway, "M_SEND_ERROR", sendTimeout - time.Second, sendTimeout + quick}
+	hangs := func(name string, b behaviour) fault {
+		return fault{name, b, http.StatusBadGateway, "M_SEND_ERROR", sendTimeout - time.Second, sendTimeout + quick}
 	}
 	const ok = "HTTP/1.1 200 OK\r\n"
-	return []misconduct{
+	return []fault{
 		hangs("hangs", holding(nil)),
 		hangs("hangs within the headers", raw(ok+"X-A", silence)),
 		hangs("drips headers", raw(ok, forever("X-A: b\r\n", 100*time.Millisecond))),
-		hangs("says continue, and no more", raw("HTTP/1.1 100 Continue\r\n\r\n", silence)),
+		hangs("only sends 100 Continue", raw("HTTP/1.1 100 Continue\r\n\r\n", silence)),
 		{"is slow", sleepy(2 * time.Second), http.StatusOK, "", 2 * time.Second, 2*time.Second + quick},
 
-		failed("accepts and hangs up", raw("", nil)),
-		failed("accepts and answers 500", status(http.StatusInternalServerError)),
-		failed("accepts and answers 429", status(http.StatusTooManyRequests)),
-		failed("hangs up within the headers", raw(ok+"Content-Le", nil)),
+		failed("closes the connection", raw("", nil)),
+		failed("500", status(http.StatusInternalServerError)),
+		failed("429", status(http.StatusTooManyRequests)),
+		failed("closes the connection within the headers", raw(ok+"Content-Le", nil)),
 		failed("random bytes", raw("", noise(64<<10))),
-		failed("random bytes for ever", raw("", noise(1<<40))),
+		failed("endless random bytes", raw("", noise(1<<40))),
 		failed("endless status line", raw("HTTP/1.1 2", forever("0", 0))),
 		failed("endless headers", raw(ok, forever("X-A: b\r\n", 0))),
 		failed("endless header", raw(ok+"X-A: ", forever("a", 0))),
@@ -61,13 +61,13 @@ func misconducts(elsewhere string) []misconduct {
 		failed("status 0", raw("HTTP/1.1 000 Nothing\r\n\r\n", nil)),
 		failed("status 999", raw("HTTP/1.1 999 Beyond\r\nConnection: close\r\n\r\n", nil)),
 		failed("101", raw("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: x\r\n\r\n", forever("x", 0))),
-		failed("100 for ever", raw("", forever("HTTP/1.1 100 Continue\r\n\r\n", 0))),
+		failed("endless 100 Continue", raw("", forever("HTTP/1.1 100 Continue\r\n\r\n", 0))),
 		failed("redirects", redirect(http.StatusFound, elsewhere)),
 		failed("redirects with the body", redirect(http.StatusTemporaryRedirect, elsewhere)),
 
 		accepted("200 and 10 MB", raw(ok+"Content-Length: 10485760\r\n\r\n", noise(10<<20))),
-		accepted("200 for ever", raw(ok+"\r\n", forever("more ", 0))),
-		accepted("200 and a body that never comes", raw(ok+"Content-Length: 1000\r\n\r\n", silence)),
+		accepted("200 and an endless body", raw(ok+"\r\n", forever("more ", 0))),
+		accepted("200 without the announced body", raw(ok+"Content-Length: 1000\r\n\r\n", silence)),
 		accepted("200 and half a body", raw(ok+"Content-Length: 1000\r\n\r\nhalf", nil)),
 		accepted("200 and broken chunks", raw(ok+"Transfer-Encoding: chunked\r\n\r\nzzz\r\n", nil)),
 		accepted("204", status(http.StatusNoContent)),
@@ -76,27 +76,27 @@ func misconducts(elsewhere string) []misconduct {
 	}
 }
 
-// TestProvider makes the provider fail in every way after it has received the SMS. The caller gets
-// a response in bounded time. An SMS that may have been sent is sent again with the same ID and
-// code; one that was accepted is not.
+// TestProvider makes the provider fail in each way after it has received the SMS. The caller must get
+// a response within a time limit. If the caller repeats the request, an SMS that was accepted must not
+// be sent again, and any other must be sent again with the same ID and code.
 func TestProvider(t *testing.T) {
 	t.Parallel()
 	var strayed atomic.Int64
-	elsewhere := newGateway(t, func(text, http.ResponseWriter, *http.Request) { strayed.Add(1) })
-	var first sync.Map // what to do with the first text to a number
-	g := newGateway(t, func(m text, w http.ResponseWriter, r *http.Request) {
+	elsewhere := newGateway(t, func(message, http.ResponseWriter, *http.Request) { strayed.Add(1) })
+	var first sync.Map // the behaviour for the first SMS to a number
+	g := newGateway(t, func(m message, w http.ResponseWriter, r *http.Request) {
 		if behave, ok := first.LoadAndDelete(m.To); ok {
 			behave.(behaviour)(m, w, r)
 		}
 	})
 	s := start(t, "-sms", "webhook:"+g.url)
-	rows := misconducts(elsewhere.url)
+	rows := faults(elsewhere.url)
 	together(len(rows), func(i int) {
 		row, p := rows[i], newPerson()
 		first.Store(p.number(), row.behave)
 		got := p.request(s.url, 1)
-		if got.status != row.status || got.errcode != row.errcode || got.took < row.least || got.took > row.most {
-			t.Errorf("%s: %v; want %d %s after %v to %v", row.name, got, row.status, row.errcode, row.least, row.most)
+		if got.status != row.status || got.errcode != row.errcode || got.took < row.minTime || got.took > row.maxTime {
+			t.Errorf("%s: %v; want %d %s after %v to %v", row.name, got, row.status, row.errcode, row.minTime, row.maxTime)
 		}
 		want := 2
 		if row.status == http.StatusOK {
@@ -107,38 +107,39 @@ func TestProvider(t *testing.T) {
 	s.stop()
 	g.expectDiscreet(t, s.stderr.String())
 	if strayed.Load() > 0 {
-		t.Errorf("%d texts followed a redirect", strayed.Load())
+		t.Errorf("%d SMS were sent to the target of a redirect", strayed.Load())
 	}
 }
 
-// expectSame makes the first attempt again, with a provider that behaves, and
-// wants n SMS in all, identical, and a token that is good.
+// expectSame repeats the first attempt with a provider that works. The number must then have the
+// wanted number of SMS, all identical, with a valid code.
 func expectSame(t *testing.T, name string, s *server, g *gateway, p person, want int) {
 	t.Helper()
 	again := p.request(s.url, 1)
-	texts := g.to(p.number())
-	if again.status != http.StatusOK || again.took > quick || len(texts) != want {
-		t.Errorf("%s: made again: %v; %d texts, want %d", name, again, len(texts), want)
+	messages := g.to(p.number())
+	if again.status != http.StatusOK || again.took > quick || len(messages) != want {
+		t.Errorf("%s: repeating the attempt: %v; %d SMS, want %d", name, again, len(messages), want)
 		return
 	}
-	for _, m := range texts {
-		if m.ID != texts[0].ID || m.Text != texts[0].Text {
-			t.Errorf("%s: %+v was sent again as %+v", name, texts[0], m)
+	for _, m := range messages {
+		if m.ID != messages[0].ID || m.Text != messages[0].Text {
+			t.Errorf("%s: %+v was sent again as %+v", name, messages[0], m)
 		}
 	}
-	if got := p.submit(s.url, again.sid, texts[0].code()); got.status != http.StatusOK {
+	if got := p.submit(s.url, again.sid, messages[0].code()); got.status != http.StatusOK {
 		t.Errorf("%s: submit: %v", name, got)
 	}
 }
 
-// TestProviderGone has nobody listen where the provider was.
-func TestProviderGone(t *testing.T) {
+// TestProviderUnreachable sends an SMS to a provider that does not listen. The log must contain the
+// cause, but not the provider's URL, which may contain a key.
+func TestProviderUnreachable(t *testing.T) {
 	t.Parallel()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := start(t, "-sms", "webhook:http://"+listener.Addr().String()+"/key-of-ours")
+	s := start(t, "-sms", "webhook:http://"+listener.Addr().String()+"/secret-key")
 	if err := listener.Close(); err != nil {
 		t.Fatal(err)
 	}
@@ -147,27 +148,27 @@ func TestProviderGone(t *testing.T) {
 		t.Errorf("%v", got)
 	}
 	s.stop()
-	if log := s.stderr.String(); !strings.Contains(log, "connection refused") || strings.Contains(log, "key-of-ours") {
-		t.Errorf("the log does not say why, or says too much:\n%s", log)
+	if log := s.stderr.String(); !strings.Contains(log, "connection refused") || strings.Contains(log, "secret-key") {
+		t.Errorf("the log does not contain the cause, or it contains the key:\n%s", log)
 	}
 }
 
 func status(code int) behaviour {
-	return func(_ text, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
+	return func(_ message, w http.ResponseWriter, _ *http.Request) { w.WriteHeader(code) }
 }
 
 func sleepy(pause time.Duration) behaviour {
-	return func(text, http.ResponseWriter, *http.Request) { time.Sleep(pause) }
+	return func(message, http.ResponseWriter, *http.Request) { time.Sleep(pause) }
 }
 
 func redirect(code int, elsewhere string) behaviour {
-	return func(_ text, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, code) }
+	return func(_ message, w http.ResponseWriter, r *http.Request) { http.Redirect(w, r, elsewhere, code) }
 }
 
-// raw writes bytes to the connection, however far from HTTP, goes on with rest if
-// there is one, and hangs up.
+// raw writes bytes to the connection, which need not be valid HTTP, calls rest unless it is nil, and
+// closes the connection.
 func raw(head string, rest func(net.Conn)) behaviour {
-	return func(_ text, w http.ResponseWriter, _ *http.Request) {
+	return func(_ message, w http.ResponseWriter, _ *http.Request) {
 		conn, _, err := http.NewResponseController(w).Hijack()
 		if err != nil {
 			return
@@ -179,7 +180,7 @@ func raw(head string, rest func(net.Conn)) behaviour {
 	}
 }
 
-// forever writes the words until the other side hangs up.
+// forever writes the words repeatedly until the other side closes the connection.
 func forever(words string, pause time.Duration) func(net.Conn) {
 	return func(conn net.Conn) {
 		for {
@@ -191,7 +192,7 @@ func forever(words string, pause time.Duration) func(net.Conn) {
 	}
 }
 
-// silence says nothing until the other side hangs up.
+// silence writes nothing until the other side closes the connection.
 func silence(conn net.Conn) { _, _ = io.Copy(io.Discard, conn) }
 
 // noise writes n random bytes.

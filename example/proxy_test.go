@@ -6,16 +6,16 @@ import (
 	"testing"
 )
 
-// proxy stands between the example and a database server, for the network to
-// fail at the touch of a button.
+// proxy is a TCP proxy between the example and a database server, which simulates failures of the
+// network.
 type proxy struct {
 	addr   string
 	server string
 
 	mu     sync.Mutex
 	change *sync.Cond
-	down   bool // connections are reset, new ones too
-	frozen bool // connections stay, and nothing gets through
+	down   bool // existing and new connections are reset
+	frozen bool // connections stay open, and no data passes
 	conns  map[net.Conn]bool
 }
 
@@ -43,14 +43,13 @@ func newProxy(t *testing.T, server string) *proxy {
 	return p
 }
 
-// cut resets all connections, and from now on every new one. The port
-// stays reserved in the meantime.
+// cut resets all connections, and every new one until restore is called. The proxy keeps its port.
 func (p *proxy) cut() { p.set(true, false) }
 
-// freeze lets nothing through, as a machine that lost its power or a cable does.
+// freeze stops all data, as if the server had lost its power or its network cable.
 func (p *proxy) freeze() { p.set(false, true) }
 
-// restore is the end of that.
+// restore ends the effects of cut and freeze.
 func (p *proxy) restore() { p.set(false, false) }
 
 func (p *proxy) set(down, frozen bool) {
@@ -87,7 +86,7 @@ func (p *proxy) serve(client net.Conn) {
 	delete(p.conns, server)
 }
 
-// carry carries bytes until either side hangs up, and then hangs up both.
+// carry copies bytes until either side closes its connection, and then closes both.
 func (p *proxy) carry(to, from net.Conn) {
 	defer func() {
 		_ = to.Close()
@@ -112,7 +111,7 @@ func (p *proxy) carry(to, from net.Conn) {
 	}
 }
 
-// reset closes a connection without saying goodbye.
+// reset closes a connection with a TCP reset.
 func reset(conn net.Conn) {
 	if tcp, ok := conn.(*net.TCPConn); ok {
 		_ = tcp.SetLinger(0)

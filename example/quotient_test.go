@@ -21,8 +21,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestQuotient has the library of NeoChat and Quaternion talk to the plugin, by the
-// program in e2e/quotient. Version 0.6 has its paths below /_matrix/client/r0.
+// TestQuotient runs the program in e2e/quotient, which uses libQuotient, the library of
+// NeoChat and Quaternion. Version 0.6 of libQuotient uses paths below /_matrix/client/r0.
 func TestQuotient(t *testing.T) {
 	t.Parallel()
 	program := buildQuotient(t)
@@ -31,7 +31,7 @@ func TestQuotient(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
 	got := runQuotient(ctx, t, exec.CommandContext(ctx, program, server.URL, "alices-token"), texts)
-	const want = `request of a wrong number: error 106 M_INVALID_PARAM: phone_number is not a phone number that can be dialled from GB
+	const want = `request for an invalid number: error 106 M_INVALID_PARAM: phone_number is not a phone number that can be dialled from GB
 request: ok
 resend: rate limited
 resend: ok
@@ -42,7 +42,7 @@ submit: ok
 add: ok
 list: ok
   msisdn 447700900001
-request of a taken number: error 106 M_THREEPID_IN_USE: MSISDN is already in use
+request for a number in use: error 106 M_THREEPID_IN_USE: MSISDN is already in use
 bind: error 105 M_UNRECOGNIZED: This server does not serve this path
 delete: ok
 list: ok
@@ -55,7 +55,7 @@ list: ok
   msisdn 447700900002
 `
 	if got != want {
-		t.Errorf("libQuotient saw\n%s\nwant\n%s", got, want)
+		t.Errorf("the program printed\n%s\nwant\n%s", got, want)
 	}
 	if n := texts.Count(); n != 3 {
 		t.Errorf("%d SMS were sent, want 3", n)
@@ -63,7 +63,7 @@ list: ok
 	seen.expectNoFlood(t)
 }
 
-// serveQuotient serves what the program asks for, with a limit that a resend meets.
+// serveQuotient starts a server for the program, with a limit that delays the second SMS.
 func serveQuotient(t *testing.T, texts *smstest.Recorder, seen *requests) *httptest.Server {
 	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
@@ -92,7 +92,7 @@ func serveQuotient(t *testing.T, texts *smstest.Recorder, seen *requests) *httpt
 	return server
 }
 
-// buildQuotient compiles the program, or skips without the library.
+// buildQuotient compiles the program. It skips the test if the library is missing.
 func buildQuotient(t *testing.T) string {
 	t.Helper()
 	if testing.Short() {
@@ -116,7 +116,8 @@ func buildQuotient(t *testing.T) string {
 	return program
 }
 
-// runQuotient returns what the program prints, and gives it the codes it asks for.
+// runQuotient runs the program, writes the codes that it needs to its standard input, and
+// returns its output.
 func runQuotient(ctx context.Context, t *testing.T, cmd *exec.Cmd, texts *smstest.Recorder) string {
 	t.Helper()
 	stdin, err := cmd.StdinPipe()
@@ -140,12 +141,12 @@ func runQuotient(ctx context.Context, t *testing.T, cmd *exec.Cmd, texts *smstes
 		}
 	}
 	if err := cmd.Wait(); err != nil {
-		t.Errorf("libQuotient's program: %v, %v\n%s", err, ctx.Err(), log)
+		t.Errorf("the program failed: %v, %v\n%s", err, ctx.Err(), log)
 	}
 	return printed.String()
 }
 
-// requests counts those that a server has had.
+// requests counts the requests to a server, and those that it refused with 429.
 type requests struct{ all, refused atomic.Int64 }
 
 func (r *requests) count(c *gin.Context) {
@@ -156,15 +157,15 @@ func (r *requests) count(c *gin.Context) {
 	}
 }
 
-// expectNoFlood wants the library to have waited as long as retry_after_ms says; its
-// timers may be a few percent early, so it may come back too soon once. When it cannot
-// read retry_after_ms, version 0.6 comes back every five seconds, and 0.9 at once, some
+// expectNoFlood checks that the library waited as long as retry_after_ms says. Its timers
+// may fire a few percent too early, so one early retry is allowed. If the library cannot
+// read retry_after_ms, version 0.6 retries every five seconds, and version 0.9 at once, some
 // hundred times a second.
 func (r *requests) expectNoFlood(t *testing.T) {
 	t.Helper()
 	const jobs, retries = 17, 2
 	all, refused := r.all.Load(), r.refused.Load()
 	if refused < 1 || refused > retries || all != jobs+refused {
-		t.Errorf("%d requests, of which %d were answered with 429; want %d and 1 to %d", all, refused, jobs+refused, retries)
+		t.Errorf("%d requests, %d of them refused with 429; want %d, and 1 to %d refused", all, refused, jobs+refused, retries)
 	}
 }

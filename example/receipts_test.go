@@ -19,8 +19,8 @@ import (
 
 const hookSecret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// TestReceipts makes a gateway accept an SMS and post its receipt, which then appears on the
-// timeline of the number.
+// TestReceipts posts a delivery receipt for an SMS that a gateway accepted, twice, and a forged one.
+// The receipt must appear once on the timeline of the number.
 func TestReceipts(t *testing.T) {
 	t.Parallel()
 	ids := make(chan string, 10)
@@ -75,11 +75,12 @@ func TestReceipts(t *testing.T) {
 	defer func() { _ = res.Body.Close() }()
 	explained, err := io.ReadAll(res.Body)
 	if err != nil || strings.Count(string(explained), `"type": "receipt"`) != 1 || !strings.Contains(string(explained), `"reason": "30005"`) {
-		t.Errorf("the timeline has not one receipt: %s, %v", explained, err)
+		t.Errorf("the timeline does not contain exactly one receipt: %s, %v", explained, err)
 	}
 }
 
-// TestReceiptSettings has a row for each provider that cannot have receipts as things are.
+// TestReceiptSettings checks that -receipts-url is refused if the provider has no delivery receipts,
+// or if the environment lacks a setting for them.
 func TestReceiptSettings(t *testing.T) {
 	t.Parallel()
 	settings := map[string]string{
@@ -99,7 +100,7 @@ func TestReceiptSettings(t *testing.T) {
 	} {
 		_, err := example.OpenSender(list, "https://example.org", func(name string) string { return settings[name] }, io.Discard, slog.New(slog.DiscardHandler))
 		if err == nil || !strings.Contains(err.Error(), missing) {
-			t.Errorf("%s: %v, want an error that names %s", list, err, missing)
+			t.Errorf("%s: got error %v, want one that contains %s", list, err, missing)
 		}
 	}
 }

@@ -27,9 +27,9 @@ import (
 	"example.com/threepid/sms/webhook"
 )
 
-// provider is what can stand in -sms. open is given what follows the colon, for
-// those that are a URL; all others have it in the environment. receipts returns a reader of its
-// delivery receipts; nil: there is none.
+// provider is an SMS provider that -sms can name. If url is set, a colon and a URL follow the name in
+// -sms, and open receives the URL. All other settings are read from the environment. receipts returns
+// a reader of the provider's delivery receipts; it is nil if the provider has none.
 type provider struct {
 	name     string
 	url      bool
@@ -37,8 +37,8 @@ type provider struct {
 	receipts func(env *environment) (receipt.Reader, error)
 }
 
-// providers is the one place to add a provider. Variables are named as the
-// providers' own tools name them.
+// providers lists all providers: add a new one here. Environment variables have the same names as in
+// the provider's own tools, if those have such variables.
 func providers(stdout io.Writer) []provider {
 	return []provider{
 		{"console", false, func(*environment, string) (sms.Sender, error) { return console.New(stdout), nil }, nil},
@@ -82,7 +82,7 @@ func providers(stdout io.Writer) []provider {
 	}
 }
 
-// openTwilio prefers an API key, which can be revoked alone.
+// openTwilio prefers an API key to the auth token, because each API key can be revoked separately.
 func openTwilio(env *environment, _ string) (sms.Sender, error) {
 	o := twilio.Options{
 		AccountSID: env.must("TWILIO_ACCOUNT_SID"),
@@ -116,8 +116,8 @@ func openSNS(env *environment, _ string) (sms.Sender, error) {
 	return sns.New(o)
 }
 
-// openGateway makes an HTTP call of a URL and a body, which are templates of package gateway: GET
-// without a body, otherwise POST.
+// openGateway returns a sender that makes an HTTP request for each SMS: POST if there is a body, and
+// otherwise GET. The URL and the body are templates of package gateway.
 func openGateway(env *environment, url string) (sms.Sender, error) {
 	o := gateway.Options{
 		URL: url, Body: env.get("THREEPID_GATEWAY_BODY"), From: env.get("THREEPID_GATEWAY_FROM"),
@@ -133,16 +133,16 @@ func openGateway(env *environment, url string) (sms.Sender, error) {
 	return gateway.New(o)
 }
 
-// senders are what -sms names.
+// senders is the sender for the providers in -sms, with what else they need.
 type senders struct {
 	sms.Sender
 
-	health   *compose.Health           // of several that stand in for each other
-	receipts map[string]receipt.Reader // by their paths
+	health   *compose.Health           // nil unless there are several providers
+	receipts map[string]receipt.Reader // by path
 }
 
-// openSender opens what -sms names: one provider, or several that stand in for
-// each other. receipts is the public URL for their delivery receipts; it may be empty.
+// openSender opens the providers in -sms; several are combined with failover. receipts is the public
+// URL for their delivery receipts; it may be empty.
 func openSender(list, receipts string, getenv func(string) string, stdout io.Writer, logger *slog.Logger) (senders, error) {
 	var opened []compose.Provider
 	var errs []error
@@ -174,10 +174,10 @@ func openSender(list, receipts string, getenv func(string) string, stdout io.Wri
 	return all, err
 }
 
-// receiptsPath precedes the names of the providers that post delivery receipts.
+// receiptsPath is the path below which each provider posts its delivery receipts.
 const receiptsPath = "/receipts/"
 
-// withToken adds a token to a URL, unless there is none.
+// withToken adds a token to a URL. It returns an empty URL unchanged.
 func withToken(address, token string) string {
 	if address == "" {
 		return ""
@@ -188,7 +188,7 @@ func withToken(address, token string) string {
 func openProvider(name string, known []provider, env *environment) (sms.Sender, receipt.Reader, error) {
 	i := slices.IndexFunc(known, func(p provider) bool { return p.named(name) })
 	if i < 0 {
-		short, _, _ := strings.Cut(name, ":") // the rest may hold a password
+		short, _, _ := strings.Cut(name, ":") // the URL may contain a password
 		return nil, nil, fmt.Errorf("-sms: unknown provider %q; use %s", short, usage(known))
 	}
 	_, rest, _ := strings.Cut(name, ":")
@@ -208,7 +208,7 @@ func openProvider(name string, known []provider, env *environment) (sms.Sender, 
 	return sender, reader, nil
 }
 
-// named reports whether name is this provider, with a URL if it has to have one.
+// named reports whether name is the provider's name, followed by a colon if the provider needs a URL.
 func (p provider) named(name string) bool {
 	if p.url {
 		return strings.HasPrefix(name, p.name+":")
@@ -216,7 +216,7 @@ func (p provider) named(name string) bool {
 	return name == p.name
 }
 
-// usage lists the providers for a person.
+// usage lists the providers for help and error texts.
 func usage(known []provider) string {
 	var names []string
 	for _, p := range known {
@@ -229,8 +229,8 @@ func usage(known []provider) string {
 	return strings.Join(names[:len(names)-1], ", ") + " or " + names[len(names)-1]
 }
 
-// splitProviders splits a list at its commas, except those inside a URL, which are not followed by
-// the name of a provider.
+// splitProviders splits a list at its commas. A comma after a URL that no provider's name follows is
+// part of the URL.
 func splitProviders(list string, known []provider) []string {
 	var names []string
 	for part := range strings.SplitSeq(list, ",") {
@@ -244,17 +244,17 @@ func splitProviders(list string, known []provider) []string {
 	return names
 }
 
-// environment returns variables and remembers which are missing. Its errors contain no values.
+// environment reads environment variables and records the names of required ones that are missing.
 type environment struct {
 	getenv  func(string) string
 	missing []string
 
-	receiptURL string // of the provider's delivery receipts; may be empty
+	receiptURL string // for the provider's delivery receipts; may be empty
 }
 
 func (e *environment) get(name string) string { return e.getenv(name) }
 
-// must returns the value of a variable that must be set.
+// must returns the value of a required variable.
 func (e *environment) must(name string) string {
 	value := e.get(name)
 	if value == "" {
@@ -263,7 +263,7 @@ func (e *environment) must(name string) string {
 	return value
 }
 
-// either returns the values of two variables, one of which must be set.
+// either returns the values of two variables, at least one of which is required.
 func (e *environment) either(one, other string) (string, string) {
 	if cmp.Or(e.get(one), e.get(other)) == "" {
 		e.missing = append(e.missing, one+" or "+other)

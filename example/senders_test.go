@@ -13,21 +13,20 @@ import (
 	"example.com/threepid/sms"
 )
 
-// secret stands for each credential, so that one look finds a leak.
+// secret is the value of each credential, so that tests can find a leak of any of them.
 const secret = "hunter2"
 
-// carrier is a provider, the environment it needs, the answer by which it
-// accepts, and the words by which it is known that the settings arrived.
-type carrier struct {
-	name    string
-	env     map[string]string // BASE is where the provider is
-	accepts string
-	path    string
-	request []string
+// providerCase is a provider with its settings.
+type providerCase struct {
+	name    string            // in -sms
+	env     map[string]string // BASE is replaced by the provider's URL
+	accepts string            // the response body that accepts an SMS
+	path    string            // of the request
+	request []string          // strings that show that the request uses the settings
 }
 
-func carriers() []carrier {
-	return []carrier{
+func providerCases() []providerCase {
+	return []providerCase{
 		{
 			"twilio",
 			map[string]string{"TWILIO_ACCOUNT_SID": "AC1", "TWILIO_AUTH_TOKEN": secret, "TWILIO_FROM": "+15550001", "TWILIO_BASE_URL": "BASE"},
@@ -83,21 +82,22 @@ func carriers() []carrier {
 	}
 }
 
-func (a carrier) open(base string) (sms.Sender, error) {
+func (a providerCase) open(base string) (sms.Sender, error) {
 	env := func(name string) string { return strings.ReplaceAll(a.env[name], "BASE", base) }
 	return example.OpenSender(strings.ReplaceAll(a.name, "BASE", base), "", env, io.Discard, slog.New(slog.DiscardHandler))
 }
 
-func textTo(t *testing.T, sender sms.Sender, attempt int64) error {
+// sendOne sends an SMS.
+func sendOne(t *testing.T, sender sms.Sender, attempt int64) error {
 	t.Helper()
 	return sender.Send(t.Context(), sms.Message{ID: "m1", To: "+447700900001", Text: "123456 is your code.", Country: "GB", Attempt: attempt})
 }
 
-// TestProviders checks that each provider receives an SMS at the right URL and with the right
-// account.
+// TestProviders checks that each provider receives an SMS at the right path and with the settings from
+// the environment.
 func TestProviders(t *testing.T) {
 	t.Parallel()
-	for _, a := range carriers() {
+	for _, a := range providerCases() {
 		t.Run(a.name, func(t *testing.T) {
 			t.Parallel()
 			var got atomic.Value
@@ -111,30 +111,30 @@ func TestProviders(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := textTo(t, sender, 1); err != nil {
+			if err := sendOne(t, sender, 1); err != nil {
 				t.Errorf("send: %v", err)
 			}
 			request, _ := got.Load().(string)
 			for _, want := range append([]string{a.path + " ", "123456"}, a.request...) {
 				if !strings.Contains(request, want) {
-					t.Errorf("no %q in %s", want, request)
+					t.Errorf("the request does not contain %q: %s", want, request)
 				}
 			}
 		})
 	}
 }
 
-// TestMissingVariables takes one variable after the other away: the error names
-// it, or the pair it belongs to, and shows no value.
+// TestMissingVariables removes one required variable at a time. The error must name the variable,
+// and contain no secret value.
 func TestMissingVariables(t *testing.T) {
 	t.Parallel()
-	for _, a := range carriers() {
+	for _, a := range providerCases() {
 		for name := range a.env {
 			optional := strings.HasPrefix(name, "THREEPID_") || name == "AWS_SNS_FROM" || name == "AWS_ENDPOINT_URL_SNS"
 			if optional || strings.HasSuffix(name, "_BASE_URL") && a.name != "infobip" {
-				continue // these may be missing
+				continue // optional
 			}
-			less := carrier{name: a.name, env: map[string]string{}}
+			less := providerCase{name: a.name, env: map[string]string{}}
 			for other, value := range a.env {
 				if other != name {
 					less.env[other] = value
@@ -148,7 +148,7 @@ func TestMissingVariables(t *testing.T) {
 	}
 }
 
-// TestBadProviders checks that errors name each mistake without values that may be secret.
+// TestBadProviders checks that the error names the mistake in -sms, without values that may be secret.
 func TestBadProviders(t *testing.T) {
 	t.Parallel()
 	for list, says := range map[string]string{
@@ -170,14 +170,14 @@ func TestBadProviders(t *testing.T) {
 	}
 }
 
-// TestFailoverOrder checks that the first provider is called first, the second one when it fails,
-// and that the second one is called first for another SMS.
+// TestFailoverOrder checks that the first provider is tried first, that the second one is tried after
+// it fails, and that the second one is tried first if an SMS was sent before.
 func TestFailoverOrder(t *testing.T) {
 	t.Parallel()
-	var asked strings.Builder
+	var called strings.Builder
 	fake := func(name string, status *int) *httptest.Server {
 		server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-			asked.WriteString(name)
+			called.WriteString(name)
 			w.WriteHeader(*status)
 		}))
 		t.Cleanup(server.Close)
@@ -199,11 +199,11 @@ func TestFailoverOrder(t *testing.T) {
 		{http.StatusServiceUnavailable, 0, "ab"},
 		{http.StatusOK, 1, "b"},
 	} {
-		asked.Reset()
+		called.Reset()
 		status = row.status
 		err := sender.Send(t.Context(), sms.Message{ID: "m1", To: "+447700900001", Text: "123456 is your code.", SentBefore: row.before})
-		if err != nil || asked.String() != row.want {
-			t.Errorf("after %d SMS, while a answers %d: asked %q, want %q; %v", row.before, row.status, asked.String(), row.want, err)
+		if err != nil || called.String() != row.want {
+			t.Errorf("with %d earlier SMS, and status %d from provider a: called %q, want %q; error %v", row.before, row.status, called.String(), row.want, err)
 		}
 	}
 }

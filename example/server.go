@@ -26,7 +26,7 @@ import (
 func serve(ctx context.Context, listener net.Listener, cfg config, st store.Store, open senders,
 	logger *slog.Logger, stdout io.Writer,
 ) error {
-	defer func() { _ = listener.Close() }() // the server has closed it unless it never ran
+	defer func() { _ = listener.Close() }() // for errors below; a server that ran has closed it
 	gin.SetMode(gin.ReleaseMode)
 	router, err := newRouter(cfg.trustedProxies, logger)
 	if err != nil {
@@ -52,7 +52,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 		return err
 	}
 	public := endpoint{newServer(router), listener, false}
-	public.RegisterOnShutdown(closePhone) // otherwise its streams never end
+	public.RegisterOnShutdown(closePhone) // otherwise Shutdown waits for its streams, which never end
 	private, err := listenPrivate(ctx, cfg, plugin, metrics, logger, stdout)
 	if err != nil {
 		return err
@@ -61,7 +61,7 @@ func serve(ctx context.Context, listener net.Listener, cfg config, st store.Stor
 	return serveUntil(ctx, logger, append(private, public)...)
 }
 
-// observer returns what receives the plugin's events; nil: nothing does.
+// observer returns the receiver of the plugin's events, or nil if nothing needs them.
 func observer(cfg config, metrics *prometheus.Metrics, health *compose.Health) observe.Observer {
 	var all []observe.Observer
 	if cfg.opsListen != "" {
@@ -76,7 +76,7 @@ func observer(cfg config, metrics *prometheus.Metrics, health *compose.Health) o
 	return observe.All(all...)
 }
 
-// newRouter returns a router that logs requests.
+// newRouter returns a router that logs requests and trusts only the given proxies.
 func newRouter(trustedProxies []string, logger *slog.Logger) (*gin.Engine, error) {
 	router := gin.New()
 	router.RedirectTrailingSlash = false // Gin's redirects have no CORS headers: a browser would report a network error
@@ -85,8 +85,9 @@ func newRouter(trustedProxies []string, logger *slog.Logger) (*gin.Engine, error
 	return router, err
 }
 
-// useAccounts sets who has a number: the users of the page, or those of -accounts, whose own
-// server then serves their list of numbers.
+// useAccounts sets where accounts and their numbers are: by default, the guests of the page, with
+// numbers in the plugin's store. With -accounts, the endpoints for an account's numbers are not
+// mounted, because the server that has the accounts serves them.
 func useAccounts(opts *threepid.Options, name string, site *web.Site) (closeAll func(), err error) {
 	if name == "" {
 		opts.Authenticate = site.Authenticate
@@ -96,8 +97,8 @@ func useAccounts(opts *threepid.Options, name string, site *web.Site) (closeAll 
 	return closeAll, err
 }
 
-// mount mounts what Register has not: further base paths, delivery receipts, the page, and the 404 of
-// other paths.
+// mount mounts everything that Register does not: other base paths, delivery receipts, the page, and
+// the 404 response for all other paths.
 func mount(router *gin.Engine, plugin *threepid.Plugin, site *web.Site, cfg config, receipts map[string]receipt.Reader) error {
 	for path, reader := range receipts {
 		if err := plugin.MountReceipts(router, path, reader); err != nil {
@@ -116,7 +117,7 @@ func mount(router *gin.Engine, plugin *threepid.Plugin, site *web.Site, cfg conf
 	return site.Mount(router)
 }
 
-// listenPrivate opens the listeners of -identity-listen and -ops-listen.
+// listenPrivate opens the listeners of -identity-listen and -ops-listen, and prints their addresses.
 func listenPrivate(ctx context.Context, cfg config, plugin *threepid.Plugin, metrics *prometheus.Metrics, logger *slog.Logger, stdout io.Writer) ([]endpoint, error) {
 	var endpoints []endpoint
 	if cfg.identityListen != "" {
@@ -138,9 +139,9 @@ func listenPrivate(ctx context.Context, cfg config, plugin *threepid.Plugin, met
 	return endpoints, nil
 }
 
-// page returns the site at /. It has a drawn phone that shows SMS only if that reveals no code to
-// people who cannot read the console: SMS go to the console, and only this machine reaches
-// the server, without a proxy.
+// page returns the site at /, the sender to use, and a function that closes the phone. The phone is a
+// drawing that shows the SMS. The site has it only if it reveals no code to people who cannot read
+// the console: SMS go to the console, and only this machine can reach the server, without a proxy.
 func page(cfg config, addr net.Addr, sender sms.Sender) (*web.Site, sms.Sender, func()) {
 	if cfg.sms != "console" || loopbackURL(addr) == "" || cfg.publicURL != loopbackURL(addr) || len(cfg.trustedProxies) > 0 {
 		return web.New(cfg.basePaths[0], nil), sender, func() {}
@@ -149,7 +150,7 @@ func page(cfg config, addr net.Addr, sender sms.Sender) (*web.Site, sms.Sender, 
 	return web.New(cfg.basePaths[0], phone), phone.Sender(sender), phone.Close
 }
 
-// options are the plugin's, as the flags have them.
+// options returns the plugin's options for the values of the flags.
 func options(cfg config, logger *slog.Logger) threepid.Options {
 	off := cfg.limits == "off"
 	return threepid.Options{
@@ -168,7 +169,8 @@ func options(cfg config, logger *slog.Logger) threepid.Options {
 	}
 }
 
-// orNone returns a lifetime as the options have it, where 0 is the default and not none.
+// orNone converts a lifetime from a flag, where 0 means none, to one for Options, where 0 means the
+// default and a negative value means none.
 func orNone(lifetime time.Duration) time.Duration {
 	if lifetime == 0 {
 		return -1
@@ -195,8 +197,8 @@ func accessLog(logger *slog.Logger) gin.HandlerFunc {
 	}
 }
 
-// loopbackURL returns the URL of a server that only this machine can reach, and otherwise an empty
-// string: then submit_url follows each request's Host header.
+// loopbackURL returns the URL of a server that only this machine can reach. For any other server it
+// returns an empty string; without -public-url, submit_url then contains each request's Host header.
 func loopbackURL(addr net.Addr) string {
 	if tcp, ok := addr.(*net.TCPAddr); ok && tcp.IP.IsLoopback() {
 		return "http://" + tcp.String()
@@ -204,7 +206,8 @@ func loopbackURL(addr net.Addr) string {
 	return ""
 }
 
-// openable returns an address that a browser can open: "all addresses of this machine" is none.
+// openable returns an address that a browser can open: it replaces an unspecified IP address, such
+// as 0.0.0.0, by localhost.
 func openable(addr net.Addr) string {
 	tcp, ok := addr.(*net.TCPAddr)
 	if !ok || !tcp.IP.IsUnspecified() {
@@ -221,7 +224,7 @@ func greet(w io.Writer, addr string, cfg config) {
 		_, _ = fmt.Fprintln(w, "Open it in a browser to try it.")
 	}
 	_, _ = fmt.Fprintf(w, `
-Or request a code by hand (films use numbers such as 07700 900001):
+Or request a code by hand (numbers such as 07700 900001 are reserved for use in fiction):
 
   curl %s/account/3pid/msisdn/requestToken -d '{"client_secret":"my-secret","country":"GB","phone_number":"07700900001","send_attempt":1}'
 

@@ -7,5 +7,5 @@ import (
 	"gorm.io/gorm"
 )
 
-// readOnly opens another server's SQLite file.
+// readOnly returns a dialector that opens another server's SQLite file without write access.
 func readOnly(path string) gorm.Dialector { return sqlite.Open("file:" + path + "?mode=ro") }

@@ -16,17 +16,17 @@ import (
 	"time"
 )
 
-// synapse makes the calls that Synapse makes with account_threepid_delegates.msisdn set
-// (synapse/handlers/identity.py): three, to version 1 of the API. A request ends after 60
-// seconds. Bodies are canonical JSON.
+// synapse sends the same three requests as a Synapse with account_threepid_delegates.msisdn
+// (synapse/handlers/identity.py). They use version 1 of the API and canonical JSON, and time out
+// after 60 seconds.
 type synapse struct{ delegate string }
 
-// synapseError is an error as Synapse passes it to its client.
+// synapseError is an error that Synapse returns to its client.
 type synapseError struct {
 	status  int
 	errcode string
 	message string
-	wait    float64 // retry_after_ms, which Synapse passes on from the body
+	wait    float64 // retry_after_ms of the body, which Synapse passes on
 }
 
 func (e *synapseError) Error() string {
@@ -85,8 +85,8 @@ func (s synapse) call(t *testing.T, method, path string, body any) (map[string]a
 	return nil, failure
 }
 
-// requestToken serves POST /account/3pid/msisdn/requestToken of a client. Every error is
-// passed on.
+// requestToken does what Synapse does for a client's POST /account/3pid/msisdn/requestToken. It
+// passes on every error.
 func (s synapse) requestToken(t *testing.T, clientSecret, country, number string, attempt int) (map[string]any, error) {
 	t.Helper()
 	return s.call(t, http.MethodPost, "/_matrix/identity/api/v1/validate/msisdn/requestToken", map[string]any{
@@ -94,8 +94,9 @@ func (s synapse) requestToken(t *testing.T, clientSecret, country, number string
 	})
 }
 
-// submitToken serves POST /_matrix/client/unstable/add_threepid/msisdn/submit_token. Synapse
-// passes on a wrong and an expired code, and flattens every other error.
+// submitToken does what Synapse does for a client's POST
+// /_matrix/client/unstable/add_threepid/msisdn/submit_token. It passes on the errors for a wrong and
+// for an expired code, and replaces every other error by a general one.
 func (s synapse) submitToken(t *testing.T, clientSecret, sid, token string) error {
 	t.Helper()
 	_, err := s.call(t, http.MethodPost, "/_matrix/identity/api/v1/validate/msisdn/submitToken", map[string]any{
@@ -115,8 +116,8 @@ func (s synapse) submitToken(t *testing.T, clientSecret, sid, token string) erro
 	return &synapseError{400, "M_UNKNOWN", "Error contacting the identity server", 0}
 }
 
-// validated is what Synapse asks before it adds a number, registers an account or resets a
-// password. Every error means that the number is not validated.
+// validated does what Synapse does before it adds a number, registers an account or resets a
+// password: it requests whether the number is validated. Every error means that it is not.
 func (s synapse) validated(t *testing.T, clientSecret, sid string) (address string, ok bool) {
 	t.Helper()
 	query := url.Values{"sid": {sid}, "client_secret": {clientSecret}}.Encode()
@@ -128,14 +129,14 @@ func (s synapse) validated(t *testing.T, clientSecret, sid string) (address stri
 	return data["address"].(string), isNumber && at > 0
 }
 
-// startIdentity runs the example with an identity listener.
+// startIdentity runs the example with -identity-listen.
 func startIdentity(t *testing.T, args ...string) (*server, synapse) {
 	t.Helper()
 	s := start(t, append([]string{"-identity-listen", "127.0.0.1:0"}, args...)...)
 	return s, synapse{s.stdout.find(t, `identity service for homeservers: (http://[a-z0-9.:]+)`)}
 }
 
-// TestSynapse has a homeserver delegate to the example: each call, with each outcome.
+// TestSynapse checks the response of the identity service to each request of Synapse, for each result.
 func TestSynapse(t *testing.T) {
 	t.Parallel()
 	s, hs := startIdentity(t, "-limits", "default", "-guard", "off", "-countries", "GB,US")
@@ -155,11 +156,11 @@ func TestSynapse(t *testing.T) {
 		errcode                 string
 		status                  int
 	}{
-		"letters in the number":   {"a", "GB", "0800FLOWERS", "M_INVALID_ADDRESS", 400},
-		"a number of no country":  {"a", "GB", "1", "M_INVALID_ADDRESS", 400},
-		"an unknown country":      {"a", "ZZ", "07700900001", "M_INVALID_PARAM", 400},
-		"a client_secret it lets": {"a b", "GB", "07700900001", "M_INVALID_PARAM", 400},
-		"a country not served":    {"a", "FR", "0612345678", "M_THREEPID_DENIED", 403},
+		"letters in the number": {"a", "GB", "0800FLOWERS", "M_INVALID_ADDRESS", 400},
+		"no phone number":       {"a", "GB", "1", "M_INVALID_ADDRESS", 400},
+		"an unknown country":    {"a", "ZZ", "07700900001", "M_INVALID_PARAM", 400},
+		"invalid client_secret": {"a b", "GB", "07700900001", "M_INVALID_PARAM", 400},
+		"a denied country":      {"a", "FR", "0612345678", "M_THREEPID_DENIED", 403},
 	} {
 		_, err := hs.requestToken(t, c.secret, c.country, c.number, 1)
 		expect("requestToken: "+name, err, c.status, c.errcode)
@@ -171,7 +172,7 @@ func TestSynapse(t *testing.T) {
 	_, err = hs.requestToken(t, "my-secret", "GB", "07700900001", 1)
 	expect("requestToken: a retry", err, 0, "")
 	if n := strings.Count(s.stdout.String(), code+" is your"); n != 1 {
-		t.Errorf("%d SMS", n)
+		t.Errorf("%d SMS were sent for one attempt", n)
 	}
 	if _, ok := hs.validated(t, "my-secret", sid); ok {
 		t.Error("validated before the code was submitted")
@@ -194,7 +195,7 @@ func TestSynapse(t *testing.T) {
 		errors.As(err, &failure)
 	}
 	if failure == nil || failure.status != http.StatusTooManyRequests || failure.wait <= 0 {
-		t.Errorf("too many requests: %v, %v", failure, hs)
+		t.Errorf("no limit was reached: %v, %v", failure, hs)
 	}
 	t.Logf("%-34s %v", "requestToken: too many", failure)
 }
@@ -242,13 +243,14 @@ func TestIdentityListener(t *testing.T) {
 	}
 	for _, secret := range []string{"first", "from-a-file"} {
 		if strings.Contains(s.stderr.String()+s.stdout.String(), secret) {
-			t.Errorf("the output has the token %q", secret)
+			t.Errorf("the output contains the token %q", secret)
 		}
 	}
 	s.stop()
 }
 
-// TestIdentityFlags has wrong flags refused, and an address that others reach warned of.
+// TestIdentityFlags checks that invalid flags are refused, and that an address that other machines can
+// reach causes a warning.
 func TestIdentityFlags(t *testing.T) {
 	t.Parallel()
 	for _, args := range [][]string{
@@ -259,7 +261,7 @@ func TestIdentityFlags(t *testing.T) {
 	} {
 		cmd := command(t.Context(), t, append([]string{"-listen", "127.0.0.1:0"}, args...)...)
 		if output, err := cmd.CombinedOutput(); err == nil {
-			t.Errorf("%v: accepted:\n%s", args, output)
+			t.Errorf("%v: the example exited without an error:\n%s", args, output)
 		}
 	}
 	s := start(t, "-identity-listen", "0.0.0.0:0")

@@ -15,13 +15,13 @@ import (
 	_ "github.com/jackc/pgx/v5/stdlib"
 )
 
-// The variables that say where database servers are.
+// The environment variables with the URLs of database servers.
 const (
 	postgresURL = "THREEPID_TEST_POSTGRES"
 	mysqlURL    = "THREEPID_TEST_MYSQL"
 )
 
-// openDatabase connects to the database that a URL names.
+// openDatabase opens the database of a URL.
 func openDatabase(t *testing.T, name string) *sql.DB {
 	t.Helper()
 	driver, dsn := "pgx", name
@@ -47,49 +47,49 @@ func parseURL(t *testing.T, name string) *url.URL {
 	return u
 }
 
-// seats are the connections that all tests together may have to one server,
-// which allows 100 by default and has other guests: the tests of the module
-// test/db run at the same time.
-type seats struct {
-	renting sync.Mutex
-	taken   chan struct{}
+// pool limits the connections of all tests to one server. By default, a server allows 100
+// connections, and the tests of the module test/db run at the same time.
+type pool struct {
+	acquiring sync.Mutex
+	taken     chan struct{}
 }
 
-var connections = map[string]*seats{
+var connections = map[string]*pool{
 	postgresURL: {taken: make(chan struct{}, 60)},
 	mysqlURL:    {taken: make(chan struct{}, 60)},
 }
 
-// rent waits until n connections are available. One test rents at a time, so
-// that no two wait for each other while each holds half of what it needs.
-func (s *seats) rent(t *testing.T, n int) {
+// acquire waits until n connections are available, and takes them until the end of the test.
+// Only one test acquires at a time. Otherwise, two tests that each have some of their
+// connections could wait for each other.
+func (p *pool) acquire(t *testing.T, n int) {
 	t.Helper()
-	s.renting.Lock()
-	defer s.renting.Unlock()
+	p.acquiring.Lock()
+	defer p.acquiring.Unlock()
 	for range n {
-		s.taken <- struct{}{}
+		p.taken <- struct{}{}
 	}
 	t.Cleanup(func() {
 		for range n {
-			<-s.taken
+			<-p.taken
 		}
 	})
 }
 
-// freshDatabase makes a database next to the one that the variable names, for a
-// test that uses the given number of connections, and returns its URL.
+// freshDatabase creates a database on the server of the variable, for a test that uses
+// the given number of connections, and returns its URL. The test's cleanup drops it.
 func freshDatabase(t *testing.T, variable string, conns int) string {
 	t.Helper()
 	server := os.Getenv(variable)
 	if server == "" {
-		t.Skipf("set %s to the URL of a database to run this; see CONTRIBUTING.md", variable)
+		t.Skipf("%s is not set to the URL of a database: see CONTRIBUTING.md", variable)
 	}
-	connections[variable].rent(t, conns)
+	connections[variable].acquire(t, conns)
 	admin := openDatabase(t, server)
 	name := fmt.Sprintf("threepid_test_%08x", rand.Uint32())
 	drop := "DROP DATABASE " + name
 	if variable == postgresURL {
-		drop += " WITH (FORCE)" // a process that was killed may be connected still
+		drop += " WITH (FORCE)" // connections of a killed process may still be open
 	}
 	if _, err := admin.Exec("CREATE DATABASE " + name); err != nil {
 		t.Fatal(err)
@@ -104,7 +104,7 @@ func freshDatabase(t *testing.T, variable string, conns int) string {
 	return u.String()
 }
 
-// databases are the openers of a new database of each kind, for a test that uses
+// databases returns functions that create a new database of each kind, for a test that uses
 // conns connections.
 func databases(conns int) map[string]func(*testing.T) string {
 	all := servers(conns)
@@ -115,7 +115,7 @@ func databases(conns int) map[string]func(*testing.T) string {
 	return all
 }
 
-// servers is databases without SQLite.
+// servers is like databases, without SQLite.
 func servers(conns int) map[string]func(*testing.T) string {
 	opener := func(variable string) func(*testing.T) string {
 		return func(t *testing.T) string {

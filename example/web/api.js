@@ -1,23 +1,23 @@
-// What the page asks of the server. Every answer is an object; what went wrong is
-// a Failure with words for a person.
+// The requests of the page. Each returns the JSON object of the response, or throws
+// a Failure with a message for the user.
 
 export class Failure extends Error {
   constructor(message, { errcode = '', retryAfter = 0 } = {}) {
     super(message);
     this.errcode = errcode;
-    this.retryAfter = retryAfter; // milliseconds; 0: not said
+    this.retryAfter = retryAfter; // milliseconds; 0 if unknown
   }
 }
 
-const requestTimeout = 30_000; // a text may take ten seconds, and wait for another
+const requestTimeout = 30_000; // sending takes up to ten seconds, and may wait for another request
 
-// call never retries by itself: whether to ask again is the person's choice.
+// call never retries: the user decides whether to try again.
 async function call(path, { body, token } = {}) {
   const headers = {};
   if (body !== undefined) headers['Content-Type'] = 'application/json';
   if (token) headers.Authorization = `Bearer ${token}`;
   let response;
-  let answer;
+  let result;
   try {
     response = await fetch(path, {
       method: body === undefined ? 'GET' : 'POST',
@@ -27,25 +27,25 @@ async function call(path, { body, token } = {}) {
       cache: 'no-store',
       signal: AbortSignal.timeout(requestTimeout),
     });
-    answer = await response.json();
+    result = await response.json();
   } catch {
-    throw new Failure('The server cannot be reached. Nothing is lost: try again.', { errcode: 'NETWORK' });
+    throw new Failure('The server cannot be reached. Try again.', { errcode: 'NETWORK' });
   }
-  if (response.ok) return answer;
-  throw new Failure(answer.error || 'Something went wrong. Try again.', {
-    errcode: answer.errcode,
-    retryAfter: waitOf(response, answer),
+  if (response.ok) return result;
+  throw new Failure(result.error || 'Something went wrong. Try again.', {
+    errcode: result.errcode,
+    retryAfter: waitOf(response, result),
   });
 }
 
-// waitOf prefers the milliseconds in the body to the header's whole seconds.
-function waitOf(response, answer) {
-  if (answer.retry_after_ms > 0) return answer.retry_after_ms;
+// waitOf prefers the milliseconds in the body to the whole seconds in the header.
+function waitOf(response, result) {
+  if (result.retry_after_ms > 0) return result.retry_after_ms;
   const seconds = Number(response.headers.get('Retry-After'));
   return seconds > 0 ? seconds * 1000 : 0;
 }
 
-// The page may stand below a path that a proxy takes away: paths are relative.
+// Paths are relative to the page, because a proxy may serve it below a prefix that it removes.
 const here = (path) => new URL(path.replace(/^\//, ''), document.baseURI).pathname;
 
 export const getConfig = () => call(here('demo/config'));
@@ -60,8 +60,8 @@ export class Account {
     return call(this.at('/account/3pid/msisdn/requestToken'), { body: request });
   }
 
-  // submit_url is where the server says. It is this very server, perhaps by
-  // another of its names, which the page's policy would not let it call.
+  // submit_url is a URL of this server, but perhaps with another host name, to which
+  // the page's policy allows no requests. So only its path is used.
   submitToken(submitURL, submission) {
     return call(new URL(submitURL, document.baseURI).pathname, { body: submission });
   }
@@ -80,7 +80,7 @@ export class Account {
   }
 }
 
-// random makes so many bytes, as base64url: a guest's token, a client_secret.
+// random returns random bytes in base64url, for a guest's token or a client_secret.
 export function random(bytes) {
   const raw = crypto.getRandomValues(new Uint8Array(bytes));
   return btoa(String.fromCharCode(...raw)).replaceAll('+', '-').replaceAll('/', '_').replaceAll('=', '');

@@ -1,6 +1,6 @@
-// The flow: a number, the code, the account. What is on the screen follows from
-// the verification below, which survives a reload: on a telephone, going to read
-// the text may well cost the page its memory.
+// The flow: enter a number, enter the code, add the number to the account. Its state
+// is the verification below, which survives a reload: a phone may unload the page
+// while the user reads the SMS.
 
 import { Account, Failure, getConfig, random } from './api.js';
 import { Countries } from './countries.js';
@@ -16,23 +16,23 @@ let countries;
 let account;
 let numbers;
 let verification = null; // {country, number, secret, attempt, acknowledged, sid, submitURL, intl}
-let flow = 0; // grows when the person turns to something else: answers to what was before are not shown
+let flow = 0; // incremented when the user leaves a step: results of earlier requests are then not shown
 
-const askWait = new Countdown($('ask'), 'Text me a code', () => say('You can ask for a code again.'));
-const resendWait = new Countdown($('resend'), 'Send another text', () => say('You can ask for another text now.'));
+const askWait = new Countdown($('ask'), 'Send me a code', () => say('You can request a code again.'));
+const resendWait = new Countdown($('resend'), 'Send another SMS', () => say('You can request another SMS now.'));
 const confirmWait = new Countdown($('confirm'), 'Confirm', () => say('You can try a code again.'));
 
 function remember() {
   try {
     if (verification) sessionStorage.setItem(stored, JSON.stringify(verification));
     else sessionStorage.removeItem(stored);
-  } catch { /* without it, a reload begins anew */ }
+  } catch { /* without storage, a reload starts a new flow */ }
 }
 
-// prepare gets the verification ready to be sent. A new number is a new session
-// with a secret of its own. The count goes up only when the server has answered
-// for the last one and the person asks for another text: asking again after a
-// failure repeats the same attempt, and can cost no second text.
+// prepare updates the verification for the next request. A new number starts a new
+// session, with a new secret. The attempt is incremented only if the last one
+// succeeded: after a failure, the request repeats the same attempt, so that it
+// cannot cause a second SMS.
 function prepare(country, number) {
   if (verification?.country !== country || verification?.number !== number) {
     verification = { country, number, secret: random(32), attempt: 0, acknowledged: true };
@@ -44,18 +44,18 @@ function prepare(country, number) {
   remember();
 }
 
-// ask sends the attempt and returns whether it is still what the person waits for.
+// ask requests a code and reports whether the user still waits for it.
 async function ask() {
   const mine = flow;
   const asked = verification;
-  const answer = await account.requestToken({
+  const result = await account.requestToken({
     client_secret: asked.secret,
     country: asked.country,
     phone_number: asked.number,
     send_attempt: asked.attempt,
   });
   Object.assign(asked, {
-    acknowledged: true, sid: answer.sid, submitURL: answer.submit_url, intl: answer.intl_fmt, msisdn: answer.msisdn,
+    acknowledged: true, sid: result.sid, submitURL: result.submit_url, intl: result.intl_fmt, msisdn: result.msisdn,
   });
   if (mine !== flow) return false;
   remember();
@@ -85,7 +85,7 @@ function toCode() {
   $('code').value = '';
   for (const field of ['code', 'resend']) warn(field, '');
   showStep('code', $('code'));
-  say(`A text with a code is on its way to ${verification.intl}.`, { quiet: true });
+  say(`An SMS with a code is on its way to ${verification.intl}.`, { quiet: true });
 }
 
 async function onCode(event) {
@@ -93,13 +93,13 @@ async function onCode(event) {
   if (confirmWait.running || busy.on) return;
   const token = $('code').value.trim();
   if (!token) {
-    complain('code', 'Enter the code from the text.');
+    complain('code', 'Enter the code from the SMS.');
     return;
   }
   warn('code', '');
   const { sid, secret, submitURL, intl, msisdn } = verification;
   const mine = flow;
-  const whose = account; // also if the person turns to the other guest meanwhile
+  const whose = account; // does not change if the user switches to the other guest
   try {
     await busy.while($('confirm'), 'Checking…', async () => {
       await whose.submitToken(submitURL, { sid, client_secret: secret, token });
@@ -127,18 +127,18 @@ async function onResend() {
   const mine = flow;
   try {
     if (!await busy.while($('resend'), 'Sending…', ask)) return;
-    say(`Another text is on its way to ${unbroken(verification.intl)}.`);
+    say(`Another SMS is on its way to ${unbroken(verification.intl)}.`);
     $('code').focus();
   } catch (failure) {
     if (mine === flow) refuse('resend', failure, resendWait);
   }
 }
 
-// Failures that say nothing against what was entered.
+// Errors that do not mean that the input is wrong.
 const blameless = new Set(['NETWORK', 'M_LIMIT_EXCEEDED', 'M_SEND_ERROR', 'M_UNKNOWN', 'M_SESSION_EXPIRED']);
 
-// refuse says what went wrong, at the field it is about, and counts down when the
-// server says how long to wait.
+// refuse shows an error below its field, and starts a countdown if the server's
+// response contains how long to wait.
 function refuse(field, failure, wait) {
   if (!(failure instanceof Failure)) throw failure;
   const blame = $(field) instanceof HTMLInputElement && !blameless.has(failure.errcode);
@@ -150,20 +150,20 @@ function words(failure, field) {
   switch (failure.errcode) {
     case 'M_INVALID_PARAM':
       return field === 'number'
-        ? 'That is not a phone number in this country. Check the digits, or begin with + for another country.'
+        ? 'That is not a phone number in this country. Check the digits, or start with + for another country.'
         : failure.message;
     case 'M_THREEPID_IN_USE':
       return numbers.has($('country').value, $('number').value)
         ? 'That number is on this account already.'
         : 'That number is on an account already. Remove it there first, or use another one.';
     case 'M_SESSION_EXPIRED':
-      return `${failure.message} “Send another text” brings a new one.`;
+      return `${failure.message} Press “Send another SMS” to get a new code.`;
     default:
       return failure.message;
   }
 }
 
-// toNumber leaves whatever was going on.
+// toNumber leaves the current step and shows the first one.
 function toNumber(focus) {
   flow += 1;
   for (const wait of [askWait, resendWait, confirmWait]) wait.stop();
@@ -179,13 +179,13 @@ function follow() {
   $('number-hint').textContent = example ? `For example ${example}` : '';
 }
 
-// edited takes back what was said about what is being changed.
+// edited removes messages about the number when the user changes it.
 function edited() {
   warn('number', '');
   askWait.stop();
 }
 
-// guest returns the token that is the account: whoever has it has the account.
+// guest returns the token of a guest account, the only credential that the account has.
 function guest(name) {
   const key = `threepid-guest-${name}`;
   let token = localStorage.getItem(key);
@@ -205,7 +205,7 @@ async function enter(name) {
 
 function pick(code) {
   if ($('code').closest('[hidden]')) {
-    say('There is no code to bring back just now.');
+    say('There is no field for a code at the moment.');
     return;
   }
   $('code').value = code;

@@ -1,4 +1,4 @@
-// Countries by their names in the browser's language, and the numbers in them.
+// Countries, with their names in the browser's language, calling codes and example numbers.
 
 export class Countries {
   constructor(countries) {
@@ -23,13 +23,13 @@ export class Countries {
     select.value = this.likely();
   }
 
-  // likely is where the browser's languages are spoken; a bare "fr" is in France.
+  // likely guesses the country from the browser's languages; "fr" without a region means France.
   likely() {
     for (const language of navigator.languages) {
       try {
         const { region } = new Intl.Locale(language).maximize();
         if (region in this.countries) return region;
-      } catch { /* the next one */ }
+      } catch { /* try the next language */ }
     }
     return 'GB' in this.countries ? 'GB' : Object.keys(this.countries)[0];
   }
@@ -38,7 +38,7 @@ export class Countries {
 
   example(region) { return this.countries[region].example ?? ''; }
 
-  // spaced sets a number's calling code off; no calling code begins another.
+  // spaced inserts a space after a number's calling code. No calling code is a prefix of another.
   spaced(msisdn) {
     const codes = new Set(Object.values(this.countries).map((c) => String(c.code)));
     for (const length of [1, 2, 3]) {

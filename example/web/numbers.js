@@ -17,7 +17,7 @@ export class Numbers {
     }
   }
 
-  // name remembers how the server writes a number, until it is removed.
+  // name stores how the server formats a number. If intl is undefined, it deletes the entry.
   name(msisdn, intl) {
     this.names[msisdn] = intl;
     localStorage.setItem(stored, JSON.stringify(this.names));
@@ -25,20 +25,21 @@ export class Numbers {
 
   written(msisdn) { return this.names[msisdn] ?? this.countries.spaced(msisdn); }
 
-  // has tells whether what was typed is a number on the list, as far as a page can tell.
+  // has reports whether the typed number is on the list. It is a guess: it compares digits, and
+  // the only national prefix that it knows is 0.
   has(country, typed) {
     const digits = typed.replace(/\D/g, '');
     const code = this.countries.prefix(country).slice(1);
     return this.list.some(({ address }) => address === digits || address === code + digits.replace(/^0+/, ''));
   }
 
-  // load asks for the list; the new one among them is marked.
+  // load fetches the list and highlights the newest number.
   async load(newest = '') {
     const account = this.account;
     $('list-error').textContent = '';
     try {
       const list = await account.numbers();
-      if (account !== this.account) return; // another guest by now
+      if (account !== this.account) return; // the user has switched to the other guest
       this.list = list;
       this.draw(newest);
     } catch (failure) {
@@ -87,7 +88,7 @@ export class Numbers {
     this.name(address, undefined);
     await this.load();
     this.say(`${written} is no longer on this account.`);
-    $('list-title').focus(); // the button that had it is gone
+    $('list-title').focus(); // the button that had the focus no longer exists
   }
 
   fail(failure) {

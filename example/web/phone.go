@@ -18,13 +18,13 @@ import (
 	"example.com/threepid/sms"
 )
 
-// A Phone keeps a bounded number of messages and has a bounded number of readers.
+// A Phone keeps at most maxMessages SMS and serves at most maxScreens pages at once.
 const (
 	maxMessages = 20
 	maxScreens  = 16
-	textsKept   = 10 * time.Minute // as long as a code is good
+	textsKept   = 10 * time.Minute // the lifetime of a code
 
-	// keepAlive is how often a stream sends something, so that a broken one is noticed.
+	// keepAlive is how often a stream sends something, so that a broken connection is detected.
 	// writeTimeout limits one write.
 	keepAlive    = 20 * time.Second
 	writeTimeout = 10 * time.Second
@@ -32,16 +32,16 @@ const (
 
 // text is an SMS as the page shows it.
 type text struct {
-	ID   int64  `json:"-"` // Unix milliseconds, made to grow
+	ID   int64  `json:"-"` // Unix milliseconds, increased if necessary to be unique
 	At   int64  `json:"at"`
 	To   string `json:"to"`
 	Text string `json:"text"`
 }
 
-// Phone shows the SMS that a Sender accepted on open pages. It shows codes to everybody on this
-// machine, as a console does: use it with a console, on a loopback address. It refuses requests
-// for another host name or through a proxy, so that no website that a browser on this machine
-// opens can read the codes.
+// Phone shows the SMS that a Sender accepted, on all open pages. Every user of this machine can read
+// them, and so can read the codes: use a Phone only with a console sender and a loopback address. A
+// Phone refuses requests with another host name, from another site or through a proxy, so that a
+// website in a browser on this machine cannot read the codes.
 type Phone struct {
 	mu      sync.Mutex
 	texts   []text
@@ -58,7 +58,7 @@ func NewPhone() *Phone {
 // Close ends all streams, so that a server can shut down.
 func (p *Phone) Close() { p.closing.Do(func() { close(p.done) }) }
 
-// Sender shows what next has accepted.
+// Sender returns a sender that passes each SMS to next, and shows it if next accepts it.
 func (p *Phone) Sender(next sms.Sender) sms.Sender {
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
 		if err := next.Send(ctx, m); err != nil {
@@ -84,12 +84,12 @@ func (p *Phone) show(m sms.Message, now time.Time) {
 	for screen := range p.screens {
 		select {
 		case screen <- struct{}{}:
-		default: // it is already awake, and will find this SMS too
+		default: // a wake-up is pending already, and includes this SMS
 		}
 	}
 }
 
-// since returns the SMS after one, without those whose code has expired.
+// since returns the SMS whose ID is greater than id. It first deletes those whose code has expired.
 func (p *Phone) since(id int64, now time.Time) []text {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -104,7 +104,7 @@ func (p *Phone) since(id int64, now time.Time) []text {
 	return news
 }
 
-// join adds a screen if there is room.
+// join adds a screen, unless there are maxScreens already.
 func (p *Phone) join() (screen chan struct{}, joined bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -125,18 +125,18 @@ func (p *Phone) leave(screen chan struct{}) {
 // serve streams SMS as Server-Sent Events until the page or the Phone is closed.
 func (p *Phone) serve(c *gin.Context) {
 	if !local(c.Request) {
-		writeJSON(c, http.StatusForbidden, gin.H{"error": "The phone is shown to this machine alone"})
+		writeJSON(c, http.StatusForbidden, gin.H{"error": "Only this machine can see the phone"})
 		return
 	}
 	screen, joined := p.join()
 	if !joined {
 		c.Header("Retry-After", "30")
-		writeJSON(c, http.StatusServiceUnavailable, gin.H{"error": "Too many pages show the phone"})
+		writeJSON(c, http.StatusServiceUnavailable, gin.H{"error": "Too many pages are open that show the phone"})
 		return
 	}
 	defer p.leave(screen)
 	c.Header("Content-Type", "text/event-stream")
-	last, _ := strconv.ParseInt(c.GetHeader("Last-Event-ID"), 10, 64) // none: from the beginning
+	last, _ := strconv.ParseInt(c.GetHeader("Last-Event-ID"), 10, 64) // 0, and so all SMS, if there is none
 	alive := time.NewTicker(keepAlive)
 	defer alive.Stop()
 	for {
@@ -158,7 +158,7 @@ func (p *Phone) serve(c *gin.Context) {
 	}
 }
 
-// write sends SMS, or a comment if there are none, in bounded time.
+// write sends SMS, or a comment if there are none, within writeTimeout.
 func write(w gin.ResponseWriter, texts []text) error {
 	control := http.NewResponseController(w)
 	if err := control.SetWriteDeadline(time.Now().Add(writeTimeout)); err != nil {
@@ -181,9 +181,9 @@ func write(w gin.ResponseWriter, texts []text) error {
 	return control.Flush()
 }
 
-// local reports whether a page of this server asks, on this machine: the name
-// is a loopback one, as it is not after DNS rebinding, no proxy has passed the
-// request on, and no other site made it.
+// local reports whether a request comes directly from this machine, and not from a page
+// of another site. The Host must be a loopback name or address, which rules out DNS
+// rebinding, and there must be no headers of a proxy.
 func local(r *http.Request) bool {
 	for _, name := range []string{"Forwarded", "Via", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip"} {
 		if r.Header.Get(name) != "" {

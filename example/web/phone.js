@@ -1,20 +1,20 @@
-// The drawn phone: it shows texts as they arrive.
+// The drawing of a phone, which shows each SMS when it arrives.
 
-const mostBubbles = 20;
+const maxBubbles = 20;
 const $ = (id) => document.getElementById(id);
 
-// watch opens the stream. onCode is called with a code that a person picked.
+// watch opens the stream. It calls onCode with a code when the user clicks on it.
 export function watch(onCode) {
   $('phone').hidden = false;
   document.body.classList.add('with-phone');
-  const stream = new EventSource('demo/texts'); // it connects again by itself
+  const stream = new EventSource('demo/texts'); // reconnects automatically
   const state = (words, live) => {
     $('phone-state').textContent = words;
     $('phone').classList.toggle('live', live);
   };
   stream.addEventListener('open', () => state('live', true));
   stream.addEventListener('error', () => {
-    state(stream.readyState === EventSource.CLOSED ? 'off: reload the page' : 'connecting again', false);
+    state(stream.readyState === EventSource.CLOSED ? 'off: reload the page' : 'reconnecting', false);
   });
   stream.addEventListener('message', (event) => show(JSON.parse(event.data), onCode));
 }
@@ -33,15 +33,16 @@ function show({ at, to, text }, onCode) {
   const head = `${to} ${time.textContent}`;
   item.classList.toggle('same', texts.lastElementChild?.dataset.head === head);
   item.dataset.head = head;
-  // One code can be picked, the newest: others would lie in the keyboard's way.
+  // Only the newest code is a button. Keyboard users would have to tab through older ones.
   for (const older of texts.querySelectorAll('.pick')) older.replaceWith(older.textContent);
   texts.append(item);
-  while (texts.children.length > mostBubbles) texts.firstElementChild.remove();
+  while (texts.children.length > maxBubbles) texts.firstElementChild.remove();
   texts.firstElementChild.classList.remove('same');
   $('screen').scrollTop = $('screen').scrollHeight;
 }
 
-// bubble is the text, with its code to pick as phones offer it.
+// bubble returns an element for the text of an SMS. The code in it is a button that
+// fills in the code, as real phones offer it.
 function bubble(text, onCode) {
   const p = document.createElement('p');
   p.className = 'bubble';

@@ -1,10 +1,10 @@
-// What the page shows and says, with care for those who do not see it.
+// What the page shows, and what screen readers announce.
 
 const $ = (id) => document.getElementById(id);
 const titles = { number: 'Add your phone number', code: 'Enter the code', done: 'Number confirmed' };
 
-// showStep shows one step and moves the focus to where it goes on. The step's
-// heading is not read out by that, so the title says it too.
+// showStep shows one step and moves the focus to an element of it. Screen readers
+// then do not announce the step's heading, so the title of the page contains it too.
 export function showStep(name, focus) {
   for (const step of document.querySelectorAll('[data-step]')) step.hidden = step.dataset.step !== name;
   let passed = true;
@@ -19,8 +19,9 @@ export function showStep(name, focus) {
   focus?.focus();
 }
 
-// say is for what went well; it is read out when there is time. What the page shows
-// in another way is said quietly: read out alone.
+// say shows a message about something that succeeded. Screen readers announce it
+// without interrupting the user. A quiet message is only announced and not visible,
+// for what the page already shows in another way.
 export function say(message, { quiet = false } = {}) {
   $('status').textContent = message;
   $('status').classList.toggle('quiet', quiet);
@@ -29,15 +30,15 @@ export function say(message, { quiet = false } = {}) {
 // unbroken keeps a number on one line.
 export const unbroken = (number) => number.replaceAll(' ', '\u00a0');
 
-// warn says at once what did not work, below a field that is not to blame for it;
-// an empty message takes that, and what complain said, back.
+// warn shows an error below a field whose input did not cause it. Screen readers
+// announce it immediately. An empty message removes the error, also that of complain.
 export function warn(field, message) {
   $(`${field}-error`).textContent = message;
   $(field).removeAttribute('aria-invalid');
   if (message) say('');
 }
 
-// complain marks a field, says at once what is wrong with it, and goes there.
+// complain shows an error below a field, marks its input as invalid, and moves the focus to it.
 export function complain(field, message) {
   warn(field, message);
   const input = $(field);
@@ -48,8 +49,8 @@ export function complain(field, message) {
 
 function label(button, words) { button.querySelector('.words').textContent = words; }
 
-// busy is on while an answer is awaited. Buttons stay focusable, lest the focus
-// is lost, and are said to be disabled.
+// busy is on while a request is in progress. Its button gets aria-disabled instead of
+// disabled, because a disabled button would lose the focus.
 export const busy = {
   on: false,
   async while(button, words, work) {
@@ -69,8 +70,8 @@ export const busy = {
   },
 };
 
-// Countdown keeps a button from being pressed until the time that the server
-// named. The seconds are on the button, which is not read out as they pass.
+// Countdown disables a button until the time that the server named. The button shows
+// the remaining time, which screen readers do not announce each second.
 export class Countdown {
   constructor(button, words, onEnd) {
     Object.assign(this, { button, words, onEnd, running: false });

@@ -1,5 +1,5 @@
-// Package web is the page of the example: a person adds a phone number to a guest
-// account in a browser and, if SMS go to the console, sees them arrive on a drawn
+// Package web is the page of the example, on which a user adds a phone number to a
+// guest account. If SMS go to the console, the page also shows them on a drawing of a
 // phone.
 package web
 
@@ -22,28 +22,28 @@ import (
 //go:embed index.html app.css icon.svg *.js
 var files embed.FS
 
-// policy lets the page use its own files and its own server, and nothing else.
+// policy is the Content-Security-Policy: the page can load and call only its own server.
 const policy = "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'; img-src 'self'; " +
 	"base-uri 'none'; form-action 'none'; frame-ancestors 'none'; require-trusted-types-for 'script'"
 
-// tokenBytes is the length of a guest's access token: nobody guesses another's.
+// tokenBytes is the length of a guest's access token, which nobody can guess.
 const tokenBytes = 32
 
-// Site is the page and what belongs to it.
+// Site is the page with its files and endpoints.
 type Site struct {
 	basePath string
 	phone    *Phone
 	config   func() config
 }
 
-// New returns the page of a plugin at basePath. phone may be nil: then the page has none.
+// New returns the site for a plugin at basePath. If phone is nil, the page shows no phone.
 func New(basePath string, phone *Phone) *Site {
 	s := &Site{basePath: basePath, phone: phone}
-	s.config = sync.OnceValue(s.newConfig) // 245 example numbers take some milliseconds
+	s.config = sync.OnceValue(s.newConfig) // it takes some milliseconds, for 245 example numbers
 	return s
 }
 
-// Mount serves the page at /, its files below /web/ and its requests below /demo/.
+// Mount serves the page at /, its files below /web/ and its endpoints below /demo/.
 func (s *Site) Mount(router gin.IRouter) error {
 	names, err := fs.Glob(files, "*")
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Site) Mount(router gin.IRouter) error {
 }
 
 func (s *Site) serveFile(c *gin.Context, name string) {
-	// Not FileFromFS: that redirects index.html to its folder.
+	// FileFromFS would redirect index.html to its folder.
 	content, err := files.ReadFile(name)
 	if err != nil {
 		c.Status(http.StatusNotFound)
@@ -90,11 +90,11 @@ func headers(c *gin.Context) {
 	c.Header("Cache-Control", "no-store")
 }
 
-// config is what the page has to know of the server.
+// config is the data about the server that the page needs.
 type config struct {
 	BasePath  string             `json:"base_path"`
 	Phone     bool               `json:"phone"`
-	Countries map[string]country `json:"countries"` // by two letters
+	Countries map[string]country `json:"countries"` // by two-letter code
 }
 
 type country struct {
@@ -114,10 +114,10 @@ func (s *Site) newConfig() config {
 	return cfg
 }
 
-// Authenticate is for threepid.Options. A guest is anybody with a token of 32
-// random bytes, which the page makes: the account's name is its hash. Nothing is
-// kept, and a guest still has the account after a restart. It is a
-// demonstration: a host has sessions of its own.
+// Authenticate implements threepid.Options.Authenticate. It accepts any token of 32 bytes
+// as that of a guest; the page generates a random one. The name of the guest's account is
+// derived from a hash of the token, so the server stores no guests, and a guest keeps the
+// account after a restart. This is only a demonstration: a real host has its own sessions.
 func (s *Site) Authenticate(c *gin.Context) (string, error) {
 	scheme, token, _ := strings.Cut(c.GetHeader("Authorization"), " ")
 	if token == "" || !strings.EqualFold(scheme, "Bearer") {

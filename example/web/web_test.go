@@ -21,7 +21,7 @@ import (
 	"example.com/threepid/sms"
 )
 
-// serve has a Site on a server of its own, and returns its URL.
+// serve starts a server with a Site and returns its URL.
 func serve(t *testing.T, phone *web.Phone) string {
 	t.Helper()
 	gin.SetMode(gin.ReleaseMode)
@@ -38,14 +38,14 @@ func serve(t *testing.T, phone *web.Phone) string {
 	return server.URL
 }
 
-// answer is a response whose body is closed when the test ends.
-type answer struct {
+// response is an HTTP response whose body is closed when the test ends.
+type response struct {
 	status int
 	header http.Header
 	body   io.ReadCloser
 }
 
-func get(t *testing.T, url string, change func(*http.Request)) answer {
+func get(t *testing.T, url string, change func(*http.Request)) response {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, http.NoBody)
 	if err != nil {
@@ -59,7 +59,7 @@ func get(t *testing.T, url string, change func(*http.Request)) answer {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { _ = res.Body.Close() })
-	return answer{res.StatusCode, res.Header, res.Body}
+	return response{res.StatusCode, res.Header, res.Body}
 }
 
 func TestFiles(t *testing.T) {
@@ -111,7 +111,7 @@ func TestConfig(t *testing.T) {
 	}
 }
 
-// TestAuthenticate accepts as a guest anybody with the token, and nobody without one.
+// TestAuthenticate checks that any token of 32 bytes identifies a guest, and that others are refused.
 func TestAuthenticate(t *testing.T) {
 	t.Parallel()
 	site := web.New("/", nil)
@@ -129,7 +129,7 @@ func TestAuthenticate(t *testing.T) {
 		t.Errorf("%q, %v", ada, err)
 	}
 	if again, _ := as("bearer " + token('a', 32)); again != ada {
-		t.Errorf("%q is %q the next time", ada, again)
+		t.Errorf("the same token identified %q, and then %q", ada, again)
 	}
 	if ben, err := as("Bearer " + token('b', 32)); err != nil || ben == ada {
 		t.Errorf("%q, %v", ben, err)
@@ -151,14 +151,14 @@ func TestAuthenticate(t *testing.T) {
 	}
 }
 
-// text sends one through the phone.
-func text(t *testing.T, phone *web.Phone, words string, provider error) error {
+// send sends an SMS through the phone's sender. provider is the error of the sender behind it.
+func send(t *testing.T, phone *web.Phone, text string, provider error) error {
 	t.Helper()
 	next := sms.Func(func(context.Context, sms.Message) error { return provider })
-	return phone.Sender(next).Send(t.Context(), sms.Message{To: "+447400123456", Text: words})
+	return phone.Sender(next).Send(t.Context(), sms.Message{To: "+447400123456", Text: text})
 }
 
-// events reads n SMS, and the last one's ID.
+// events reads n SMS from a stream, and returns their texts and the ID of the last one.
 func events(t *testing.T, body io.Reader, n int) (texts []string, last string) {
 	t.Helper()
 	lines := bufio.NewScanner(body)
@@ -177,48 +177,48 @@ func events(t *testing.T, body io.Reader, n int) (texts []string, last string) {
 	return texts, last
 }
 
-// TestPhone checks that SMS arrive, including earlier ones, and none twice after the connection was
-// lost.
+// TestPhone checks that a stream contains earlier and new SMS, and that a stream that resumes after a
+// lost connection repeats none.
 func TestPhone(t *testing.T) {
 	t.Parallel()
 	phone := web.NewPhone()
 	url := serve(t, phone)
 	refused := errors.New("refused")
-	if err := text(t, phone, "never left", refused); !errors.Is(err, refused) {
-		t.Errorf("the provider's error became %v", err)
+	if err := send(t, phone, "never sent", refused); !errors.Is(err, refused) {
+		t.Errorf("got error %v, want that of the provider", err)
 	}
-	_ = text(t, phone, "first\n\ndata: forged", nil)
+	_ = send(t, phone, "first\n\ndata: forged", nil)
 	stream := get(t, url+"/demo/texts", nil)
-	_ = text(t, phone, "second", nil)
+	_ = send(t, phone, "second", nil)
 	got, last := events(t, stream.body, 2)
 	if len(got) != 2 || got[0] != "first\n\ndata: forged" || got[1] != "second" || stream.header.Get("Content-Type") != "text/event-stream" {
-		t.Errorf("got %q as %s", got, stream.header.Get("Content-Type"))
+		t.Errorf("got SMS %q with content type %s", got, stream.header.Get("Content-Type"))
 	}
-	_ = text(t, phone, "third", nil)
+	_ = send(t, phone, "third", nil)
 	again := get(t, url+"/demo/texts", func(r *http.Request) { r.Header.Set("Last-Event-ID", last) })
 	if got, _ := events(t, again.body, 1); len(got) != 1 || got[0] != "third" {
-		t.Errorf("afterwards: %q", got)
+		t.Errorf("after reconnecting, got %q, want only the third SMS", got)
 	}
 }
 
-// TestPhoneIsBounded sends more SMS and opens more pages than the phone accepts; a page that closes
-// makes room for another.
+// TestPhoneIsBounded sends more SMS than the phone keeps, and opens more pages than it serves. After
+// one page is closed, another can be opened.
 func TestPhoneIsBounded(t *testing.T) {
 	t.Parallel()
 	phone := web.NewPhone()
 	url := serve(t, phone)
 	for i := range 1000 {
-		_ = text(t, phone, fmt.Sprint(i), nil)
+		_ = send(t, phone, fmt.Sprint(i), nil)
 	}
-	var streams []answer
+	var streams []response
 	for range 16 {
 		streams = append(streams, get(t, url+"/demo/texts", nil))
 	}
 	if got, _ := events(t, streams[0].body, 20); len(got) != 20 || got[0] != "980" {
-		t.Errorf("it kept %q", got)
+		t.Errorf("the phone kept %q, want the last 20 SMS", got)
 	}
 	if res := get(t, url+"/demo/texts", nil); res.status != http.StatusServiceUnavailable || res.header.Get("Retry-After") == "" {
-		t.Errorf("one page more: %d", res.status)
+		t.Errorf("one page too many: status %d", res.status)
 	}
 	_ = streams[0].body.Close()
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
@@ -226,12 +226,12 @@ func TestPhoneIsBounded(t *testing.T) {
 			break
 		}
 		if time.Now().After(end) {
-			t.Fatal("the room of a page that left is not free")
+			t.Fatal("no page can be opened after another was closed")
 		}
 	}
 }
 
-// TestPhoneCloses checks that its streams end, so that a server can shut down.
+// TestPhoneCloses checks that Close ends the streams, so that a server can shut down.
 func TestPhoneCloses(t *testing.T) {
 	t.Parallel()
 	phone := web.NewPhone()
@@ -244,9 +244,9 @@ func TestPhoneCloses(t *testing.T) {
 	}
 }
 
-// TestPhoneIsShownToThisMachineAlone has websites, proxies and names that only
-// seem to be this machine's be refused.
-func TestPhoneIsShownToThisMachineAlone(t *testing.T) {
+// TestPhoneRefusesOtherOrigins checks that requests from other websites, through proxies,
+// and with host names that only look like a loopback name are refused.
+func TestPhoneRefusesOtherOrigins(t *testing.T) {
 	t.Parallel()
 	url := serve(t, web.NewPhone())
 	header := func(name, value string) func(*http.Request) {
@@ -259,7 +259,7 @@ func TestPhoneIsShownToThisMachineAlone(t *testing.T) {
 		change func(*http.Request)
 		status int
 	}{
-		"as it is":         {nil, http.StatusOK},
+		"unchanged":        {nil, http.StatusOK},
 		"localhost":        {host("localhost:8008"), http.StatusOK},
 		"IPv6":             {host("[::1]:8008"), http.StatusOK},
 		"no port":          {host("127.0.0.1"), http.StatusOK},
@@ -268,7 +268,7 @@ func TestPhoneIsShownToThisMachineAlone(t *testing.T) {
 		"rebound name":     {host("evil.example:8008"), http.StatusForbidden},
 		"misleading name":  {host("127.0.0.1.evil.example"), http.StatusForbidden},
 		"another address":  {host("192.0.2.1:8008"), http.StatusForbidden},
-		"no address":       {host("localhost.evil.example"), http.StatusForbidden},
+		"subdomain":        {host("localhost.evil.example"), http.StatusForbidden},
 		"another site":     {header("Sec-Fetch-Site", "cross-site"), http.StatusForbidden},
 		"another port":     {header("Sec-Fetch-Site", "same-site"), http.StatusForbidden},
 		"another origin":   {header("Origin", "http://evil.example"), http.StatusForbidden},

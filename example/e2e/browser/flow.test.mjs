@@ -1,4 +1,4 @@
-// What a person does on the page, from the number to the account and back.
+// The flow on the page: enter a number, confirm it, add it to the account, and remove it.
 
 import assert from 'node:assert/strict';
 import test from 'node:test';
@@ -7,24 +7,24 @@ import { ask, codeFrom, confirm, limitedURL, newNumber, on, textsTo, useBrowser 
 const open = useBrowser();
 const wrong = (code) => String((Number(code) + 1) % 1e6).padStart(6, '0');
 
-test('a number comes onto the account and off it', async (t) => {
+test('a number is added to the account and removed', async (t) => {
   const page = await open(t);
   const number = newNumber();
   const code = await ask(page, number);
-  await page.getByText(`It is in a text to ${number.intl}`).waitFor();
-  await on(page).code.fill(` ${code.slice(0, 3)} ${code.slice(3)}`); // as people type
+  await page.getByText(`We sent it by SMS to ${number.intl}`).waitFor();
+  await on(page).code.fill(` ${code.slice(0, 3)} ${code.slice(3)}`); // with spaces, as people may type it
   await on(page).confirm.click();
   await on(page).done.waitFor();
   await on(page).remove(number.intl).waitFor();
 
-  await page.reload(); // the account is the browser's, not the page's
+  await page.reload(); // the account outlives the page
   await on(page).remove(number.intl).click();
   await page.getByText('None yet.').waitFor();
   await on(page).status.filter({ hasText: /is no longer on this account/ }).waitFor();
-  await confirm(page, number); // and is free again
+  await confirm(page, number); // the number can be added again
 });
 
-test('the code on the phone can be picked', async (t) => {
+test('a click on the code on the phone fills it in', async (t) => {
   const page = await open(t);
   const number = newNumber();
   const code = await ask(page, number);
@@ -32,7 +32,7 @@ test('the code on the phone can be picked', async (t) => {
   assert.equal(await on(page).code.inputValue(), code);
 });
 
-test('a wrong code is told with the tries that are left, and the right one still counts', async (t) => {
+test('the error for a wrong code contains the tries left, and the right code is still accepted', async (t) => {
   const page = await open(t);
   const code = await ask(page, newNumber());
   for (const left of ['4 tries left', '3 tries left']) {
@@ -42,12 +42,12 @@ test('a wrong code is told with the tries that are left, and the right one still
     assert.equal(await on(page).code.getAttribute('aria-invalid'), 'true');
   }
   await on(page).code.fill(code);
-  assert.equal(await on(page).alert.count(), 0, 'what was said of the wrong code is still there');
+  assert.equal(await on(page).alert.count(), 0, 'the error for the wrong code is still shown');
   await on(page).confirm.click();
   await on(page).done.waitFor();
 });
 
-test('after five wrong codes another text brings a new one', async (t) => {
+test('after five wrong codes, another SMS contains a new code', async (t) => {
   const page = await open(t);
   const number = newNumber();
   const code = await ask(page, number);
@@ -58,7 +58,7 @@ test('after five wrong codes another text brings a new one', async (t) => {
   }
   await on(page).code.fill(code);
   await on(page).confirm.click();
-  await on(page).alert.filter({ hasText: '“Send another text” brings a new one' }).waitFor();
+  await on(page).alert.filter({ hasText: 'Press “Send another SMS” to get a new code' }).waitFor();
   await on(page).resend.click();
   await textsTo(page, number).nth(1).waitFor();
   const newer = await codeFrom(textsTo(page, number).last());
@@ -68,7 +68,7 @@ test('after five wrong codes another text brings a new one', async (t) => {
   await on(page).done.waitFor();
 });
 
-test('another guest hears that the number is taken, and its owner that it is there', async (t) => {
+test('the error for a number in use depends on whose account has it', async (t) => {
   const page = await open(t);
   const number = newNumber();
   await confirm(page, number);
@@ -82,10 +82,10 @@ test('another guest hears that the number is taken, and its owner that it is the
   await on(page).number.fill(number.national);
   await on(page).ask.click();
   await on(page).alert.filter({ hasText: 'on an account already' }).waitFor();
-  assert.equal(await textsTo(page, number).count(), 1, 'a number that is taken was texted');
+  assert.equal(await textsTo(page, number).count(), 1, 'an SMS was sent to a number in use');
 });
 
-test('send_attempt grows with each text that is asked for, and not when the network fails', async (t) => {
+test('send_attempt is incremented for each SMS that the user requests, and not for retries', async (t) => {
   const page = await open(t);
   const asked = [];
   let cut = true;
@@ -98,7 +98,7 @@ test('send_attempt grows with each text that is asked for, and not when the netw
   await on(page).number.fill(number.national);
   await on(page).ask.click();
   await on(page).alert.filter({ hasText: 'cannot be reached' }).waitFor();
-  assert.equal(await on(page).number.getAttribute('aria-invalid'), null, 'the number is blamed for the network');
+  assert.equal(await on(page).number.getAttribute('aria-invalid'), null, 'the number is marked as invalid after a network failure');
   cut = false;
   await on(page).ask.click();
   await on(page).code.waitFor();
@@ -123,28 +123,28 @@ test('send_attempt grows with each text that is asked for, and not when the netw
   assert.match(last.client_secret, /^[0-9A-Za-z_-]{43}$/);
 });
 
-test('a reload while the code is awaited goes on where it was', async (t) => {
+test('after a reload, the code can still be entered', async (t) => {
   const page = await open(t);
   const number = newNumber();
   const code = await ask(page, number);
   await page.reload();
-  await page.getByText(`It is in a text to ${number.intl}`).waitFor();
+  await page.getByText(`We sent it by SMS to ${number.intl}`).waitFor();
   await on(page).code.fill(code);
   await on(page).confirm.click();
   await on(page).done.waitFor();
 });
 
-test('what is no number is told in words', async (t) => {
+test('the error for invalid input explains what is wrong', async (t) => {
   const page = await open(t);
   for (const [typed, said] of [['', 'Enter your phone number'], ['12', 'not a phone number in this country'], ['call me 1', 'not a phone number']]) {
     await on(page).number.fill(typed);
     await on(page).ask.click();
     await on(page).alert.filter({ hasText: said }).waitFor();
-    assert.ok(await on(page).number.evaluate((e) => e === document.activeElement), 'the focus is elsewhere');
+    assert.ok(await on(page).number.evaluate((e) => e === document.activeElement), 'the field does not have the focus');
   }
 });
 
-test('a limit is told with a countdown, which ends', async (t) => {
+test('after a rate limit, a countdown disables the button until it ends', async (t) => {
   const page = await open(t, { at: limitedURL });
   await page.clock.install();
   const asked = [];
@@ -157,20 +157,20 @@ test('a limit is told with a countdown, which ends', async (t) => {
   }
   await on(page).resend.click();
   await on(page).alert.filter({ hasText: 'Too many requests. Try again in' }).waitFor();
-  const waiting = page.getByRole('button', { name: /^Send another text in (10|9):\d\d$/ });
+  const waiting = page.getByRole('button', { name: /^Send another SMS in (10|9):\d\d$/ });
   await waiting.waitFor();
   assert.equal(await waiting.getAttribute('aria-disabled'), 'true');
   await waiting.click({ force: true });
   await waiting.press('Enter');
-  assert.equal(asked.length, 5, 'asked before the time was over');
+  assert.equal(asked.length, 5, 'a request was sent before the countdown ended');
   await page.clock.fastForward('05:00');
-  await page.getByRole('button', { name: /^Send another text in [45]:\d\d$/ }).waitFor();
+  await page.getByRole('button', { name: /^Send another SMS in [45]:\d\d$/ }).waitFor();
   await page.clock.fastForward('06:00');
-  await page.getByRole('button', { name: 'Send another text', exact: true }).waitFor();
-  await on(page).status.filter({ hasText: 'another text now' }).waitFor();
+  await page.getByRole('button', { name: 'Send another SMS', exact: true }).waitFor();
+  await on(page).status.filter({ hasText: 'another SMS now' }).waitFor();
   assert.equal(await on(page).code.inputValue(), '');
 
-  // The text that did arrive is still good.
+  // The code of the last SMS is still valid.
   await on(page).code.fill(await codeFrom(textsTo(page, number).last()));
   await on(page).confirm.click();
   await on(page).done.waitFor();

@@ -1,5 +1,5 @@
-// That everybody can use the page: by keyboard, by screen reader, on a narrow
-// telephone, in the dark; and that it keeps to itself.
+// The page can be used with a keyboard, with a screen reader, on a narrow phone and in
+// dark mode, and its Content-Security-Policy is in force.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -10,7 +10,7 @@ import { ask, codeFrom, newNumber, on, textsTo, url, useBrowser } from './page.m
 const open = useBrowser();
 const axe = createRequire(import.meta.url).resolve('axe-core/axe.min.js');
 
-// Every state of the page, each from the one before it.
+// All states of the page. Each function moves the page from the previous state to its own.
 const states = [
   ['idle', async () => {}],
   ['error', async (page) => {
@@ -39,8 +39,8 @@ const looks = [
 ];
 
 for (const [look, options] of looks) {
-  test(`accessible and within its bounds: ${look}`, async (t) => {
-    // The page's policy lets nobody in, nor axe; that it holds is another test.
+  test(`accessible and not wider than the window: ${look}`, async (t) => {
+    // The page's policy would block axe. Another test checks the policy.
     const page = await open(t, { bypassCSP: true, reducedMotion: 'reduce', ...options });
     await page.addScriptTag({ path: axe });
     const number = newNumber();
@@ -49,7 +49,7 @@ for (const [look, options] of looks) {
       const { violations } = await page.evaluate(() => axe.run({ resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
       assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(' ')}`), [], state);
       const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-      assert.ok(wide <= room && room === page.viewportSize().width, `${state}: ${wide} pixels wide, in ${room}`);
+      assert.ok(wide <= room && room === page.viewportSize().width, `${state}: ${wide} pixels wide, in a window of ${room}`);
       if (process.env.THREEPID_SHOTS) {
         await page.screenshot({ path: join(process.env.THREEPID_SHOTS, `${look}-${state}.png`), fullPage: true });
       }
@@ -57,7 +57,7 @@ for (const [look, options] of looks) {
   });
 }
 
-test('dark and light are not the same', async (t) => {
+test('the background follows the colour scheme', async (t) => {
   const background = async (colorScheme) => {
     const page = await open(t, { colorScheme });
     return page.evaluate(() => getComputedStyle(document.body).backgroundColor);
@@ -67,7 +67,7 @@ test('dark and light are not the same', async (t) => {
   assert.ok(sum(light) > 600 && sum(dark) < 150, `${light}, ${dark}`);
 });
 
-test('the whole way by keyboard alone', async (t) => {
+test('the whole flow by keyboard alone', async (t) => {
   const page = await open(t);
   const number = newNumber();
   const focused = () => page.evaluate(() => document.activeElement.id || document.activeElement.textContent.trim());
@@ -76,7 +76,7 @@ test('the whole way by keyboard alone', async (t) => {
       await page.keyboard.press('Tab');
       if (await focused() === id) return;
     }
-    assert.fail(`${id} is not reached; the focus is on ${await focused()}`);
+    assert.fail(`the Tab key does not reach ${id}; the focus is on ${await focused()}`);
   };
   await tabTo('number');
   await page.keyboard.type(number.national);
@@ -88,7 +88,7 @@ test('the whole way by keyboard alone', async (t) => {
   await page.keyboard.press('Enter');
   await on(page).alert.waitFor();
   assert.equal(await focused(), 'code');
-  await page.keyboard.type(await codeFrom(textsTo(page, number))); // in place of what was wrong
+  await page.keyboard.type(await codeFrom(textsTo(page, number))); // replaces the selected wrong code
   await page.keyboard.press('Enter');
   await on(page).done.waitFor();
   assert.equal(await focused(), 'done-title');
@@ -99,7 +99,7 @@ test('the whole way by keyboard alone', async (t) => {
   assert.equal(await focused(), 'list-title');
 });
 
-test('names, roles and autofill are what devices look for', async (t) => {
+test('fields have the types and autofill attributes that devices look for', async (t) => {
   const page = await open(t);
   const field = (locator) => locator.evaluate((e) => [e.type, e.autocomplete, e.inputMode].join(' '));
   assert.equal(await field(on(page).number), 'tel tel-national ');
@@ -109,16 +109,16 @@ test('names, roles and autofill are what devices look for', async (t) => {
   await on(page).status.filter({ hasText: 'is on its way' }).waitFor();
 });
 
-test('countries are in the browser’s language and begin with its own', async (t) => {
+test('countries have names in the browser’s language, and its own is selected', async (t) => {
   const page = await open(t, { locale: 'de-CH' });
   const [chosen] = await page.locator('#country option:checked').allInnerTexts();
   assert.equal(chosen, 'Schweiz (+41)');
   const names = await page.locator('#country option').allTextContents();
   assert.ok(names.length > 240 && names.includes('Österreich (+43)'), `${names.length} countries`);
-  assert.ok(names.indexOf('Österreich (+43)') < names.indexOf('Polen (+48)'), 'Ö sorts with O');
+  assert.ok(names.indexOf('Österreich (+43)') < names.indexOf('Polen (+48)'), 'Ö is not sorted with O');
 });
 
-test('the policy is strict, and nothing that is not the page’s gets in', async (t) => {
+test('the policy is strict, and blocks an inline style', async (t) => {
   const page = await open(t, { expected: /^console: Applying inline style violates/ });
   const response = await page.request.get(url);
   const policy = response.headers()['content-security-policy'];

@@ -1,12 +1,12 @@
-// What the tests of the page share: a browser, a page of it that is watched, and
-// the parts of the page by their roles and names, as a screen reader has them.
+// Helpers for the tests of the page: a browser, a page that is watched for faults, and
+// the elements of the page by role and name, as a screen reader finds them.
 
 import assert from 'node:assert/strict';
 import { randomInt } from 'node:crypto';
 import { after, before } from 'node:test';
 import { chromium } from 'playwright-core';
 
-export const url = process.env.THREEPID_URL; // limits are off
+export const url = process.env.THREEPID_URL; // a server without limits
 export const limitedURL = process.env.THREEPID_LIMITED_URL;
 
 const flags = [
@@ -14,9 +14,10 @@ const flags = [
   '--disable-component-update', '--disable-sync',
 ];
 
-// useBrowser starts a browser for the tests of a file and returns a function that
-// opens pages in it, and waits for what says that a page is ready. A page's test fails when the page breaks its policy, throws,
-// or asks anybody but its own server for anything, save what is expected.
+// useBrowser starts a browser for the tests of a file. It returns a function that opens a
+// page in it and waits for the selector ready. The test fails if the page violates its
+// Content-Security-Policy, throws, or sends a request to another server, unless the fault
+// matches expected.
 export function useBrowser() {
   let browser;
   before(async () => {
@@ -42,7 +43,7 @@ function watch(page, origin) {
   const faults = [];
   page.on('pageerror', (error) => faults.push(`error: ${error.message}`));
   page.on('console', (message) => {
-    // The browser itself notes each answer that is no success, as many here are to be.
+    // The browser logs each response with an error status; many tests expect one.
     const noted = /^Failed to load resource: (the server responded with a status of 4|net::ERR_)/.test(message.text());
     if (message.type() === 'error' && !noted) faults.push(`console: ${message.text()}`);
   });
@@ -52,11 +53,11 @@ function watch(page, origin) {
   return faults;
 }
 
-// Each file of tests is a process of its own, so its numbers begin at random.
+// Each test file runs in a separate process, so its numbers start at random ones.
 const range = randomInt(400, 500);
 let next = randomInt(100_000, 900_000);
 
-// newNumber is a British mobile number that no other test uses.
+// newNumber returns a British mobile number that no other test uses.
 export function newNumber() {
   next += 17;
   const digits = `7${range}${next}`;
@@ -66,10 +67,10 @@ export function newNumber() {
 export const on = (page) => ({
   country: page.getByRole('combobox', { name: 'Country' }),
   number: page.getByRole('textbox', { name: 'Phone number' }),
-  ask: page.getByRole('button', { name: 'Text me a code' }),
+  ask: page.getByRole('button', { name: 'Send me a code' }),
   code: page.getByRole('textbox', { name: 'Code' }),
   confirm: page.getByRole('button', { name: 'Confirm' }),
-  resend: page.getByRole('button', { name: 'Send another text' }),
+  resend: page.getByRole('button', { name: 'Send another SMS' }),
   change: page.getByRole('button', { name: 'Change number' }),
   alert: page.getByRole('alert').filter({ hasText: /./ }),
   status: page.getByRole('status'),
@@ -78,7 +79,7 @@ export const on = (page) => ({
   remove: (intl) => page.getByRole('button', { name: `Remove ${intl}` }),
 });
 
-// textsTo are the texts on the page's phone to one number.
+// textsTo returns the SMS to one number on the page's phone.
 export const textsTo = (page, number) => on(page).texts.filter({ hasText: `to ${number.intl},` });
 
 export async function codeFrom(text) {
@@ -86,7 +87,7 @@ export async function codeFrom(text) {
   return code;
 }
 
-// ask asks for a code and waits until it is on the phone.
+// ask requests a code, waits until the phone shows the SMS, and returns the code.
 export async function ask(page, number) {
   await on(page).country.selectOption('GB');
   await on(page).number.fill(number.national);
@@ -96,7 +97,7 @@ export async function ask(page, number) {
   return codeFrom(textsTo(page, number).last());
 }
 
-// confirm takes the number through the whole flow.
+// confirm adds the number to the account.
 export async function confirm(page, number) {
   await on(page).code.fill(await ask(page, number));
   await on(page).confirm.click();

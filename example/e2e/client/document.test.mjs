@@ -1,5 +1,6 @@
-// The flow of a client that knows the endpoint's document and nothing else: POST,
-// 200 or an error, an absolute submit_url. The base path is the default.
+// The flow of a client that relies only on the documentation of the endpoints: it
+// sends POST requests, expects 200 or an error, and uses the absolute submit_url. The
+// base path is the default.
 
 import assert from 'node:assert/strict';
 import test, { after, before } from 'node:test';
@@ -30,20 +31,20 @@ test('a number is validated', async () => {
   const submission = { sid: asked.sid, client_secret: 'monkeys_are_GREAT', token };
   assert.deepEqual(await post(asked.submit_url, submission), { success: true });
 
-  // The same in a browser that follows a link: on to next_link.
+  // A browser that submits the code by following a link is redirected to next_link.
   const response = await fetch(`${asked.submit_url}?${new URLSearchParams(submission)}`, { redirect: 'manual' });
   assert.equal(response.status, 302);
   assert.equal(response.headers.get('location'), 'https://example.org/congratulations.html');
 });
 
-test('what is refused says why', async () => {
+test('an invalid number is refused with its error code', async () => {
   const request = { client_secret: 's', country: 'GB', phone_number: '1', send_attempt: 1 };
   await assert.rejects(post(`${server.url}/_api/client/v3/account/3pid/msisdn/requestToken`, request), {
     errcode: 'M_INVALID_PARAM',
   });
 });
 
-test('a page of another origin may ask', async () => {
+test('a page of another origin may send requests', async () => {
   const response = await fetch(`${server.url}/_api/client/v3/account/3pid/msisdn/requestToken`, {
     method: 'OPTIONS', headers: { origin: 'https://app.example.org', 'access-control-request-method': 'POST' },
   });

@@ -1,5 +1,5 @@
-// What Element and its like do: matrix-js-sdk against the example, mounted where a
-// Matrix homeserver has these endpoints.
+// The requests of Element and similar clients: matrix-js-sdk against the example, which
+// mounts the endpoints at the base path of a Matrix homeserver.
 
 import assert from 'node:assert/strict';
 import { randomBytes } from 'node:crypto';
@@ -15,11 +15,11 @@ before(async () => {
 });
 after(() => Promise.all([server.stop(), open.stop()]));
 
-// calls is the list of what was called, and how that ended; it is printed.
+// calls lists the calls and their results. It is printed at the end.
 const calls = [];
 after(() => console.log(`\n| call | result |\n| --- | --- |\n${calls.join('\n')}\n`));
 
-// user is a client with an account, or without one.
+// user returns a client that records its calls. By default, it has a new guest account.
 function user(at, accessToken = randomBytes(32).toString('base64url')) {
   const client = createClient({ baseUrl: at.url, accessToken, userId: '@guest:example.org' });
   return new Proxy(client, {
@@ -43,17 +43,17 @@ function user(at, accessToken = randomBytes(32).toString('base64url')) {
 
 const secret = () => randomBytes(16).toString('hex');
 
-// refused expects a MatrixError.
+// refused expects promise to reject with a MatrixError.
 async function refused(promise, status, errcode) {
-  const error = await promise.then(() => assert.fail('it was not refused'), (e) => e);
+  const error = await promise.then(() => assert.fail('the request was not refused'), (e) => e);
   assert.ok(error instanceof MatrixError && error instanceof HTTPError, `${error}`);
   assert.equal(error.httpStatus, status);
   assert.equal(error.errcode, errcode);
-  assert.ok(error.data.error, 'no sentence for a person');
+  assert.ok(error.data.error, 'the error has no sentence for the user');
   return error;
 }
 
-test('a number comes onto an account, and off it', async () => {
+test('a number is added to an account, and removed', async () => {
   const alice = user(open);
   const clientSecret = secret();
   const asked = await alice.requestAdd3pidMsisdnToken('GB', '07400 123401', clientSecret, 1);
@@ -81,7 +81,7 @@ test('a number comes onto an account, and off it', async () => {
   assert.deepEqual(await alice.getThreePids(), { threepids: [] });
 });
 
-test('registering, with the attempts that Element counts', async () => {
+test('a code for registration, with the values of send_attempt that Element uses', async () => {
   const client = user(open);
   const clientSecret = secret();
   const first = await client.requestRegisterMsisdnToken('DE', '01512 3456789', clientSecret, 0, 'https://app.example.org/done');
@@ -90,12 +90,12 @@ test('registering, with the attempts that Element counts', async () => {
   const more = await client.requestRegisterMsisdnToken('DE', '01512 3456789', clientSecret, 1);
   assert.equal(more.sid, first.sid);
   const codes = await open.texts('+4915123456789', 2);
-  assert.equal(codes.length, 2, 'an attempt is texted once');
+  assert.equal(codes.length, 2, 'not one SMS per attempt');
   assert.equal(codes[0], codes[1]);
   assert.deepEqual(await client.submitMsisdnTokenOtherUrl(first.submit_url, first.sid, clientSecret, codes[0]), { success: true });
 });
 
-test('resetting a password wants a number that has an account', async () => {
+test('resetting a password needs a number that has an account', async () => {
   const alice = user(open);
   await refused(alice.requestPasswordMsisdnToken('GB', '07400123402', secret(), 1), 400, 'M_THREEPID_NOT_FOUND');
   const clientSecret = secret();
@@ -106,7 +106,7 @@ test('resetting a password wants a number that has an account', async () => {
   assert.ok((await alice.requestPasswordMsisdnToken('GB', '07400123402', secret(), 1)).sid);
 });
 
-test('a limit is a rate-limit error, with the time to wait', async () => {
+test('a limit causes a rate-limit error with the time to wait', async () => {
   const client = user(server);
   const clientSecret = secret();
   let error;
@@ -119,7 +119,7 @@ test('a limit is a rate-limit error, with the time to wait', async () => {
   assert.ok(wait > 0 && wait % 1000 === 0 && wait >= error.data.retry_after_ms, `${wait}, ${error.data.retry_after_ms}`);
 });
 
-test('what is wrong with a request is a MatrixError that says so', async () => {
+test('an invalid request causes a MatrixError with its errcode', async () => {
   const client = user(open);
   await refused(client.requestAdd3pidMsisdnToken('GB', 'not a number', secret(), 1), 400, 'M_INVALID_PARAM');
   await refused(client.requestAdd3pidMsisdnToken('gb', '07400123404', secret(), 1), 400, 'M_INVALID_PARAM');
@@ -132,7 +132,7 @@ test('what is wrong with a request is a MatrixError that says so', async () => {
   await refused(user(open, '').getThreePids(), 401, 'M_MISSING_TOKEN');
 });
 
-test('a server that is not there is a ConnectionError, and the attempt can be said again', async () => {
+test('an unreachable server causes a ConnectionError', async () => {
   const gone = user({ url: 'http://127.0.0.1:1' });
   await assert.rejects(gone.requestAdd3pidMsisdnToken('GB', '07400123405', secret(), 1), ConnectionError);
 });

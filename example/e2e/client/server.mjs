@@ -1,4 +1,4 @@
-// The example, started for a file of tests, with what it texts.
+// Starts the example for a test file, and collects the codes in the SMS that it sends.
 
 import { spawn } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';
@@ -8,9 +8,8 @@ import { createInterface } from 'node:readline';
 
 const patience = 10_000; // milliseconds
 
-// startServer runs the example on a free port and a new database. Stop it in the
-// end. texts resolves to the codes that a number was texted, once there are
-// so many.
+// startServer runs the example on a free port with a new database; call stop at the
+// end. texts waits until count SMS were sent to a number, and resolves to their codes.
 export async function startServer(...flags) {
   const dir = await mkdtemp(join(tmpdir(), 'threepid-client-'));
   const child = spawn(process.env.THREEPID_EXAMPLE, ['-listen', '127.0.0.1:0', '-db', join(dir, 'threepid.db'), ...flags], {
@@ -21,7 +20,7 @@ export async function startServer(...flags) {
   let heard = () => {};
   child.stderr.on('data', (chunk) => { log += chunk; });
   const url = await new Promise((resolve, reject) => {
-    child.once('exit', (status) => reject(new Error(`the example ended with ${status}: ${log}`)));
+    child.once('exit', (status) => reject(new Error(`the example exited with status ${status}: ${log}`)));
     createInterface({ input: child.stdout }).on('line', (line) => {
       const listening = /^Listening on (http:\/\/[\d.:]+)/.exec(line);
       if (listening) resolve(listening[1]);

@@ -1,5 +1,6 @@
-// What an operator does on the page of -ops-listen: log in, look at a day, look a number up, unblock it,
-// lift a block. And that everybody can: by keyboard, by screen reader, on a narrow phone, in the dark.
+// The operator's page of -ops-listen: log in, look at the statistics of a day, look up a number, unblock
+// it, lift a block. The page can be used with a keyboard, with a screen reader, on a narrow phone and in
+// dark mode.
 
 import assert from 'node:assert/strict';
 import { createRequire } from 'node:module';
@@ -62,8 +63,8 @@ const states = [
 ];
 
 for (const [look, options] of looks) {
-  test(`accessible and within its bounds: ${look}`, async (t) => {
-    // The page's policy lets nobody in, nor axe; the other tests do not bypass it.
+  test(`accessible and not wider than the window: ${look}`, async (t) => {
+    // The page's policy would block axe. The other tests do not bypass it.
     const page = await atTheForm(t, { bypassCSP: true, reducedMotion: 'reduce', ...options });
     for (const [state, reach] of states) {
       await reach(page);
@@ -71,13 +72,13 @@ for (const [look, options] of looks) {
       const { violations } = await page.evaluate(() => axe.run({ resultTypes: ['violations'], runOnly: ['wcag2a', 'wcag2aa', 'wcag21a', 'wcag21aa', 'wcag22aa', 'best-practice'] }));
       assert.deepEqual(violations.map((v) => `${v.id}: ${v.nodes.map((n) => n.html).join(' ')}`), [], state);
       const [wide, room] = await page.evaluate(() => [document.documentElement.scrollWidth, innerWidth]);
-      assert.ok(wide <= room && room === page.viewportSize().width, `${state}: ${wide} pixels wide, in ${room}`);
+      assert.ok(wide <= room && room === page.viewportSize().width, `${state}: ${wide} pixels wide, in a window of ${room}`);
       if (shots) await page.screenshot({ path: join(shots, `operator-${look}-${state}.png`), fullPage: true });
     }
   });
 }
 
-test('a day at a glance', async (t) => {
+test('the page shows the statistics of a day', async (t) => {
   const page = await loggedIn(t);
   await page.getByText('blocks are in force').waitFor();
   await page.getByRole('img', { name: /^SMS and confirmations/ }).waitFor();
@@ -94,7 +95,7 @@ test('a number is looked up and unblocked by keyboard alone', async (t) => {
       await page.keyboard.press('Tab');
       if (await focused() === id) return;
     }
-    assert.fail(`${id} is not reached; the focus is on ${await focused()}`);
+    assert.fail(`the Tab key does not reach ${id}; the focus is on ${await focused()}`);
   };
   await tabTo('Number');
   await page.keyboard.press('Enter');
@@ -119,7 +120,7 @@ test('the block of the country is lifted', async (t) => {
   await page.getByRole('row').filter({ hasText: 'lift' }).filter({ hasText: 'Carol' }).first().waitFor();
 });
 
-test('an export is saved', async (t) => {
+test('the data of a number can be downloaded', async (t) => {
   const page = await loggedIn(t);
   await goTo(page, 'Number');
   await page.getByLabel('Phone number').fill(blockedNumber);
@@ -128,7 +129,7 @@ test('an export is saved', async (t) => {
   assert.equal(download.suggestedFilename(), 'number.json');
 });
 
-test('a wrong token is refused, and logging out ends it', async (t) => {
+test('a wrong token is refused, and after logging out the page requires the token again', async (t) => {
   const page = await open(t, { at: `${url}/blocks`, ready: '#token' });
   await page.getByLabel('Token').fill('wrong');
   await page.getByRole('button', { name: 'Log in' }).click();

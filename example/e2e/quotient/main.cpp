@@ -1,7 +1,7 @@
-// A client built on libQuotient, the library of NeoChat and Quaternion. It takes two
-// numbers through the whole flow, one as current clients do and one as those of r0.5,
-// and prints a line for each job: what it was, and how the library saw it end. When it
-// needs the code of the last SMS it prints "code" and reads it from standard input.
+// A client that uses libQuotient, the library of NeoChat and Quaternion. It adds two
+// numbers to an account: one with the requests of current clients, and one with those of
+// specification r0.5. For each job, it prints a line with its name and its result. When it
+// needs the code of the last SMS, it prints "code" and reads it from standard input.
 //
 //	main URL ACCESS_TOKEN
 
@@ -30,8 +30,8 @@ public:
 
 static ConnectionData* connection;
 
-// run waits for a job's result and prints it. What a rate limit delays, the library
-// sends again by itself.
+// run waits for a job's result and prints it. After a rate limit, the library repeats the
+// request by itself.
 template <typename JobT>
 static JobT* run(const char* step, JobT* job)
 {
@@ -82,7 +82,7 @@ static void list()
 
 static void current()
 {
-    run("request of a wrong number", new RequestTokenTo3PIDMSISDNJob(number("current", "12", 1)));
+    run("request for an invalid number", new RequestTokenTo3PIDMSISDNJob(number("current", "12", 1)));
     run("request", new RequestTokenTo3PIDMSISDNJob(number("current", "07700 900001", 1)));
     const auto response = run("resend", new RequestTokenTo3PIDMSISDNJob(number("current", "07700 900001", 2)))->response();
     run("add too early", new Add3PIDJob("current", response.sid));
@@ -90,7 +90,7 @@ static void current()
     run("submit", new SubmitTokenJob(response.submitUrl, response.sid, "current", code()));
     run("add", new Add3PIDJob("current", response.sid));
     list();
-    run("request of a taken number", new RequestTokenTo3PIDMSISDNJob(number("another", "07700 900001", 1)));
+    run("request for a number in use", new RequestTokenTo3PIDMSISDNJob(number("another", "07700 900001", 1)));
     run("bind", new Bind3PIDJob("current", "id.example.org", "token", response.sid));
     run("delete", new Delete3pidFromAccountJob("msisdn", "447700900001"));
     list();
