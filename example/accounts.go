@@ -3,6 +3,7 @@ package main
 import (
 	"errors"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -16,6 +17,11 @@ import (
 
 // lookUpConnections is the maximum number of connections to the database of -accounts.
 const lookUpConnections = 8
+
+// readOnlyURI returns the URI of another server's SQLite file, for access without writing.
+func readOnlyURI(path string) string {
+	return "file:" + (&url.URL{Path: path}).EscapedPath() + "?mode=ro"
+}
 
 // openAccounts opens the accounts of -accounts, which is "synapse:" followed by Synapse's database.
 func openAccounts(name string) (accounts store.Accounts, closeAll func(), err error) {

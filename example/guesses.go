@@ -26,7 +26,8 @@ func newGuesses(limit int, now func() time.Time) *guesses {
 	return &guesses{limit: limit, now: now, wrong: make(map[netip.Prefix]int)}
 }
 
-// try calls compare, unless the request's client has sent too many wrong tokens in this minute.
+// try calls compare, unless the request's client has sent too many wrong tokens in this minute. compare
+// must return at once: other clients wait for it.
 func (g *guesses) try(r *http.Request, compare func() bool) (right, compared bool) {
 	client := clientOf(r)
 	g.mu.Lock()

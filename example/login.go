@@ -158,7 +158,8 @@ func (o *operators) login(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, 4<<10)
-	switch right, compared := o.typed.try(r, func() bool { return o.known(r.PostFormValue("token")) }); {
+	token := r.PostFormValue("token") // read before try, which makes other logins wait
+	switch right, compared := o.typed.try(r, func() bool { return o.known(token) }); {
 	case !compared:
 		w.Header().Set("Retry-After", "60")
 		showLogin(w, http.StatusTooManyRequests, "There were too many wrong tokens. Try again in a minute.")

@@ -257,6 +257,32 @@ func TestOperatorsOnThreeNodes(t *testing.T) {
 	}
 }
 
+// TestOperatorsLoginWithASlowBody has a client that does not send the body of its login: others can
+// log in.
+func TestOperatorsLoginWithASlowBody(t *testing.T) {
+	t.Parallel()
+	_, ops := startOps(t, "-ops-token", opsToken)
+	conn, err := net.Dial("tcp", strings.TrimPrefix(ops, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer func() { _ = conn.Close() }()
+	const head = "POST /login HTTP/1.1\r\nHost: %s\r\nContent-Type: application/x-www-form-urlencoded\r\nContent-Length: 100\r\n\r\ntoken="
+	if _, err := fmt.Fprintf(conn, head, conn.RemoteAddr()); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(200 * time.Millisecond) // the server reads it
+	client := &http.Client{Timeout: 5 * time.Second}
+	res, err := client.PostForm(ops+"/login", url.Values{"token": {"wrong"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_ = res.Body.Close()
+	if res.StatusCode != http.StatusUnauthorized {
+		t.Errorf("status %d", res.StatusCode)
+	}
+}
+
 // TestOperatorsLogin checks that a browser can log in and out, and that wrong tokens are rate limited.
 func TestOperatorsLogin(t *testing.T) {
 	t.Parallel()

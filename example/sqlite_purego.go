@@ -8,4 +8,4 @@ import (
 )
 
 // readOnly returns a dialector that opens another server's SQLite file without write access.
-func readOnly(path string) gorm.Dialector { return gormlite.Open("file:" + path + "?mode=ro") }
+func readOnly(path string) gorm.Dialector { return gormlite.Open(readOnlyURI(path)) }
