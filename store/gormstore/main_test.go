@@ -6,8 +6,8 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Most of these tests wait for a lock or a sync. This replaces -parallel.
-	if err := flag.Set("test.parallel", "8"); err != nil {
+	// Most of these tests wait for a lock or a sync. The flag -parallel still overrides this.
+	if err := flag.Set("test.parallel", "16"); err != nil {
 		panic(err)
 	}
 	m.Run()
