@@ -7,7 +7,11 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"os/signal"
 	"strings"
+	"syscall"
+	"time"
 
 	"github.com/gin-gonic/gin"
 
@@ -92,6 +96,31 @@ func ExampleRegister_logger() {
 		"/_api/client/v3/account/3pid/msisdn/submitToken?sid=a&client_secret=s3cret&token=123456", http.NoBody))
 	fmt.Println(strings.Contains(log.String(), "submitToken"), strings.Contains(log.String(), "123456"))
 	// Output: true false
+}
+
+// ExamplePlugin_Close stops the HTTP server before the plugin, and the plugin before the store.
+func ExamplePlugin_Close() {
+	st := memstore.New()
+	router := gin.New()
+	plugin, err := threepid.Register(router, st, smstest.New(), threepid.Options{PublicURL: "https://example.org", Logger: slogDiscard()})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	stop, cancel := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer cancel()
+	server := &http.Server{Addr: "127.0.0.1:0", Handler: router, ReadHeaderTimeout: 10 * time.Second}
+	go func() {
+		if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+			fmt.Println(err)
+		}
+	}()
+	cancel() // the example does not wait for a signal
+	<-stop.Done()
+	ctx, cancelShutdown := context.WithTimeout(context.Background(), 30*time.Second)
+	defer cancelShutdown()
+	fmt.Println(errors.Join(server.Shutdown(ctx), plugin.Close()))
+	// Output: <nil>
 }
 
 // ExamplePlugin_ReleaseNumber deletes an account of a host with its own table: the host removes

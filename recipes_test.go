@@ -170,7 +170,7 @@ func ExamplePlugin_RedeemTx() {
 			if err != nil {
 				return err
 			}
-			if v.Purpose != store.PurposeRegister {
+			if v.Purpose != threepid.PurposeRegister {
 				return threepid.ErrNotValidated
 			}
 			return tx.Create(&member{Name: form.Name, Phone: v.MSISDN}).Error
@@ -221,7 +221,10 @@ func ExamplePlugin_Validated() {
 			return
 		}
 		v, err := plugin.Validated(ctx, form.SID, form.Secret)
-		if err != nil || v.Purpose != store.PurposePassword {
+		if err == nil && v.Purpose != threepid.PurposePassword {
+			err = threepid.ErrNotValidated
+		}
+		if err != nil {
 			c.JSON(http.StatusUnauthorized, gin.H{"error": "Confirm your phone number first"})
 			return
 		}
