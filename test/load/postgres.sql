@@ -2,7 +2,7 @@
 -- most with no HTTP, no parsing of numbers and no Go. The tables are those of
 -- the program, so run it on the same database first.
 --
---   pgbench -n -M prepared -c 24 -j 2 -T 5 -f loadtest/postgres.sql DATABASE
+--   pgbench -n -M prepared -c 24 -j 2 -T 5 -f test/load/postgres.sql DATABASE
 
 \set n random(1, 100000000)
 \set k random(1, 1000000000000)
