@@ -80,3 +80,52 @@ func TestCloseWhileReceiptsWait(t *testing.T) {
 		})
 	}
 }
+
+// slowJournal takes a while to find a message.
+type slowJournal struct {
+	*memstore.Store
+	entries atomic.Int64
+}
+
+func (j *slowJournal) EntriesByRef(ctx context.Context, ref store.Key, limit int) ([]store.Entry, error) {
+	select {
+	case <-time.After(20 * time.Millisecond):
+		return j.Store.EntriesByRef(ctx, ref, limit)
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	}
+}
+
+func (j *slowJournal) AddEntries(ctx context.Context, entries []store.Entry) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	j.entries.Add(int64(len(entries)))
+	return j.Store.AddEntries(ctx, entries)
+}
+
+// TestReceiptsLeaveTimeForTheHistory closes a service while so many receipts wait that a slow
+// database cannot find all of their messages in time: the journal is written nevertheless.
+func TestReceiptsLeaveTimeForTheHistory(t *testing.T) {
+	t.Parallel()
+	st := &slowJournal{Store: memstore.New()}
+	c := config(st, st)
+	c.JournalLifetime = time.Hour
+	service := verify.New(c)
+	var wg sync.WaitGroup
+	for i := range 500 {
+		wg.Go(func() {
+			if err := service.RecordReceipt(t.Context(), sms.Receipt{MessageID: fmt.Sprint("id", i), Status: sms.Delivered}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if _, err := service.Request(t.Context(), request(1)); err != nil {
+		t.Fatal(err)
+	}
+	service.Close()
+	if st.entries.Load() == 0 {
+		t.Error("the journal has no entries")
+	}
+}

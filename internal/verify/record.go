@@ -15,7 +15,8 @@ const (
 	// waits for a lock as a request does, and requests wait for it.
 	failingInterval = 20 * time.Second
 
-	// recordLastTimeout bounds how long Close waits for it.
+	// recordLastTimeout bounds how long Close waits for it. Receipts that wait for their SMS get half of
+	// the time.
 	recordLastTimeout = 2 * time.Second
 )
 
@@ -47,19 +48,23 @@ func (s *Service) recordUntilClosed() {
 	}
 }
 
-// recordOnce records the receipts that wait for their SMS, and writes the history.
+// recordOnce writes the history, and then records the receipts that wait for their SMS: many of them
+// must not take the time that the history needs.
 func (s *Service) recordOnce() error {
 	ctx, cancel := context.WithTimeout(s.closing, storeTimeout)
 	defer cancel()
+	err := s.history.Flush(ctx)
 	s.settleReceipts(ctx, false)
-	return s.history.Flush(ctx)
+	return err
 }
 
 // recordLast writes the history when the service is closed.
 func (s *Service) recordLast() {
 	ctx, cancel := context.WithTimeout(context.Background(), recordLastTimeout)
 	defer cancel()
-	s.settleReceipts(ctx, true)
+	half, cancelHalf := context.WithTimeout(ctx, recordLastTimeout/2)
+	defer cancelHalf()
+	s.settleReceipts(half, true)
 	if err := s.history.Flush(ctx); err != nil {
 		s.Logger.Error("threepid: the latest statistics and journal are lost: the database fails", "error", err)
 	}
