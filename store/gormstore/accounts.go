@@ -23,8 +23,8 @@ func (s *Store) Owner(ctx context.Context, msisdn string) (userID string, err er
 	return list[0].UserID, nil
 }
 
-// Associate implements [store.Accounts]. The insertion does nothing when the
-// number is taken: an error would put the number into the server's log.
+// Associate implements [store.Accounts]. If the number is associated already, the INSERT does
+// nothing: an error would put the number into the server's log.
 func (s *Store) Associate(ctx context.Context, a store.Association) error {
 	unless := " ON CONFLICT (msisdn) DO NOTHING"
 	if s.db.Name() == dialectMySQL {
@@ -51,7 +51,7 @@ func (s *Store) Associate(ctx context.Context, a store.Association) error {
 
 // Dissociate implements [store.Accounts].
 func (s *Store) Dissociate(ctx context.Context, userID, msisdn string) error {
-	// The user is compared here too: a collation may take one case for the other.
+	// The user is compared here as well, because a collation may treat two IDs as equal.
 	list, err := s.associations(ctx, s.writer, "msisdn", msisdn)
 	if err == nil && (len(list) == 0 || list[0].UserID != userID) {
 		err = store.ErrNotFound
@@ -61,7 +61,7 @@ func (s *Store) Dissociate(ctx context.Context, userID, msisdn string) error {
 	}
 	n, err := s.exec(ctx, "dissociate number", "DELETE FROM threepid_associations WHERE msisdn = ? AND user_id = ?", msisdn, userID)
 	if err == nil && n == 0 {
-		err = store.ErrNotFound // of several at once one succeeds
+		err = store.ErrNotFound // of several concurrent calls, one succeeds
 	}
 	return err
 }
@@ -71,7 +71,7 @@ func (s *Store) List(ctx context.Context, userID string) (list []store.Associati
 	return s.associations(ctx, s.reader, "user_id", userID)
 }
 
-// associations returns those whose column has exactly that value, oldest first.
+// associations returns the associations whose column has exactly that value, oldest first.
 func (s *Store) associations(ctx context.Context, p *pool, column, value string) (list []store.Association, err error) {
 	if err := p.await(ctx, false); err != nil {
 		return nil, err
@@ -94,7 +94,7 @@ func (s *Store) associations(ctx context.Context, p *pool, column, value string)
 	return list, nil
 }
 
-// exec runs a statement that writes, and returns the number of rows.
+// exec runs a statement that writes, and returns the number of rows affected.
 func (s *Store) exec(ctx context.Context, doing, text string, args ...any) (n int64, err error) {
 	if err := s.writer.await(ctx, true); err != nil {
 		return 0, err
@@ -109,7 +109,7 @@ func (s *Store) exec(ctx context.Context, doing, text string, args ...any) (n in
 	return n, err
 }
 
-// raw puts the dialect's own signs for parameters in place of the question marks.
+// raw replaces the question marks with the dialect's own placeholders.
 func (s *Store) raw(text string) string {
 	return s.db.Session(&gorm.Session{DryRun: true}).Raw(text, make([]any, strings.Count(text, "?"))...).Statement.SQL.String()
 }

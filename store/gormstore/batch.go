@@ -14,39 +14,38 @@ import (
 )
 
 const (
-	// statementTimeout bounds a batch, however long the contexts of its callers are.
+	// statementTimeout bounds a batch, independently of its callers' contexts.
 	statementTimeout = 5 * time.Second
 
-	// conflictTimeout bounds how long a unit is run again because others change or
-	// lock its rows.
+	// conflictTimeout bounds how long a unit is retried while others change or lock its rows.
 	conflictTimeout = 10 * time.Second
 )
 
 // unit is one call of Update in progress.
 //
-// change runs on the goroutine of its own caller, to which the batch passes the rows, so that
-// a panic reaches that caller.
+// change runs on the goroutine of its caller, to which the batch passes the rows. A panic therefore
+// reaches that caller.
 type unit struct {
-	ctx    context.Context // a unit lives as long as its call
+	ctx    context.Context // stored, because a unit lives as long as its call
 	names  store.Names
 	change func(*store.Rows) error
 
-	rows    chan store.Rows // from the batch
-	applied chan applied    // to the batch; of capacity 1
-	done    chan error      // the outcome; of capacity 1
+	rows    chan store.Rows // sent by the batch
+	applied chan applied    // sent to the batch; capacity 1
+	done    chan error      // the outcome; capacity 1
 	state   atomic.Int32    // waiting, taken or left
 	since   time.Time
 
 	tries  int
-	batch  int    // how many units were in its latest batch
-	runs   int    // in how many batches it was
+	batch  int    // number of units in its latest batch
+	runs   int    // number of batches that ran it
 	where  []*row // its rows in the batch
 	result error
 
-	changed bool // in its latest batch
+	changed bool // whether it changed rows in its latest batch
 }
 
-// applied is what change made of the rows.
+// applied is the result of change.
 type applied struct {
 	after   store.Rows
 	changed bool
@@ -59,7 +58,7 @@ const (
 	left          // its caller has returned
 )
 
-// errGone stands for a change that did not return.
+// errGone is the result of a unit whose change did not return.
 var errGone = errors.New("gormstore: the unit panicked")
 
 func newUnit(ctx context.Context, names store.Names, change func(*store.Rows) error) *unit {
@@ -69,8 +68,8 @@ func newUnit(ctx context.Context, names store.Names, change func(*store.Rows) er
 	}
 }
 
-// wait returns the outcome of the unit. When the context ends it returns, unless a batch
-// depends on the unit: then it waits for the database.
+// wait returns the outcome of the unit. If the context ends it returns at once, unless a batch
+// already depends on the unit: then it waits for the database.
 func (u *unit) wait() error {
 	over := u.ctx.Done()
 	for {
@@ -115,16 +114,16 @@ func (u *unit) run(p *page) {
 	}
 }
 
-// recalled reports whether the unit ran with rows that were remembered.
+// recalled reports whether the unit ran with remembered rows.
 func (u *unit) recalled() bool {
 	return slices.ContainsFunc(u.where, func(r *row) bool { return r.recalled })
 }
 
-// unsure reports whether the unit must run again with rows that are read for it: it changed nothing,
-// so no version in a write shows whether the rows that it relied on were the latest. If its context
-// has ended, it fails instead.
+// unsure reports whether the unit must run again with rows that are read for it. It changed
+// nothing, so no write has verified that its remembered rows were current. If its context has
+// ended, it fails instead.
 func (u *unit) unsure() bool {
-	if u.changed || !u.recalled() || errors.Is(u.result, store.ErrNames) || errors.Is(u.result, errGone) { // ErrNames only begins another unit
+	if u.changed || !u.recalled() || errors.Is(u.result, store.ErrNames) || errors.Is(u.result, errGone) { // after ErrNames another unit begins
 		return false
 	}
 	if err := u.ctx.Err(); err != nil {
@@ -154,8 +153,8 @@ func (s *Store) runUpdates(units []*unit) {
 	s.work(slices.DeleteFunc(units, func(u *unit) bool { return !u.state.CompareAndSwap(waiting, taken) }))
 }
 
-// work runs units in one batch until each has its outcome or is left to a later batch. It
-// never waits for a row.
+// work runs units in one batch until each has its outcome or is left to a later batch. It never
+// waits for a row lock.
 func (s *Store) work(units []*unit) {
 	for len(units) > 0 {
 		shared, tries := len(units) > 1, 0
@@ -170,8 +169,8 @@ func (s *Store) work(units []*unit) {
 		switch {
 		case err == nil:
 			finish(slices.DeleteFunc(units, func(u *unit) bool { return slices.Contains(unsure, u) }), nil)
-			units = unsure // which read their rows now
-		case errors.Is(err, errLost): // without these the others can be stored now
+			units = unsure // read from the database on the next run
+		case errors.Is(err, errLost): // store the other units without these
 			lost := slices.DeleteFunc(slices.Clone(units), func(u *unit) bool { return !u.hasLost() })
 			units = slices.DeleteFunc(units, (*unit).hasLost)
 			if lost = s.retryStale(lost); len(lost) > 0 {
@@ -181,7 +180,7 @@ func (s *Store) work(units []*unit) {
 			finish(units, err)
 			return
 		case shared && failed.writing && (failed.conflict == conflictNone || tries >= sharedTries):
-			go s.alone(units) // the failure is that of one of them
+			go s.alone(units) // one of them causes the failure
 			return
 		default:
 			go s.again(units, err)
@@ -190,7 +189,7 @@ func (s *Store) work(units []*unit) {
 	}
 }
 
-// alone runs each unit in a batch of its own, in their order.
+// alone runs each unit in a batch of its own, in order.
 func (s *Store) alone(units []*unit) {
 	for _, u := range units {
 		u.tries = 0
@@ -202,13 +201,13 @@ func (s *Store) alone(units []*unit) {
 	}
 }
 
-// again runs units again after a pause, except those that have run out of time. They do not
-// return to the batches of new units, which a row that stays locked would delay each time.
+// again retries units after a pause, except those that have run out of time. They do not rejoin the
+// batches of new units, because a row that stays locked would delay each of those batches.
 func (s *Store) again(units []*unit, err error) {
 	_ = pause(context.Background(), units[0].tries)
 	for _, u := range units {
 		if errors.Is(err, errLost) {
-			u.tries = min(u.tries, maxTries/2) // another transaction made progress
+			u.tries = min(u.tries, maxTries/2) // another transaction has made progress
 		}
 		if over := u.over(); over != nil {
 			finish([]*unit{u}, errors.Join(over, err))
@@ -218,7 +217,7 @@ func (s *Store) again(units []*unit, err error) {
 	}
 }
 
-// finish reports the outcome of units: err, or each unit's own error if err is nil.
+// finish reports the outcome of units: err or, if err is nil, each unit's own result.
 func finish(units []*unit, err error) {
 	for _, u := range units {
 		if err != nil {
@@ -229,8 +228,8 @@ func finish(units []*unit, err error) {
 	}
 }
 
-// errLost means that nothing was stored because rows that are marked as lost were
-// changed, or are locked, by another transaction.
+// errLost means that nothing was stored, because another transaction has changed or locked the rows
+// that are marked as lost.
 var errLost = errors.New("gormstore: another transaction has changed or locked a row of the unit")
 
 // failure is an error of the database.
@@ -238,14 +237,14 @@ type failure struct {
 	error
 
 	conflict conflict
-	writing  bool // it was about what one of the units wrote, perhaps
-	final    bool // it is not known whether the batch was stored
+	writing  bool // what one of the units wrote may be the cause
+	final    bool // the batch may have been stored
 }
 
 func (f *failure) Unwrap() error { return f.error }
 
-// fail returns the failure for an error of the database. It omits a driver's text about a
-// duplicate, because MySQL's contains the value, which may be a number.
+// fail wraps an error of the database in a failure. It omits the driver's message about a
+// duplicate, because MySQL's contains the value, which may be a phone number.
 func (s *Store) fail(doing string, err error, writing bool) error {
 	if err == nil {
 		return nil
@@ -258,8 +257,8 @@ func (s *Store) fail(doing string, err error, writing bool) error {
 	return f
 }
 
-// retryStale runs those units again at once that lost rows because what was remembered of them was
-// stale, and returns the others.
+// retryStale retries at once the units that lost rows because their remembered rows were stale. It
+// returns the others.
 func (s *Store) retryStale(lost []*unit) (others []*unit) {
 	for _, u := range lost {
 		if u.recalled() && u.ctx.Err() == nil {
@@ -271,9 +270,8 @@ func (s *Store) retryStale(lost []*unit) (others []*unit) {
 	return others
 }
 
-// attempt runs units once and stores what they changed, all of it or nothing. It returns the units
-// that must run again with rows that are read for them, because they changed nothing: so nothing
-// checks that the rows that they relied on were the latest.
+// attempt runs units once and stores all of their changes or none. It returns the units that must
+// run again: see unit.unsure.
 func (s *Store) attempt(units []*unit) (unsure []*unit, err error) {
 	ctx, cancel := s.background()
 	defer cancel()
@@ -297,7 +295,7 @@ func (s *Store) attempt(units []*unit) (unsure []*unit, err error) {
 	for _, u := range units {
 		if u.unsure() {
 			unsure = append(unsure, u)
-			u.runs-- // it was no conflict
+			u.runs-- // this was not a conflict
 		}
 	}
 	inTime := ctx.Err() == nil
@@ -310,7 +308,7 @@ func (s *Store) attempt(units []*unit) (unsure []*unit, err error) {
 	}
 	var failed *failure
 	if errors.As(err, &failed) && (failed.conflict == conflictLost || inTime && ctx.Err() != nil) {
-		failed.final = true // it commits by itself, even after its callers have returned
+		failed.final = true // the statement may still commit after its callers have returned
 	}
 	return unsure, err
 }
@@ -320,7 +318,7 @@ func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) erro
 	if err != nil {
 		return s.fail("begin", err, false)
 	}
-	// After Commit this does nothing; otherwise the error that led here counts.
+	// After Commit this has no effect. Before that, the error that led here is the one to return.
 	defer func() { _ = tx.Rollback() }()
 	q := s.writer.in(tx)
 	if d.begin != "" {
@@ -346,7 +344,7 @@ func (s *Store) attemptInTx(ctx context.Context, d *dialect, units []*unit) erro
 	return nil
 }
 
-// change loads the rows of units that a page wants, and calls each unit's change, in order.
+// change loads the rows that units name and calls each unit's change, in order.
 func (s *Store) change(ctx context.Context, d *dialect, q querier, p *page, units []*unit) error {
 	if err := s.fail("read rows", p.load(ctx, q, d.read), false); err != nil {
 		return err
@@ -357,7 +355,7 @@ func (s *Store) change(ctx context.Context, d *dialect, q querier, p *page, unit
 	return nil
 }
 
-// store writes what has changed in a page.
+// store writes the changed rows of a page.
 func (s *Store) store(ctx context.Context, d *dialect, q querier, p *page, waiting bool) error {
 	docs := p.written()
 	switch {
@@ -392,7 +390,7 @@ func (s *Store) store(ctx context.Context, d *dialect, q querier, p *page, waiti
 	return s.fail("write rows", err, true)
 }
 
-// storeByParts writes with a statement for each table, in a transaction.
+// storeByParts writes with one statement for each table, in a transaction.
 func (s *Store) storeByParts(ctx context.Context, d *dialect, q querier, p *page, rows [2]string, waiting bool) error {
 	tables := tables()
 	var lost [2]sql.NullString
@@ -415,7 +413,8 @@ func (s *Store) storeByParts(ctx context.Context, d *dialect, q querier, p *page
 	return nil
 }
 
-// storeOneByOne writes with a statement for each row, where that is no round trip.
+// storeOneByOne writes with one statement for each row. It is for databases where a statement costs
+// no round trip.
 func (s *Store) storeOneByOne(ctx context.Context, d *dialect, q querier, docs [2][]any) error {
 	for i := range docs {
 		for _, doc := range docs[i] {

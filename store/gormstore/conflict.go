@@ -15,23 +15,22 @@ import (
 	"gorm.io/gorm"
 )
 
-// errTaken stands for a row that another unit has created, in place of a driver's
-// own error about a duplicate.
+// errTaken replaces a driver's error about a duplicate: another unit has created the row.
 var errTaken = errors.New("another row has the same key")
 
-// conflict is the cause of a database error after which another try may succeed.
+// conflict is the cause of a database error after which a retry may succeed.
 type conflict int
 
 const (
 	conflictNone      conflict = iota
 	conflictBusy               // a deadlock, a serialisation failure, or a lock timeout
-	conflictDuplicate          // another unit has inserted a row that this one found absent
-	conflictLost               // the connection broke; a COMMIT may have succeeded
+	conflictDuplicate          // another unit has inserted a row that was absent before
+	conflictLost               // the connection is broken; a COMMIT may have succeeded
 )
 
-// conflictsOf returns the function that classifies the errors of a database. It uses the
-// standard's codes, GORM's errors and messages: importing the drivers for their error types
-// would make every host link all of them.
+// conflictsOf returns a function that classifies the errors of a database. It uses SQLSTATE codes,
+// GORM's errors and messages, because importing the drivers for their error types would make every
+// host link all of them.
 func conflictsOf(d gorm.Dialector) func(error) conflict {
 	translator, _ := d.(gorm.ErrorTranslator)
 	return func(err error) conflict {
@@ -61,7 +60,7 @@ func busy(err error) bool {
 	)
 }
 
-// lost reports whether the connection broke, or the server is closing or opening.
+// lost reports whether the connection is broken, or the server is starting or shutting down.
 func lost(err error) bool {
 	if state, ok := sqlState(err); ok {
 		// connection exceptions; shutdown, crash, starting up; too many connections
@@ -89,7 +88,7 @@ func missing(err error) bool {
 	)
 }
 
-// explained adds what an operator can do about a table that is missing.
+// explained adds to an error about a missing table what an operator can do.
 func explained(err error) error {
 	if missing(err) {
 		return fmt.Errorf("the tables are not as Migrate leaves them; did it run, or did somebody drop one? %w", err)
@@ -106,27 +105,27 @@ func sqlState(err error) (state string, ok bool) {
 	return standard.SQLState(), true
 }
 
-// says reports whether one of the signs is in the message of err.
+// says reports whether the message of err contains one of the signs.
 func says(err error, signs ...string) bool {
 	text := err.Error()
 	return slices.ContainsFunc(signs, func(sign string) bool { return strings.Contains(text, sign) })
 }
 
 const (
-	// maxTries is how many times a unit is run. A unit that conflicts with others succeeds
-	// after two or three tries, and rarely needs ten. One that cannot succeed, such as one with a
-	// duplicate sid, fails after a second at most.
+	// maxTries is how many times a unit is run. A unit that conflicts with others usually succeeds
+	// after two or three tries and rarely needs ten. A unit that cannot succeed, such as one with a
+	// duplicate sid, fails after at most a second.
 	maxTries = 20
 
-	// sharedTries is how many times a batch is run before its units are run alone.
+	// sharedTries is how many times a batch is run before its units run alone.
 	sharedTries = 3
 
 	firstPause = time.Millisecond
 	maxPause   = 64 * time.Millisecond
 )
 
-// pause waits before another try, or until ctx ends, whose error it returns.
-// Half of the time is random, so that the same units do not conflict again.
+// pause waits before another try. If ctx ends first, it returns its error. Half of the pause is
+// random, so that the same units do not conflict again.
 func pause(ctx context.Context, try int) error {
 	const doublings = 6 // to maxPause
 	longest := min(firstPause<<min(max(0, try-1), doublings), maxPause)

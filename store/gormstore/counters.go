@@ -15,8 +15,7 @@ import (
 
 var _ store.Counters = (*Store)(nil)
 
-// putAtOnce bounds the rows in one INSERT: databases bound the parameters of a
-// statement.
+// putAtOnce bounds the rows in one INSERT, because databases limit the parameters of a statement.
 const putAtOnce = 200
 
 type countRow struct {
@@ -41,15 +40,14 @@ type verdictRow struct {
 // TableName implements GORM's tabler.
 func (verdictRow) TableName() string { return "threepid_verdicts" }
 
-// addCounters makes the tables in which nodes share what the guard counts.
+// addCounters creates the tables through which nodes share the guard's counts.
 func addCounters(tx *gorm.DB) error { return createMissing(tx, &countRow{}, &verdictRow{}) }
 
-// backgroundBusy is how long a statement in the background waits for SQLite's lock, in
-// milliseconds.
+// backgroundBusy is how long a background statement waits for SQLite's lock, in milliseconds.
 const backgroundBusy = 500
 
 // inBackground runs statements for which no request waits. On SQLite they use the connection with
-// which requests write, so they must not keep it for as long as requests may wait for another
+// which requests write, so they must not hold it for as long as a request may wait for another
 // process.
 func (s *Store) inBackground(ctx context.Context, do func(*gorm.DB) error) error {
 	session := gorm.Session{NewDB: true, Context: s.within(ctx), SkipDefaultTransaction: true}
@@ -59,7 +57,7 @@ func (s *Store) inBackground(ctx context.Context, do func(*gorm.DB) error) error
 	if err := s.writer.expectNoHostLock(ctx, true); err != nil {
 		return err
 	}
-	// The context bounds the wait for a connection alone: see background.
+	// The context bounds only the wait for a connection: see background.
 	await, cancel := context.WithTimeoutCause(ctx, connectionPatience, errHostLock)
 	defer cancel()
 	err := s.db.WithContext(await).Connection(func(conn *gorm.DB) (err error) {
@@ -141,8 +139,8 @@ func (s *Store) PutVerdicts(ctx context.Context, verdicts []store.Verdict) error
 	return nil
 }
 
-// putVerdict replaces a verdict of a lower version, or adds one. When another node
-// adds one at the same moment, that may have a lower version: so it looks again.
+// putVerdict adds a verdict, or replaces one of a lower version. If another node adds one at the
+// same moment, that one may have a lower version, so putVerdict tries again.
 func putVerdict(db *gorm.DB, row verdictRow) error {
 	for range maxTries {
 		updated := db.Model(&verdictRow{}).Where("subject = ? AND version < ?", row.Subject, row.Version).

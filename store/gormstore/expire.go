@@ -6,7 +6,7 @@ import (
 	"time"
 )
 
-// requestTables are the tables that requests read and write. Rows of the first expire first.
+// requestTables are the tables that requests use. Expired rows of the first are deleted first.
 func requestTables() []string { return []string{sessionTable().name, recordTable().name} }
 
 // counterTables are the tables of [store.Counters].
@@ -15,7 +15,7 @@ func counterTables() []string { return []string{countRow{}.TableName(), verdictR
 // historyTables are the tables of [store.History].
 func historyTables() []string { return []string{totalRow{}.TableName(), entryRow{}.TableName()} }
 
-// tablesThatExpire are all tables from which expired rows are deleted.
+// tablesThatExpire are all tables whose expired rows are deleted.
 func tablesThatExpire() []string {
 	return slices.Concat(requestTables(), counterTables(), historyTables())
 }
@@ -30,7 +30,8 @@ func (s *Store) DeleteExpiredHistory(ctx context.Context, now time.Time, limit i
 	return s.deleteExpired(ctx, historyTables(), now, limit)
 }
 
-// deleteExpired deletes the rows of each table that expired first, and returns their number.
+// deleteExpired deletes at most limit rows, table by table, those that expired first. It returns
+// the number of rows.
 func (s *Store) deleteExpired(ctx context.Context, tables []string, now time.Time, limit int) (int, error) {
 	if err := s.writer.expectNoHostLock(ctx, true); err != nil {
 		return 0, err
@@ -60,7 +61,7 @@ func (s *Store) deleteExpired(ctx context.Context, tables []string, now time.Tim
 	return deleted, ctx.Err()
 }
 
-// within returns the context that statements of a caller run under, see background.
+// within returns the context for a caller's statements: see background.
 func (s *Store) within(ctx context.Context) context.Context {
 	if s.db.Name() == dialectSQLite {
 		return context.WithoutCancel(ctx)

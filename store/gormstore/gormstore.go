@@ -103,8 +103,8 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 	if err != nil {
 		return nil, err
 	}
-	// Whatever conditions db drags along are left behind here and in each
-	// session of own: NewDB does not pass on.
+	// own must not inherit the conditions of db, and neither must the sessions of own: NewDB
+	// applies to one session only.
 	own := db.Session(&gorm.Session{
 		NewDB: true, Context: context.Background(), SkipDefaultTransaction: true, SkipHooks: true, Logger: logger.Discard,
 	})
@@ -115,14 +115,14 @@ func New(db *gorm.DB, o Options) (*Store, error) {
 		reader: &pool{sqlite: db.Name() == dialectSQLite, db: readerDB, noPrepare: o.NoPrepare},
 	}
 	if db.Name() == dialectMySQL {
-		// The versions of all rows are compared, so this is enough, and it spares gap
-		// locks: with those, two units that create rows side by side are a deadlock.
+		// The store compares the versions of all rows, so this level is sufficient. It avoids gap
+		// locks, with which two units that create adjacent rows would deadlock.
 		s.writer.options.Isolation = sql.LevelReadCommitted
 	}
 	s.updates, s.retries, s.views = newGroup(s.runUpdates), newGroup(s.work), newGroup(s.runViews)
 	if db.Name() == dialectSQLite {
-		// There is one writer. A second batch would only wait behind the first, and the units that
-		// arrive while both wait would have to wait for a third.
+		// SQLite has one writer. A second batch would only wait for the first, and units that
+		// arrive in the meantime would have to wait for a third.
 		s.updates.stall, s.retries.stall = noStall, noStall
 	}
 	return s, nil
@@ -170,11 +170,11 @@ func (s *Store) Update(ctx context.Context, names store.Names, change func(*stor
 
 // view is one call of View in progress.
 type view struct {
-	ctx   context.Context // a view lives as long as its call
+	ctx   context.Context // stored, because a view lives as long as its call
 	names store.Names
 	rows  store.Rows
 	run   store.Run
-	done  chan error // of capacity 1
+	done  chan error // capacity 1
 }
 
 // View implements [store.Store].
@@ -223,11 +223,11 @@ func (s *Store) runViews(views []*view) {
 	}
 }
 
-// remembers reports whether units use rows that are remembered: where a read is a round trip.
+// remembers reports whether units use remembered rows. They do where a read is a round trip.
 func (s *Store) remembers() bool { return s.db.Name() != dialectSQLite }
 
-// retry calls once again while it fails for a conflict or a lost connection, but a
-// bounded number of times.
+// retry calls once until it succeeds or fails for another reason than a conflict or a lost
+// connection, at most maxTries times.
 func (s *Store) retry(ctx context.Context, once func() error) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -244,7 +244,7 @@ func (s *Store) retry(ctx context.Context, once func() error) error {
 	}
 }
 
-// prepare returns the dialect, and has the statements of a pool prepared.
+// prepare returns the dialect, after preparing the pool's statements.
 func (s *Store) prepare(ctx context.Context, p *pool) (*dialect, error) {
 	if err := p.awaitConnection(ctx); err != nil {
 		return nil, err
@@ -281,10 +281,9 @@ func (s *Store) findDialect(ctx context.Context) (*dialect, error) {
 	return s.dialect, nil
 }
 
-// background is the context of a batch. In SQLite it is never cancelled: watching
-// a context costs the cgo driver 50 µs a query, which is several times the query
-// itself, and a commit that is interrupted half-way leaves it open whether
-// anything was stored.
+// background returns the context of a batch. On SQLite it is never cancelled, for two reasons:
+// watching a context costs the cgo driver 50 µs for each query, several times the query itself, and
+// after an interrupted commit it is unknown whether anything was stored.
 func (s *Store) background() (context.Context, context.CancelFunc) {
 	if s.db.Name() == dialectSQLite {
 		return context.Background(), func() {}

@@ -7,21 +7,21 @@ import (
 )
 
 const (
-	// maxBatch is how many calls share a statement, which bounds how long the first of them
-	// waits for the last.
+	// maxBatch is how many calls share a statement. It bounds how long the first of them waits for
+	// the last.
 	maxBatch = 128
 
-	// stallTimeout is how long the next batch waits for one in progress, whose connection
-	// may be dead. maxBatches is how many may then be in progress.
+	// stallTimeout is how long the next batch waits for the one in progress, whose connection may
+	// be dead. After that it begins; at most maxBatches are in progress.
 	stallTimeout = 500 * time.Millisecond
 	maxBatches   = 5
 
-	// noStall lets the next batch wait for the one in progress, however long it takes.
+	// noStall makes the next batch wait for the one in progress, however long that takes.
 	noStall = time.Duration(math.MaxInt64)
 )
 
-// group joins calls into batches, without delay: a call that finds no batch in progress runs at
-// once, as a batch of its own, and the calls that arrive during a batch are the next one.
+// group joins calls into batches, without a delay. If no batch is in progress, a call runs at once,
+// as a batch of one. The calls that arrive during a batch form the next one.
 type group[T any] struct {
 	run   func([]T)
 	stall time.Duration
@@ -29,7 +29,7 @@ type group[T any] struct {
 	mu      sync.Mutex
 	waiting []T
 	busy    bool
-	batches chan struct{} // one for each batch in progress
+	batches chan struct{} // has a value for each batch in progress
 }
 
 func newGroup[T any](run func([]T)) *group[T] {
@@ -65,7 +65,7 @@ func (g *group[T]) loop() {
 	}
 }
 
-// next returns the next batch, and how long it is waited for.
+// next returns the next batch, and how long the batch after it waits for it.
 func (g *group[T]) next() (batch []T, stall time.Duration) {
 	g.mu.Lock()
 	defer g.mu.Unlock()

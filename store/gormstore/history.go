@@ -13,12 +13,12 @@ import (
 
 var _ store.History = (*Store)(nil)
 
-// addAtOnce bounds the entries in one INSERT, as putAtOnce does for totals. It is higher
-// because there are many entries, and each INSERT is a commit.
+// addAtOnce bounds the entries in one INSERT, as putAtOnce does for totals. It is higher because
+// there are many entries, and each INSERT is a commit of its own.
 const addAtOnce = 1000
 
-// totalRow is the table threepid_totals. The time comes first in the key, so that a span of time
-// is read without the rest of the table.
+// totalRow is the table threepid_totals. The key begins with the time, so that reading some hours
+// does not read the rest of the table.
 type totalRow struct {
 	StartedAt int64  `gorm:"column:started_at;primaryKey;autoIncrement:false"`
 	Name      string `gorm:"column:name;primaryKey;size:160"`
@@ -32,8 +32,7 @@ type totalRow struct {
 // TableName implements GORM's tabler.
 func (totalRow) TableName() string { return "threepid_totals" }
 
-// entryRow is the table threepid_entries. IDs are in the order of time, so that new rows lie
-// together.
+// entryRow is the table threepid_entries. IDs are ordered by time, so that new rows are adjacent.
 type entryRow struct {
 	ID        string `gorm:"column:id;primaryKey;size:64"`
 	Subject   []byte `gorm:"column:subject;size:32;not null;index:threepid_entries_subject,priority:1"`
@@ -139,8 +138,8 @@ func (s *Store) DeleteEntries(ctx context.Context, subject store.Key) error {
 	return err
 }
 
-// SessionsOf implements [store.History]. It reads the whole table, because an index by number
-// would be another page to write for each session.
+// SessionsOf implements [store.History]. It reads the complete table: an index by number would be
+// one more page to write for each session.
 func (s *Store) SessionsOf(ctx context.Context, msisdn string, limit int) ([]store.Session, error) {
 	var sids []string
 	err := s.readHistory(ctx, "look for sessions", func(rows *sql.Rows) error {

@@ -9,31 +9,31 @@ import (
 )
 
 const (
-	// lockPatience is how long a call waits that comes from within a GORM
-	// transaction, for a lock that this transaction may hold itself.
+	// lockPatience is how long a call from within a GORM transaction waits for a lock that the
+	// transaction may hold itself.
 	lockPatience = time.Second
 
-	// connectionPatience is how long any call waits for SQLite's only connection.
+	// connectionPatience is how long a call waits for SQLite's only connection.
 	connectionPatience = 10 * time.Second
 )
 
-// errHostLock means that a call waits for its own caller, as far as can be told.
+// errHostLock means that a call probably waits for its own caller.
 var errHostLock = errors.New("gormstore: SQLite's lock or only connection is not free, and a transaction of the host's may hold it; " +
 	"inside a transaction call Plugin.RedeemTx, and call everything else before or after it")
 
-// expectNoHostLock fails when the caller is in a function that it has given to
-// GORM's Transaction, and what the pool needs stays taken. On SQLite such a call
-// would otherwise wait for the lock until it times out, or for the only connection
-// indefinitely.
+// expectNoHostLock returns an error if the calling goroutine is in a function that was passed to
+// GORM's Transaction, and the lock or connection that the call needs does not become free. On
+// SQLite such a call would otherwise wait for the lock until it times out, or for the only
+// connection indefinitely.
 //
-// The transaction may be one of another database: then the lock is free.
+// If the transaction is in another database, the lock is free.
 func (p *pool) expectNoHostLock(ctx context.Context, lock bool) error {
 	if !p.sqlite || !lock && p.db.Stats().MaxOpenConnections != 1 || !inTransaction() {
 		return nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, lockPatience)
 	free := make(chan struct{})
-	go func() { // SQLite waits for a lock however long, whatever the context
+	go func() { // SQLite ignores the context while it waits for a lock
 		defer cancel()
 		for ctx.Err() == nil {
 			if p.isFree(ctx, lock) {
@@ -50,8 +50,8 @@ func (p *pool) expectNoHostLock(ctx context.Context, lock bool) error {
 	}
 }
 
-// await returns an error if a statement would wait for its own caller, or too long for
-// SQLite's only connection.
+// await returns an error if a statement would wait for its own caller, or too long for SQLite's
+// only connection.
 func (p *pool) await(ctx context.Context, lock bool) error {
 	if err := p.expectNoHostLock(ctx, lock); err != nil {
 		return err
@@ -59,7 +59,7 @@ func (p *pool) await(ctx context.Context, lock bool) error {
 	return p.awaitConnection(ctx)
 }
 
-// isFree reports whether a connection, and the write lock, could be had.
+// isFree reports whether a connection and, if lock is set, the write lock are available.
 func (p *pool) isFree(ctx context.Context, lock bool) bool {
 	conn, err := p.db.Conn(ctx)
 	if err != nil {
@@ -78,8 +78,8 @@ func (p *pool) isFree(ctx context.Context, lock bool) bool {
 	return err == nil
 }
 
-// awaitConnection bounds the wait for SQLite's only connection, which a host's
-// transaction may hold that waits for this call.
+// awaitConnection bounds the wait for SQLite's only connection: the transaction that holds it may
+// be waiting for this call.
 func (p *pool) awaitConnection(ctx context.Context) error {
 	if !p.sqlite || p.db.Stats().MaxOpenConnections != 1 {
 		return nil
@@ -96,8 +96,8 @@ func (p *pool) awaitConnection(ctx context.Context) error {
 	return conn.Close()
 }
 
-// inTransaction reports whether the calling goroutine is in a function that was
-// given to GORM's Transaction.
+// inTransaction reports whether the calling goroutine is in a function that was passed to GORM's
+// Transaction.
 func inTransaction() bool {
 	const skip, depth = 3, 128 // runtime.Callers, this function and its caller
 	var callers [depth]uintptr

@@ -11,16 +11,16 @@ import (
 	"example.com/threepid/store"
 )
 
-// UpdateTx is [Store.Update] in a transaction of the host's: what change makes of the
-// rows becomes durable when the host commits. host is what db.Transaction passes to
-// its function, or what db.Begin returns.
+// UpdateTx is [Store.Update] in a transaction of the host. The changes become durable when the host
+// commits. host is the *gorm.DB that db.Transaction passes to its function, or that db.Begin
+// returns.
 //
-// The unit shares no batch. When it fails or panics, nothing of it is left in the
-// transaction, and the host's own changes are. An error of the database, such as a
-// deadlock, may end the host's transaction: roll it back and run it again.
+// The unit does not share a batch. If it fails or panics, the transaction contains nothing of it,
+// and keeps the host's own changes. An error of the database, such as a deadlock, may end the
+// host's transaction: roll it back and run it again.
 //
-// Until the transaction ends, other units that name the same rows wait, and no
-// others. On SQLite all other writers wait.
+// Until the transaction ends, only units that name the same rows wait. On SQLite all other writers
+// wait.
 func (s *Store) UpdateTx(ctx context.Context, host *gorm.DB, names store.Names, change func(*store.Rows) error) error {
 	conn, err := s.transactionOf(host)
 	if err != nil {
@@ -64,7 +64,7 @@ func (s *Store) updateTx(ctx context.Context, d *dialect, q querier, read string
 		return s.fail("set savepoint", err, true)
 	}
 	if err := s.store(ctx, d, q, p, true); err != nil {
-		// What led here counts, and the database may have ended the transaction.
+		// Return the error that led here. The database may have ended the transaction already.
 		_, _ = q.ExecContext(ctx, "ROLLBACK TO SAVEPOINT threepid_unit")
 		return err
 	}
@@ -72,7 +72,7 @@ func (s *Store) updateTx(ctx context.Context, d *dialect, q querier, read string
 	return s.fail("release savepoint", err, true)
 }
 
-// transactionOf returns what runs statements in the host's transaction.
+// transactionOf returns the connection of the host's transaction.
 func (s *Store) transactionOf(host *gorm.DB) (gorm.ConnPool, error) {
 	switch {
 	case host == nil:

@@ -12,21 +12,21 @@ import (
 	"example.com/threepid/store"
 )
 
-// migration takes the tables from one version to the next. It can be run again after
-// it was cut off at any point: MySQL commits each CREATE and ALTER at once.
+// migration changes the tables from one version to the next. It can be repeated after it was
+// interrupted at any point, because MySQL commits each CREATE and ALTER at once.
 type migration func(*gorm.DB) error
 
-// schemaVersion is the version that migrations lead to.
+// schemaVersion is the version after all migrations.
 const schemaVersion = 8
 
-// migrations returns all steps in order; the version of the schema is how many
-// of them have run. A step that was released is never changed: append another.
+// migrations returns all steps in order. The version of a schema is the number of steps that have
+// run. A released step is never changed: append another.
 func migrations() []migration {
 	return []migration{createTables, addLimitsAndDelegation, addEpochsAndKeys, addAttemptPurpose, addCounters, replaceBuckets, addHistory, addExpiry}
 }
 
-// createLatest makes the tables of a new database as all migrations would leave
-// them. Where it was cut off, the migrations make the rest.
+// createLatest creates the tables of a new database in their latest form. If it is interrupted, the
+// migrations create the rest.
 func createLatest(tx *gorm.DB) error {
 	return createMissing(tx, &sessionRow{}, &associationRow{}, &recordRow{}, &countRow{}, &verdictRow{}, &totalRow{}, &entryRow{})
 }
@@ -35,21 +35,21 @@ func createTables(tx *gorm.DB) error {
 	return createMissing(tx, &firstSessionRow{}, &associationRow{})
 }
 
-// addLimitsAndDelegation makes room for what a session has taken from limits, and
-// for a service that checks tokens. It made the table threepid_buckets too.
+// addLimitsAndDelegation adds columns for what a session was charged, and for a delegate. It once
+// created the table threepid_buckets as well.
 func addLimitsAndDelegation(tx *gorm.DB) error {
 	return addMissing(tx, "Decoy", "Texts", "Client", "ClientTexts", "DelegateID", "AcceptedTokenDigest")
 }
 
-// addEpochsAndKeys makes room for the epoch of a session's number, and the
-// name of the server key that its token was made with.
+// addEpochsAndKeys adds columns for the epoch of a session's number, and for the ID of the server
+// key of its token.
 func addEpochsAndKeys(tx *gorm.DB) error { return addMissing(tx, "Epoch", "KeyID") }
 
-// addAttemptPurpose makes room for what the attempt that was seen last was for.
+// addAttemptPurpose adds a column for the purpose of the latest attempt that was sent.
 func addAttemptPurpose(tx *gorm.DB) error { return addMissing(tx, "AttemptPurpose") }
 
-// addHistory makes room for what an operator looks up: statistics, the journal, and the
-// provider of a session's latest SMS.
+// addHistory adds the tables for statistics and the journal, and a column for the provider of a
+// session's latest SMS.
 func addHistory(tx *gorm.DB) error {
 	if err := addMissing(tx, "Provider"); err != nil {
 		return err
@@ -57,11 +57,11 @@ func addHistory(tx *gorm.DB) error {
 	return createMissing(tx, &totalRow{}, &entryRow{})
 }
 
-// addExpiry changes no table: from this version on, PostgreSQL has functions that delete expired
-// rows of all tables, and migrate creates the functions.
+// addExpiry changes no table. From this version on, PostgreSQL has functions that delete expired
+// rows of all tables; migrate creates them.
 func addExpiry(*gorm.DB) error { return nil }
 
-// addMissing adds columns to the sessions.
+// addMissing adds the columns that the table of sessions does not have yet.
 func addMissing(tx *gorm.DB, columns ...string) error {
 	for _, column := range columns {
 		if tx.Migrator().HasColumn(&sessionRow{}, column) {
@@ -74,8 +74,8 @@ func addMissing(tx *gorm.DB, columns ...string) error {
 	return nil
 }
 
-// replaceBuckets gives records versions, as sessions have them. The table of
-// older versions is copied, since its name and its columns have changed.
+// replaceBuckets copies the table of older versions into threepid_records, which has other column
+// names and a version for each row.
 func replaceBuckets(tx *gorm.DB) error {
 	const old = "threepid_buckets"
 	if err := createMissing(tx, &recordRow{}); err != nil || !tx.Migrator().HasTable(old) {
@@ -92,8 +92,8 @@ func replaceBuckets(tx *gorm.DB) error {
 
 func createMissing(tx *gorm.DB, tables ...any) error {
 	if tx.Name() == dialectMySQL {
-		// The host's default may be a character set without emoji, or a
-		// collation that takes one case for the other.
+		// The default of the database may be a character set without emoji, or a case-insensitive
+		// collation.
 		tx = tx.Set("gorm:table_options", "DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_bin")
 	}
 	for _, table := range tables {
@@ -107,12 +107,11 @@ func createMissing(tx *gorm.DB, tables ...any) error {
 	return nil
 }
 
-// Migrate makes the tables, or brings them to the version that this release
-// knows; when they are there already, it changes nothing. It may run in many
-// processes at once. When the database is from a newer release it returns an
-// error that wraps [store.ErrNewerSchema]; when a table or a column that should
-// be there is not, one that names it; when the driver prepares statements in spite
-// of Options.NoPrepare, one that says how to turn that off.
+// Migrate creates the tables, or changes them to the version of this release. If they have that
+// version, it changes nothing. Several processes may call it at once. The error wraps
+// [store.ErrNewerSchema] if the database is from a newer release. It names the table or column if
+// one is missing. If the driver prepares statements although Options.NoPrepare is set, it says how
+// to turn that off.
 func (s *Store) Migrate(ctx context.Context) error {
 	if err := ctx.Err(); err != nil {
 		return err
@@ -130,17 +129,17 @@ func (s *Store) Migrate(ctx context.Context) error {
 		if try == maxTries || errors.Is(err, store.ErrNewerSchema) || errors.Is(err, errIncomplete) {
 			return fmt.Errorf("gormstore: migrate: %w", err)
 		}
-		// Another process may be making the same tables at this moment, and
-		// what that looks like differs with the database: so look again.
+		// Another process may be creating the same tables. What that looks like differs between
+		// databases, so try again.
 		if err := pause(ctx, try); err != nil {
 			return err
 		}
 	}
 }
 
-// checkUnprepared asks PostgreSQL in a statement whether that very statement is
-// prepared. Otherwise a pooler that keeps no prepared statements would fail some
-// request, when two clients meet on one of its connections.
+// checkUnprepared asks PostgreSQL, in a statement, whether that statement is prepared. With a
+// pooler that keeps no prepared statements, requests would otherwise fail when two clients share a
+// connection.
 func (s *Store) checkUnprepared(ctx context.Context) error {
 	mark := fmt.Sprintf("threepid %016x", rand.Uint64()) //nolint:gosec // it is no secret
 	var prepared bool
@@ -192,11 +191,11 @@ func migrate(tx *gorm.DB) error {
 	return checkTables(tx)
 }
 
-// errIncomplete means that somebody has taken away a part of the tables.
+// errIncomplete means that a part of the tables was removed.
 var errIncomplete = errors.New("threepid_schema says that the tables are complete, and they are not; " +
 	"restore what is missing from a backup, or drop all threepid_ tables to begin with empty ones")
 
-// checkTables detects a missing table or column at the start rather than at some request.
+// checkTables finds a missing table or column at the start, and not during some request.
 func checkTables(tx *gorm.DB) error {
 	for _, table := range []struct {
 		row     any

@@ -19,12 +19,12 @@ import (
 // page holds the rows of a batch.
 type page struct {
 	sessions, records map[store.Key]*row
-	sids              map[string]*row // of the sessions that are there
-	names             [3][]string     // what is to be loaded: sessions by key and by sid, and records
-	begun             int64           // when it was begun, as recent counts
+	sids              map[string]*row // of the sessions that exist
+	names             [3][]string     // to be loaded: sessions by key, sessions by sid, records
+	begun             int64           // the value of recent.pages when it began
 }
 
-// row is a session or a record as the batch has it.
+// row is a session or a record, as the batch sees it.
 type row struct {
 	session store.Session
 	record  store.Record
@@ -33,22 +33,22 @@ type row struct {
 	sid       string // in the database
 	expiresAt int64  // in the database
 	version   int64  // in the database; 0: absent
-	next      int64  // the version that it gets
-	recalled  bool   // it was remembered, and not read for this batch
-	kept      int64  // when it was remembered, as recent counts
-	write     bool   // a unit that changed something has named it
+	next      int64  // the version that a write gives it
+	recalled  bool   // it was not read for this batch: see recent
+	kept      int64  // the value of recent.pages when it was remembered
+	write     bool   // a unit that changed something has named it, so it is written
 	lost      bool   // another transaction has changed or locked it
 }
 
-// placeholder begins the sid of a row that stands for an absent session, which
-// a unit wrote because its result depends on the absence. Sids do not contain it.
+// placeholder is the prefix of the sid of a row for an absent session. A unit whose result depends
+// on the absence writes such a row. Other sids do not contain it.
 const placeholder = "~"
 
 func newPage() *page {
 	return &page{sessions: make(map[store.Key]*row), records: make(map[store.Key]*row), sids: make(map[string]*row)}
 }
 
-// want has the rows loaded.
+// want marks the named rows for loading.
 func (p *page) want(names store.Names) {
 	switch ref := names.Session; {
 	case ref.None():
@@ -70,10 +70,10 @@ func (p *page) addRow(rows map[store.Key]*row, kind int, key store.Key) {
 	}
 }
 
-// load reads what is wanted, with one statement and so at one moment.
+// load reads the wanted rows with one statement, so as of one moment.
 func (p *page) load(ctx context.Context, q querier, text string) error {
 	if len(p.names[0])+len(p.names[1])+len(p.names[2]) == 0 {
-		return nil // all of it was remembered
+		return nil // all of them are remembered
 	}
 	var args [3]any
 	for i, names := range p.names {
@@ -87,7 +87,7 @@ func (p *page) load(ctx context.Context, q querier, text string) error {
 		}
 	}
 	for _, sid := range p.names[1] {
-		delete(p.sids, sid) // those that are there come back
+		delete(p.sids, sid) // addSession sets those that exist
 	}
 	var kind int64
 	var version, expiresAt int64
@@ -116,13 +116,13 @@ func (p *page) addSession(r *row, content []byte) error {
 		return fmt.Errorf("read a session: %w", err)
 	}
 	if old := p.sessions[r.key]; old != nil && old.version != 0 {
-		if !old.recalled || old.version == r.version { // it is named by key and by sid
+		if !old.recalled || old.version == r.version { // named both by key and by sid
 			if sid := old.session.SID; sid != "" {
 				p.sids[sid] = old
 			}
 			return nil
 		}
-		delete(p.sids, old.session.SID) // what was remembered is stale
+		delete(p.sids, old.session.SID) // the remembered session is stale
 	}
 	p.sessions[r.key] = r
 	r.sid = r.session.SID
@@ -134,8 +134,8 @@ func (p *page) addSession(r *row, content []byte) error {
 	return nil
 }
 
-// rows returns the named rows, and where they are; the session of an absent sid
-// is nowhere.
+// rows returns the named rows and where the page keeps them. The session of an absent sid is
+// nowhere.
 func (p *page) rows(names store.Names) (found store.Rows, where []*row) {
 	session := p.sids[names.Session.SID]
 	if names.Session.SID == "" {
@@ -154,7 +154,7 @@ func (p *page) rows(names store.Names) (found store.Rows, where []*row) {
 	return found, where
 }
 
-// put has the rows written that a unit has changed or relied on.
+// put replaces the rows of a unit, and marks all rows that it named as to be written.
 func (p *page) put(names store.Names, after store.Rows) {
 	_, where := p.rows(names)
 	for _, r := range where {
@@ -171,9 +171,8 @@ func (p *page) put(names store.Names, after store.Rows) {
 	}
 }
 
-// written returns the sessions and the records to be written, each in the order of
-// the keys, so that transactions that insert the same rows wait for each other and
-// do not deadlock.
+// written returns the sessions and the records to be written, each ordered by key. Transactions
+// that insert the same rows then wait for each other and do not deadlock.
 func (p *page) written() (docs [2][]any) {
 	for _, r := range sorted(p.sessions) {
 		r.next = nextVersion(r.version)
@@ -186,7 +185,7 @@ func (p *page) written() (docs [2][]any) {
 	return docs
 }
 
-// stored takes note that the rows were written.
+// stored updates the rows after they were written.
 func (p *page) stored() {
 	for _, r := range p.sessions {
 		if r.write {
@@ -209,7 +208,7 @@ func sorted(rows map[store.Key]*row) []*row {
 	return list
 }
 
-// fields are the places of a table's columns in the fields of its rows.
+// fields are the indexes of the struct fields that hold a table's columns.
 type fields [][]int
 
 func fieldsOf[doc any](t table) fields {
@@ -221,7 +220,7 @@ func fieldsOf[doc any](t table) fields {
 	return f
 }
 
-// values returns what a row has in the columns of its table.
+// values returns the values of a row, in the order of its table's columns.
 func (f fields) values(doc any) []any {
 	row := reflect.ValueOf(doc)
 	list := make([]any, len(f))
@@ -242,8 +241,8 @@ func (f fields) values(doc any) []any {
 	return list
 }
 
-// nextVersion starts at random: a row that was deleted and created again never
-// has a version that it had before.
+// nextVersion starts at a random number: a row that was deleted and created again must not have a
+// version that it had before.
 func nextVersion(version int64) int64 {
 	if version == 0 {
 		return 1 + rand.Int64N(1<<62) //nolint:gosec // it must differ, not be secret
@@ -251,8 +250,7 @@ func nextVersion(version int64) int64 {
 	return version + 1
 }
 
-// lose notes sessions and records with these keys as lost, and reports whether
-// there are any.
+// lose marks the sessions and records with these keys as lost, and reports whether there are any.
 func (p *page) lose(lost [2]sql.NullString) bool {
 	for i, rows := range []map[store.Key]*row{p.sessions, p.records} {
 		for name := range strings.SplitSeq(lost[i].String, ",") {
@@ -265,7 +263,7 @@ func (p *page) lose(lost [2]sql.NullString) bool {
 	return lost[0].Valid || lost[1].Valid
 }
 
-// sessionDoc is a session as JSON. Its fields are those of columns.
+// sessionDoc is a session as JSON. Its fields have the names in sessionTable.
 type sessionDoc struct {
 	store.Session
 
@@ -276,8 +274,7 @@ type sessionDoc struct {
 	wasExpiresAt int64
 }
 
-// keepsIndexes reports whether the row is there and its columns in indexes stay as
-// they are.
+// keepsIndexes reports whether the row exists and its indexed columns do not change.
 func (d sessionDoc) keepsIndexes() bool {
 	return d.Was != 0 && d.SID == d.WasSID && d.ExpiresAt == d.wasExpiresAt
 }

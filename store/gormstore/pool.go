@@ -8,13 +8,13 @@ import (
 	"sync"
 )
 
-// querier runs statements: a pool, a transaction on it, or a host's transaction.
+// querier runs statements: on a pool, in a transaction, or in a host's transaction.
 type querier interface {
 	QueryContext(ctx context.Context, text string, args ...any) (*sql.Rows, error)
 	ExecContext(ctx context.Context, text string, args ...any) (sql.Result, error)
 }
 
-// pool is a database/sql pool with the statements that are prepared on it.
+// pool is a database/sql pool and its prepared statements.
 type pool struct {
 	sqlite    bool
 	db        *sql.DB
@@ -28,8 +28,8 @@ type pool struct {
 
 var errClosed = errors.New("gormstore: the store is closed")
 
-// prepare prepares the texts at the first call: outside any transaction, since a
-// statement that is prepared inside one ends with it.
+// prepare prepares the texts at the first call. It must not run in a transaction, because a
+// statement that is prepared in one ends with it.
 func (p *pool) prepare(ctx context.Context, texts func() []string) error {
 	p.mu.Lock()
 	defer p.mu.Unlock()
@@ -78,14 +78,14 @@ func closeAll(stmts map[string]*sql.Stmt) error {
 	return errors.Join(errs...)
 }
 
-// in runs statements in a transaction, or with nil each by itself.
+// in returns a querier for a transaction. With nil, each statement is a transaction of its own.
 func (p *pool) in(tx *sql.Tx) querier {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	return statements{db: p.db, tx: tx, prepared: p.prepared}
 }
 
-// statements runs what is prepared as prepared, and the rest as text.
+// statements runs prepared statements if there are any, and other statements as text.
 type statements struct {
 	db       *sql.DB
 	tx       *sql.Tx
@@ -118,8 +118,8 @@ func (s statements) ExecContext(ctx context.Context, text string, args ...any) (
 	return stmt.ExecContext(ctx, args...)
 }
 
-// each calls scan for each row of a result. All rows are read: SQLite's
-// checkpoints wait for a statement that was left half-way.
+// each calls scan for each row of a result. It closes the rows even after an error: an open
+// statement delays SQLite's checkpoints.
 func each(ctx context.Context, q querier, scan func(*sql.Rows) error, text string, args ...any) error {
 	rows, err := q.QueryContext(ctx, text, args...)
 	if err != nil {

@@ -8,18 +8,19 @@ import (
 )
 
 const (
-	// recentTime is how long a row is remembered: at least once, and less than twice as long.
+	// recentTime is how long a row is remembered: at least this long, and less than twice as long.
 	recentTime = time.Second
 
-	// maxRecent bounds the rows that are remembered in that time.
+	// maxRecent bounds the rows that are remembered in this time.
 	maxRecent = 20_000
 )
 
-// recent remembers the rows that this process read or wrote last. Most units follow, within
-// milliseconds, a View of the same rows or another unit of the same request, so they need not read
-// them again: a round trip less. Another process may have changed them since. Then the versions in
-// the write are wrong, nothing is stored, and the unit runs again with rows that it reads. A unit that
-// writes nothing has no such check, so it always runs with rows that were read for it.
+// recent remembers the rows that this process has just read or written. Most units follow within
+// milliseconds on a View of the same rows, or on another unit of the same request, so they need not
+// read them again, which saves a round trip. If another process has changed a row since, the
+// versions in the write do not match, nothing is stored, and the unit runs again with rows that it
+// reads. A unit that writes nothing is not checked in this way, so it always uses rows that were
+// read for it.
 type recent struct {
 	mu         sync.Mutex
 	turned     time.Time
@@ -27,7 +28,7 @@ type recent struct {
 	pages      int64 // how many pages were kept
 }
 
-// generation is what was remembered in one part of time.
+// generation is the rows that were remembered in one period of recentTime.
 type generation struct {
 	sessions, records map[store.Key]row
 	sids              map[string]store.Key
@@ -39,7 +40,7 @@ func newGeneration() generation {
 
 func newRecent() *recent { return &recent{young: newGeneration(), old: newGeneration()} }
 
-// turn forgets what is too old.
+// turn forgets the rows that are too old.
 func (m *recent) turn() {
 	now := time.Now() //nolint:forbidigo // how long the rows are really remembered
 	switch age := now.Sub(m.turned); {
@@ -53,7 +54,7 @@ func (m *recent) turn() {
 	m.young, m.turned = newGeneration(), now
 }
 
-// begin begins a page, before any of its rows is read.
+// begin returns a new page. It must be called before any row of the page is read.
 func (m *recent) begin() *page {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -62,8 +63,8 @@ func (m *recent) begin() *page {
 	return p
 }
 
-// keep remembers the rows of a page, as the database has them. Rows that were remembered before, and
-// that no unit has written, do not become younger.
+// keep remembers the rows of a page as the database has them. A row that was remembered before and
+// that no unit has written keeps its age.
 func (m *recent) keep(p *page) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -88,16 +89,16 @@ func (m *recent) keep(p *page) {
 	}
 }
 
-// after reports whether a row that is remembered is later than one of a page. Versions alone do not
-// say that: a row that was deleted and created again may have a lower one than before.
+// after reports whether a remembered row is later than a row of a page. Comparing versions is not
+// enough: a row that was deleted and created again may have a lower version than before.
 func (r row) after(p *page, other *row) bool { return r.kept > p.begun && r.version > other.version }
 
-// clean returns a row as a batch finds it.
+// clean returns a copy of a row without the state of its batch.
 func (r *row) clean(kept int64) row {
 	return row{session: r.session, record: r.record, key: r.key, sid: r.sid, expiresAt: r.expiresAt, version: r.version, kept: kept}
 }
 
-// forget forgets the rows of a page, of which it is not known what the database has.
+// forget forgets the rows of a page after a write whose result is unknown.
 func (m *recent) forget(p *page) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -139,7 +140,7 @@ func (m *recent) sid(sid string) (row, bool) {
 	return r, ok && r.session.SID == sid
 }
 
-// recall fills in what a page wants and is remembered, so that it need not be read.
+// recall adds the remembered rows that a page wants, so that they need not be read.
 func (m *recent) recall(p *page) {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -170,7 +171,7 @@ func (m *recent) recall(p *page) {
 	p.names = missing
 }
 
-// recallSession adds a session that is remembered, once if it is named by key and by sid.
+// recallSession adds a remembered session, once if it is named both by key and by sid.
 func (p *page) recallSession(r row) {
 	if old := p.sessions[r.key]; old == nil || !old.recalled {
 		r.recalled = true
@@ -182,6 +183,6 @@ func (p *page) recallSession(r row) {
 }
 
 func keyNamed(name string) (key store.Key) {
-	_ = key.UnmarshalText([]byte(name)) // it was made of a key
+	_ = key.UnmarshalText([]byte(name)) // name is a key's text
 	return key
 }

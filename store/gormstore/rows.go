@@ -1,14 +1,14 @@
 package gormstore
 
-// The rows below are the tables as the migrations make them; sql.go has the statements that read
-// and write them. The first migration makes firstSessionRow; later ones add to it without changing
-// it. Column names are written out because the host may have another naming strategy, and sizes
+// The rows below are the tables after all migrations; the statements in sql.go read and write them.
+// The first migration creates firstSessionRow, and later ones add columns without changing it.
+// Column names are explicit because the host may use another naming strategy. Sizes are explicit
 // because MySQL needs one to index text: 255 characters are 1,020 of the 3,072 bytes that an index
 // may have. Times are Unix milliseconds.
 
 // sessionRow is the table threepid_sessions.
 type sessionRow struct {
-	First firstSessionRow `gorm:"embedded"` // a field, because GORM leaves out embedded types with lower-case names
+	First firstSessionRow `gorm:"embedded"` // a field, because GORM ignores embedded types that are not exported
 
 	Decoy               int64  `gorm:"column:decoy;not null;default:0"` // 1: it is one
 	Texts               int64  `gorm:"column:texts;not null;default:0"`
@@ -23,8 +23,8 @@ type sessionRow struct {
 	Provider       string `gorm:"column:provider;size:128;not null;default:''"`
 }
 
-// firstSessionRow is the table as it was at first. sid comes first and is time
-// ordered, so that new rows lie together.
+// firstSessionRow is the table after the first migration. sid is the primary key and ordered by
+// time, so that new rows are adjacent.
 type firstSessionRow struct {
 	SID            string `gorm:"column:sid;size:255;primaryKey"`
 	SessionKey     []byte `gorm:"column:session_key;size:32;not null;uniqueIndex:threepid_sessions_session_key"`
@@ -45,8 +45,7 @@ type firstSessionRow struct {
 	CreatedAt      int64  `gorm:"column:created_at;not null;autoCreateTime:false"`
 	ExpiresAt      int64  `gorm:"column:expires_at;not null;index:threepid_sessions_expires_at"`
 
-	// Version grows by one with each change, so that a change can be made on
-	// the condition that there was none since the row was read.
+	// Version increases with each change. A write requires the version that was read.
 	Version int64 `gorm:"column:version;not null"`
 }
 

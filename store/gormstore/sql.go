@@ -6,11 +6,11 @@ import (
 	"strings"
 )
 
-// The SQL of each dialect. Names and rows travel as JSON, one parameter for each
-// table, so that one text serves every size of a batch on any driver. Each key is
-// looked up in its index, whatever the planner believes about the size of a table.
+// The SQL of each dialect. Names and rows are passed as JSON, in one parameter for each table, so
+// that one statement serves batches of any size on any driver. Each key is looked up in its index,
+// whatever the planner assumes about the size of a table.
 
-// kind is what a column holds, and how it travels.
+// kind is the type of a column, and how JSON represents it.
 type kind int
 
 const (
@@ -19,15 +19,15 @@ const (
 	binary      // in hexadecimal digits
 )
 
-// column is a column of a table, with the field of the JSON that holds it.
+// column is a column of a table, and the JSON field that holds its value.
 type column struct {
 	name, field string
 	kind        kind
 }
 
-// table is a table of rows with versions.
+// table is a table whose rows have versions.
 type table struct {
-	name, index string // and the index of its key, for MySQL
+	name, index string // index: of its key, for MySQL
 	columns     []column
 }
 
@@ -78,42 +78,42 @@ func tables() [2]table { return [2]table{sessionTable(), recordTable()} }
 
 // dialect is the SQL of a database.
 //
-// read takes sessions by key, sessions by sid and records, as JSON arrays of
-// strings, and returns one row for each that is there: 0 or 1 for session or
-// record, key, version, expiry, and the session as JSON or the state.
+// read takes sessions by key, sessions by sid, and records, each as a JSON array of strings. It
+// returns one row for each that exists: 0 for a session or 1 for a record, the key, the version,
+// the expiry, and the session as JSON or the record's state.
 //
-// The statements that write take JSON arrays of rows. Of each, Was is the version
-// that it must have, 0 if it must be absent, and Version the one that it gets.
+// The statements that write take JSON arrays of rows. In each row, Was is the required version, 0
+// if the row must be absent, and Version is the new version.
 type dialect struct {
 	read string
 
-	// readLatest is read of what is committed, in a transaction that otherwise reads
-	// what was committed when it began. Empty: read is that.
+	// readLatest is like read, but also sees what was committed after the transaction began. Empty:
+	// use read.
 	readLatest string
 
-	// write stores sessions and records, or nothing. It returns the keys of sessions
-	// and of records that prevented that, comma-separated, in a row. A row that is
-	// locked prevents it, or with writeWaiting is waited for.
+	// write stores all sessions and records, or none. It returns one row: the keys of the sessions
+	// and of the records that prevented the write, comma-separated. A locked row prevents write;
+	// writeWaiting waits for it.
 	write, writeWaiting string
 
-	// block is write without parameters, if it is not a single statement.
+	// block returns the text of write, for databases that need a new text for each write.
 	block func(rows [2]string) string
 
-	// Databases without write have a transaction. lock locks rows and returns the
-	// keys of those that are not as they must be; put stores rows after that, and fails
-	// if one has appeared.
+	// Databases without write use a transaction. lock locks rows and returns the keys of those that
+	// do not have the required version. put then stores rows, and fails if a row has appeared in
+	// the meantime.
 	lock func(t table, param, into string, waiting bool) string
 	put  func(t table, param string) []string
 
-	// begin begins to write, in a transaction in which no row can change. putOne
-	// stores one row, with its values as parameters, and updateOne one whose columns
-	// in indexes stay as they are: SQLite rewrites the entry of each indexed column
-	// that a statement names, and each is another page to make durable.
+	// begin takes the write lock in a transaction, so that no row can change. putOne stores one row
+	// with its values as parameters. updateOne stores one whose indexed columns do not change:
+	// SQLite rewrites the index entry of each indexed column that a statement names, and each is
+	// another page to sync.
 	begin             string
 	putOne, updateOne [2]string
 	fields            [2]fields
 
-	expire func(table string) string // deletes rows that have expired at a time, at most a number of them
+	expire func(table string) string // deletes the rows that expired at or before a time, at most a number of them
 }
 
 func list(columns []column, each func(column) string) string {
@@ -126,7 +126,7 @@ func list(columns []column, each func(column) string) string {
 
 func columnName(c column) string { return c.name }
 
-// readText joins the three look-ups of a read.
+// readText returns the three look-ups of a read as one query.
 func readText(object string, look func(t table, by column, n int) string) string {
 	s, r := sessionTable(), recordTable()
 	return "SELECT 0, t.session_key, t.version, t.expires_at, " + object + " FROM " + look(s, s.key(), 1) +
@@ -134,7 +134,7 @@ func readText(object string, look func(t table, by column, n int) string) string
 		" UNION ALL SELECT 1, t.record_key, t.version, t.expires_at, t.state FROM " + look(r, r.key(), 3)
 }
 
-// objectOf is the session as a JSON object.
+// objectOf returns SQL for a session as a JSON object.
 func objectOf(function, hex string) string {
 	return function + "(" + list(sessionTable().columns, func(c column) string {
 		if c.kind == binary {
@@ -144,8 +144,8 @@ func objectOf(function, hex string) string {
 	}) + ")"
 }
 
-// postgres has the dialect of PostgreSQL and databases that speak it. Its
-// statements call functions, which Migrate creates.
+// postgres returns the dialect of PostgreSQL and compatible databases. Its statements call
+// functions, which Migrate creates.
 func postgres() dialect {
 	return dialect{
 		read:         fmt.Sprintf("SELECT * FROM threepid_read_%d($1, $2, $3)", schemaVersion),
@@ -157,9 +157,9 @@ func postgres() dialect {
 	}
 }
 
-// postgresFunctions are the functions that read and write. A function is planned
-// once for each connection, and only a function can say how: without sequential
-// scans, which would be best for a table that is tiny at that moment.
+// postgresFunctions are the functions that read, write and delete. PostgreSQL plans a function once
+// for each connection, and only a function can set the options for that: no sequential scans, which
+// would be best only while a table is tiny.
 func postgresFunctions() []string {
 	const plan = " LANGUAGE plpgsql SET enable_seqscan = off SET plan_cache_mode = force_generic_plan AS $$\n#variable_conflict use_column\n"
 	look := func(t table, by column, n int) string {
@@ -182,10 +182,11 @@ func postgresFunctions() []string {
 	return functions
 }
 
-// postgresWrite is a transaction by itself: so a client that stops anywhere holds no
-// lock. It locks the rows that are there and compares their versions. If all are
-// right it inserts and updates them. If the number of rows then is wrong, because
-// another transaction has just inserted one, it fails, and all of it is undone.
+// postgresWrite returns the function that writes. Each call is a transaction of its own, so a
+// client that stops at any point holds no lock. The function locks the existing rows and compares
+// their versions. If all match, it inserts and updates the rows. If the number of written rows is
+// wrong, because another transaction has just inserted one of them, it raises an error, which
+// undoes all changes.
 func postgresWrite(plan string) string {
 	s, r := sessionTable(), recordTable()
 	given := func(t table, n int) string {
@@ -220,7 +221,7 @@ func postgresWrite(plan string) string {
 		"END IF; IF lost_sessions IS NULL AND lost_records IS NULL THEN " + put(s, 1) + put(r, 2) + "END IF; END $$"
 }
 
-// mysql has the dialect of MySQL 8 and MariaDB 10.6.
+// mysql returns the dialect of MySQL 8 and MariaDB 10.6.
 func mysql(mariaDB bool) dialect {
 	look := func(t table, by column, _ int) string {
 		value, index := "n.k COLLATE utf8mb4_bin", "PRIMARY"
@@ -236,14 +237,14 @@ func mysql(mariaDB bool) dialect {
 			if c.kind == number {
 				return fmt.Sprintf("`%[1]s` BIGINT PATH '$.%[1]s'", c.field)
 			}
-			size := 255 // the server keeps rows of the full size
+			size := 255 // the server allocates rows of the full size
 			if c.field == "NextLink" || c.field == "State" {
 				size = 2048
 			}
 			return fmt.Sprintf("`%[1]s` VARCHAR(%[2]d) CHARACTER SET utf8mb4 PATH '$.%[1]s'", c.field, size)
 		}) + ")) AS n"
 	}
-	// By the primary key: to lock a row by another index locks a gap there, too.
+	// Lock by the primary key: locking a row by another index also locks a gap there.
 	found := func(t table) string {
 		if t.index == "PRIMARY" {
 			return fmt.Sprintf("%s AS t FORCE INDEX (PRIMARY) ON t.%s = UNHEX(n.`Key`)", t.name, t.key().name)
@@ -261,8 +262,8 @@ func mysql(mariaDB bool) dialect {
 		lock: func(t table, param, into string, waiting bool) string {
 			skip, present := " SKIP LOCKED", ""
 			if waiting {
-				// In a host's transaction, under its isolation, to lock an absent row locks
-				// the gap where others insert theirs.
+				// In a host's transaction, with its isolation level, locking an absent row locks
+				// the gap into which others insert theirs.
 				skip, present = "", " WHERE n.Was <> 0"
 			}
 			return fmt.Sprintf("SELECT GROUP_CONCAT(IF(COALESCE(t.version, 0) <> n.Was, n.`Key`, NULL))%s FROM %s LEFT JOIN %s%s FOR UPDATE%s",
@@ -288,8 +289,8 @@ func mysql(mariaDB bool) dialect {
 	return d
 }
 
-// mariaDBBlock is a whole transaction as one statement, which the server runs by
-// itself: a client that stops anywhere holds no lock.
+// mariaDBBlock returns a complete transaction as one statement, which the server runs by itself: a
+// client that stops at any point holds no lock.
 func (d dialect) mariaDBBlock(rows [2]string) string {
 	var locks, puts strings.Builder
 	for i, t := range tables() {
@@ -307,13 +308,12 @@ func (d dialect) mariaDBBlock(rows [2]string) string {
 		"IF ls IS NULL AND lr IS NULL THEN " + puts.String() + "COMMIT; ELSE ROLLBACK; END IF; SELECT ls, lr; END"
 }
 
-// beginWrite begins to write without writing anything. A transaction that begins by
-// reading can find, when it comes to write, that another process has written in
-// between; SQLite then fails at once instead of waiting. This makes a deferred
-// transaction, which is what most hosts have, an immediate one.
+// beginWrite takes the write lock without writing anything. If a transaction begins by reading and
+// another process writes before it does, SQLite fails its first write at once instead of waiting.
+// This statement makes a deferred transaction, which most hosts use, an immediate one.
 const beginWrite = "UPDATE threepid_schema SET version = version WHERE 0 = 1"
 
-// sqlite has the dialect of SQLite. Its writer is alone in the database.
+// sqlite returns the dialect of SQLite, in which a writer has the database to itself.
 func sqlite() dialect {
 	return dialect{
 		read: readText(objectOf("json_object", "hex(%s)"), func(t table, by column, _ int) string {
@@ -339,7 +339,7 @@ func sqlitePut(t table) string {
 		list(t.columns[1:], func(c column) string { return c.name + " = excluded." + c.name }))
 }
 
-// sqliteUpdate has the parameters of sqlitePut.
+// sqliteUpdate takes the same parameters as sqlitePut.
 func sqliteUpdate(t table) string {
 	var sets []string
 	for i, c := range t.columns[1:] {
@@ -350,7 +350,7 @@ func sqliteUpdate(t table) string {
 	return fmt.Sprintf("UPDATE %s SET %s WHERE %s = ?1", t.name, strings.Join(sets, ", "), t.key().name)
 }
 
-// prepared are the statements that run often, those of readers first.
+// prepared returns the statements that run often, those of readers first.
 func (d *dialect) prepared() []string {
 	texts := []string{d.read}
 	switch {
@@ -359,7 +359,7 @@ func (d *dialect) prepared() []string {
 	case d.begin != "":
 		return append(texts, d.begin, d.putOne[0], d.putOne[1], d.updateOne[0], d.updateOne[1])
 	case d.block != nil:
-		return texts // which takes no parameters
+		return texts // block takes no parameters
 	}
 	for _, t := range tables() {
 		texts = append(append(texts, d.lock(t, "?", "", false)), d.put(t, "?")...)
