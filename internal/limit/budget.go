@@ -15,27 +15,27 @@ import (
 )
 
 const (
-	// leaseParts is how many parts of a budget's Burst the nodes may hold in all. A
-	// budget with fewer SMS than leaseParts for each node is leased one SMS at a time.
+	// leaseParts is how many parts of a budget's Burst the nodes may hold in total. A budget with
+	// fewer SMS than leaseParts for each node is leased one SMS at a time.
 	leaseParts = 20
 
-	// askAgain is how long a node refuses by itself after the store refused a lease.
+	// askAgain is how long a node refuses without asking after the store has refused a lease.
 	askAgain = time.Second
 )
 
-// Budgets spend the limits that all SMS of a country, or of the host, share. If each
-// request took its SMS from the budget's row, all requests would meet there. Instead a
-// node leases several SMS in a unit of work of its own, and requests spend them in memory.
+// Budgets spend the limits that all SMS of a country, or of the host, share. If each request took
+// its SMS from the budget's row, all requests would contend for that row. Instead, a node leases
+// several SMS in a unit of work of its own, and requests spend them in memory.
 //
-// An SMS is charged when it is leased. It may be sent until the lease ends, which is
-// checked immediately before the provider is called. Only the node that holds it can
-// give it back, and only before that end: what a node holds when it dies stays charged.
-// So in any span of time the nodes send at most Burst, one for each Every that fits into
-// the span, and what they held when it began.
+// An SMS is charged when it is leased. It may be sent until the lease ends, which is checked
+// immediately before the provider is called. Only the node that holds it can give it back, and only
+// before the lease ends. SMS that a node holds when it dies stay charged. So in any span of time,
+// the nodes send at most Burst, one for each Every in the span, and the SMS that they held when it
+// began.
 type Budgets struct {
 	limits limits.Limits
 	store  store.Store
-	node   string // names this node's leases
+	node   string // the name of this node's leases
 	span   time.Duration
 	now    func() int64
 
@@ -48,19 +48,19 @@ type share struct {
 	who     Subject
 	kind    Kind
 	limits  []limits.Limit
-	leasing chan struct{} // holds a value while a unit of work is running
+	leasing chan struct{} // holds a value while a unit of work runs
 
-	size      int   // SMS that are leased at once
-	left      int   // SMS that may be sent, size at most
-	until     int64 // end of their lease
+	size      int   // SMS per lease
+	left      int   // SMS that may be sent, at most size
+	until     int64 // the end of their lease
 	notSent   int   // SMS of earlier leases that were not sent
 	validated int   // SMS to be given back because their numbers validated
 
-	refusedUntil int64 // until then this node refuses by itself,
-	freeAt       int64 // because nothing is left until then
+	refusedUntil int64 // until then, this node refuses without asking
+	freeAt       int64 // until then, nothing is left
 }
 
-// Grant is one SMS of each budget that it counts for.
+// Grant is one SMS of each budget that applies to it.
 type Grant []granted
 
 type granted struct {
@@ -68,8 +68,8 @@ type granted struct {
 	until int64
 }
 
-// NewBudgets returns Budgets. node must be unique. A lease lasts for span, which must be
-// longer than sending an SMS takes.
+// NewBudgets returns Budgets. node must be unique. A lease lasts for span, which must be longer
+// than sending an SMS takes.
 func NewBudgets(l limits.Limits, st store.Store, node string, span time.Duration, now func() int64) *Budgets {
 	return &Budgets{limits: l, store: st, node: node, span: span, now: now, shares: make(map[store.Key]*share)}
 }
@@ -96,7 +96,7 @@ func (b *Budgets) Take(ctx context.Context, who Subject) (Grant, Refusal, error)
 	return grant, Refusal{}, nil
 }
 
-// sharesOf returns the shares of the budgets that an SMS to the subject counts for.
+// sharesOf returns the shares of the budgets that apply to an SMS to the subject.
 func (b *Budgets) sharesOf(who Subject) []*share {
 	if who.MSISDN == "" {
 		return nil
@@ -146,8 +146,8 @@ func (b *Budgets) takeOne(ctx context.Context, s *share) (until, wait int64, err
 	}
 }
 
-// spend takes one SMS that is left, or returns how long to wait. It returns zeros if the
-// store must be asked.
+// spend takes one SMS that is left, or returns how long to wait. It returns zeros if the store must
+// be asked.
 func (b *Budgets) spend(s *share) (until, wait int64) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -168,7 +168,7 @@ func (b *Budgets) Valid(grant Grant) bool {
 	return !slices.ContainsFunc(grant, func(g granted) bool { return g.until <= now })
 }
 
-// Return gives an SMS back that was not sent.
+// Return gives back an SMS that was not sent.
 func (b *Budgets) Return(grant Grant) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -185,8 +185,8 @@ func (b *Budgets) Return(grant Grant) {
 	}
 }
 
-// Validated gives n SMS to a number back that has validated. Limits with CountValidated
-// keep them.
+// Validated gives back n SMS to a number that has been validated. Limits with CountValidated do not
+// give them back.
 func (b *Budgets) Validated(who Subject, n int) {
 	if n == 0 {
 		return
@@ -199,9 +199,8 @@ func (b *Budgets) Validated(who Subject, n int) {
 	}
 }
 
-// Flush gives back what this node does not need: SMS whose numbers validated or that
-// were not sent, and those of leases that end soon. With all set, it gives everything
-// back.
+// Flush gives back what this node does not need: SMS whose numbers were validated or that were not
+// sent, and those of leases that end soon. With all set, it gives back everything.
 func (b *Budgets) Flush(ctx context.Context, all bool) error {
 	b.mu.Lock()
 	shares := slices.Collect(maps.Values(b.shares))
@@ -230,7 +229,7 @@ func (b *Budgets) Flush(ctx context.Context, all bool) error {
 	return nil
 }
 
-// budget is what a budget's record keeps.
+// budget is the state in a budget's record.
 type budget struct {
 	Levels  []int64           `json:"t,omitempty"` // of the limits
 	Holders map[string]holder `json:"h,omitempty"` // by node
@@ -242,8 +241,8 @@ type holder struct {
 	Exchange string `json:"x"` // the last exchange that is stored
 }
 
-// exchange gives everything back that a share holds and, if more is set, leases again.
-// When it fails, what it would have given back stays charged.
+// exchange gives back everything that a share holds and, if more is set, leases again. If it fails,
+// the SMS that it would have given back stay charged.
 func (b *Budgets) exchange(ctx context.Context, s *share, more bool) error {
 	key := Subject{Country: s.who.Country}.Key(s.kind)
 	x := exchange{node: b.node, id: rand.Text(), span: b.span.Milliseconds(), limits: s.limits, more: more}
@@ -286,7 +285,7 @@ type exchange struct {
 func (x *exchange) run(row *store.Record, now int64) error {
 	var kept budget
 	if row.State != "" && row.ExpiresAt > now && json.Unmarshal([]byte(row.State), &kept) != nil {
-		kept = budget{} // damaged: the limits start from zero
+		kept = budget{} // damaged: start from zero
 	}
 	if kept.Holders[x.node].Exchange == x.id {
 		return nil
@@ -323,7 +322,7 @@ func (x *exchange) run(row *store.Record, now int64) error {
 	return nil
 }
 
-// size returns how many SMS are leased at once when that many nodes hold leases.
+// size returns the SMS per lease when that many nodes hold leases.
 func (x *exchange) size(nodes int) int {
 	burst := slices.MinFunc(x.limits, func(a, b limits.Limit) int { return a.Burst - b.Burst }).Burst
 	return max(1, burst/(leaseParts*nodes))

@@ -2,12 +2,11 @@ package limit
 
 import "slices"
 
-// CodeKinds are the kinds of records that a wrong code counts in.
+// CodeKinds are the kinds of records that count a wrong code.
 func CodeKinds() []Kind { return []Kind{Number, Client} }
 
-// TakeCode counts a code that is going to be compared as a wrong one, or returns
-// the limit that refuses it. first reports whether it is the first for a code
-// that was sent.
+// TakeCode counts a code as wrong before it is compared, or returns the limit that refuses it.
+// first reports whether it is the first code submitted for an SMS that was sent.
 func (g *Ledger) TakeCode(first bool) Refusal {
 	number := g.find(Number)
 	var met Refusal
@@ -57,7 +56,7 @@ func (g *Ledger) codeMeters() []meter {
 	return all
 }
 
-// lockedFor returns how many milliseconds a number that has had MaxWrongCodes is locked.
+// lockedFor returns for how many milliseconds a number that has reached MaxWrongCodes stays locked.
 func (g *Ledger) lockedFor(number *entry) int64 {
 	number.WrongAt = min(number.WrongAt, g.now) // the clock may have been set back
 	left := number.WrongAt + wrongMemory.Milliseconds() - g.now
@@ -70,8 +69,8 @@ func (g *Ledger) lockedFor(number *entry) int64 {
 	return left
 }
 
-// takeReserveCode reports whether a code is compared although the limits on wrong
-// codes for the number refuse it.
+// takeReserveCode reports whether a code is compared although the number's limits on wrong codes
+// refuse it.
 func (g *Ledger) takeReserveCode(number *entry) bool {
 	if len(g.Limits.ReserveCodes) == 0 {
 		return false
@@ -81,7 +80,7 @@ func (g *Ledger) takeReserveCode(number *entry) bool {
 	return wait == 0
 }
 
-// ReturnCode takes back what TakeCode did.
+// ReturnCode undoes TakeCode.
 func (g *Ledger) ReturnCode() {
 	for _, m := range g.codeMeters() {
 		m.put(giveBackAll(m.limits, m.levels, 1, true, g.now))
@@ -92,9 +91,9 @@ func (g *Ledger) ReturnCode() {
 	}
 }
 
-// ForgiveCodes is what the right code does to some kinds of records: the wrong ones
-// of the number no longer count, nor does the one that it was counted as for its client.
-// If byClient is set, the client's for the number do not count either.
+// ForgiveCodes records that a code was right: the number's wrong codes no longer count, and the
+// right code, which TakeCode counted as wrong, no longer counts against its client. If byClient is
+// set, the client's wrong codes for the number do not count any more either.
 func (g *Ledger) ForgiveCodes(byNumber, byClient bool) {
 	for _, m := range g.codeMeters() {
 		switch {

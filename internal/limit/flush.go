@@ -12,24 +12,24 @@ import (
 )
 
 const (
-	// networkFlush is the part of MinNumbers that a network must have waiting before
-	// other nodes need to know of it: there are many networks, and most are honest.
+	// networkFlush is the fraction of MinNumbers that must be unconfirmed in a network before its
+	// counts are sent to other nodes: there are many networks, and most are honest.
 	networkFlush = 4
 
-	// readAgain is how far back verdicts are read again: the clock of the node that made
+	// readAgain is how far back verdicts are read again, because the clock of the node that made
 	// one may be behind.
 	readAgain = 2 * clockSlack
 
-	// flushesPerSweep is how many times Flush looks only at networks that something
-	// happened to, before it looks at all and forgets those of which nothing is known.
+	// Every flushesPerSweep-th Flush looks at all networks, and forgets those without counts. The
+	// others look only at networks that have changed.
 	flushesPerSweep = 60
 
-	// subjectsPerRead is how many subjects' sums are read at once.
+	// subjectsPerRead is how many subjects' sums are read with one call.
 	subjectsPerRead = 500
 )
 
-// Flush exchanges counts and verdicts with the other nodes. When it fails, this node goes
-// on with what it has, and the next Flush makes up for it.
+// Flush exchanges counts and verdicts with the other nodes. If it fails, this node keeps what it
+// has, and the next Flush catches up.
 func (w *Watch) Flush(ctx context.Context) error {
 	w.flushing.Lock()
 	defer w.flushing.Unlock()
@@ -74,7 +74,7 @@ func (w *Watch) write(ctx context.Context, out outgoing) error {
 	return nil
 }
 
-// Load reads verdicts of other nodes. A new node does so before it serves.
+// Load reads the verdicts of other nodes. A new node calls it before it serves requests.
 func (w *Watch) Load(ctx context.Context) error {
 	if w.store == nil {
 		return nil
@@ -96,7 +96,7 @@ func (w *Watch) Load(ctx context.Context) error {
 	return nil
 }
 
-// verdict is what the state of a store.Verdict has.
+// verdict is the JSON in the State of a store.Verdict.
 type verdict struct {
 	Name          string `json:"n,omitempty"`
 	Blocked       int64  `json:"c,omitempty"`
@@ -106,11 +106,11 @@ type verdict struct {
 	Reason        string `json:"r,omitempty"`
 }
 
-// adopt takes another node's verdict over, if it is newer than this node's own.
+// adopt replaces this node's verdict with another node's, if that is newer.
 func (w *Watch) adopt(v store.Verdict, now int64) {
 	var decided verdict
 	if json.Unmarshal([]byte(v.State), &decided) != nil || v.ExpiresAt <= now {
-		return // of another release, or over
+		return // of another release, or expired
 	}
 	s := w.subjects[v.Subject]
 	if s == nil {
@@ -123,7 +123,7 @@ func (w *Watch) adopt(v store.Verdict, now int64) {
 	if v.Version <= s.version {
 		return
 	}
-	if s.Blocked != decided.Blocked { // what was counted before no longer is
+	if s.Blocked != decided.Blocked { // earlier counts no longer apply
 		s.state, s.others = state{}, nil
 	}
 	s.name, s.reason, s.version, s.unsaved = decided.Name, decided.Reason, v.Version, false
@@ -134,12 +134,12 @@ func (w *Watch) adopt(v store.Verdict, now int64) {
 type outgoing struct {
 	counts   []store.Count
 	verdicts []store.Verdict
-	subjects []string          // of counters
-	keys     map[string]string // whose they are
+	subjects []string          // keys of counters
+	keys     map[string]string // the watched subject of each
 }
 
-// outgoing returns what has changed since the last Flush, and forgets subjects of
-// which nothing is known.
+// outgoing returns what has changed since the last Flush. It forgets subjects without counts or a
+// block.
 func (w *Watch) outgoing(now int64) outgoing {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -151,7 +151,7 @@ func (w *Watch) outgoing(now int64) outgoing {
 			continue
 		}
 		first := w.slot(now) - slotsPerWindow
-		maps.DeleteFunc(s.dirty, func(at int64, _ bool) bool { return at < first }) // nobody asks for these any more
+		maps.DeleteFunc(s.dirty, func(at int64, _ bool) bool { return at < first }) // no node reads these slots any more
 		s.state = w.current(s.state, now)
 		if s.unsaved {
 			out.verdicts = append(out.verdicts, s.verdict(key, w.rules))
@@ -186,8 +186,8 @@ func (s *watched) verdict(key string, g rules) store.Verdict {
 
 const hoursMark = " hours"
 
-// phase is the subject of counters that a subject's numbers are counted for now. It
-// changes with each block, because what was counted before no longer counts.
+// phase returns the key under which a subject's numbers are counted at present. It changes with
+// each block, because earlier counts no longer apply.
 func (s *watched) phase(key string, now int64) string {
 	if s.blockedFor(now) > 0 {
 		return fmt.Sprintf("%s blocked %d", key, s.Blocked)
@@ -195,7 +195,7 @@ func (s *watched) phase(key string, now int64) string {
 	return fmt.Sprintf("%s since %d", key, s.Blocked)
 }
 
-// isShared reports whether other nodes need to know of a subject's counts.
+// isShared reports whether a subject's counts are sent to other nodes.
 func (s *watched) isShared(g rules, now int64) bool {
 	if s.area != areaNetwork {
 		return true
@@ -210,7 +210,7 @@ func (s *watched) isShared(g rules, now int64) bool {
 	return waiting >= int64(g.MinNumbers/networkFlush)
 }
 
-// rows returns the slots of a list that have changed, and forgets that they have.
+// rows returns the slots that have changed as counts, and marks them as unchanged.
 func rows(subject, node string, list counts, dirty map[int64]bool, span int64) []store.Count {
 	var all []store.Count
 	for _, part := range list {
@@ -225,7 +225,7 @@ func rows(subject, node string, list counts, dirty map[int64]bool, span int64) [
 	return all
 }
 
-// written records which counts were written.
+// written marks counts that could not be written as changed again.
 func (w *Watch) written(out outgoing, failed bool) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -241,7 +241,7 @@ func (w *Watch) written(out outgoing, failed bool) {
 	}
 }
 
-// touch marks a slot, so that the next Flush writes it.
+// touch marks a slot as changed, so that the next Flush writes it.
 func (s *watched) touch(at int64, hour bool) {
 	dirty := &s.dirty
 	if hour {
@@ -253,7 +253,7 @@ func (s *watched) touch(at int64, hour bool) {
 	(*dirty)[at] = true
 }
 
-// spanOf returns how long a slot of a subject of counters is.
+// spanOf returns the length of a slot in the counts of a key, in milliseconds.
 func (w *Watch) spanOf(subject string) int64 {
 	if strings.HasSuffix(subject, hoursMark) {
 		return hourSpan
@@ -261,7 +261,7 @@ func (w *Watch) spanOf(subject string) int64 {
 	return w.slotSpan()
 }
 
-// merge takes over what the other nodes have counted for the subjects with these keys.
+// merge sets the counts of other nodes for the subjects with these keys.
 func (w *Watch) merge(sums []store.Count, keys map[string]string, now int64) {
 	bySubject := make(map[string]counts)
 	for _, c := range sums {

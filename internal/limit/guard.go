@@ -8,35 +8,33 @@ import (
 	"example.com/threepid/limits"
 )
 
-// rules are the guard's. They are functions of a state and the time; times are Unix
-// milliseconds.
+// rules are the guard's rules: functions of a state and the time. Times are Unix milliseconds.
 type rules struct{ limits.Guard }
 
 const (
-	// slotsPerWindow is how many parts the window has: what is counted leaves it part
-	// by part.
+	// slotsPerWindow is the number of slots in the window. Counts leave the window slot by slot.
 	slotsPerWindow = 30
 
-	// settleSlots is how many of the latest slots are not held against numbers
-	// that have not validated yet: reading an SMS and typing takes time.
+	// settleSlots is the number of latest slots whose unconfirmed numbers do not count yet, because
+	// reading an SMS and typing the code takes time.
 	settleSlots = 1
 
-	// rushFactor is how many times MinNumbers are too many in that time, with
-	// next to no validation among them; networkRushFactor for a network.
+	// rushFactor times MinNumbers are too many within those slots if almost none are validated.
+	// networkRushFactor is the same for a network.
 	rushFactor        = 25
 	networkRushFactor = 12
 
-	// A run is runLength numbers of a range, asked for within runWindow and not
-	// confirmed, each at most runGap after the next. No host's customers do that.
+	// A run is runLength numbers of a range that are requested within runWindow and not confirmed,
+	// with gaps of at most runGap. The customers of a host do not produce one.
 	runLength = 8
 	runGap    = 3
 	runKept   = 16
 	runWindow = 10 * time.Minute
 
-	// memoryAfterBlock is how long after a block it is remembered, beyond MaxBlock.
-	// During that time fewer numbers are enough to block again, for longer; and a range's
-	// or a network's are held against it at once, since it is so small that honest
-	// people seldom come together in it.
+	// memoryAfterBlock is how much longer than MaxBlock a block is remembered after its end. During
+	// that time, fewer numbers cause the next block, which lasts longer. In ranges and networks,
+	// even the latest numbers count then: so few honest people share one that they rarely look like
+	// an attack.
 	memoryAfterBlock = 12 * time.Hour
 	minNumbersAgain  = 3
 	minClientsAgain  = 3
@@ -49,46 +47,46 @@ const (
 	reasonRush  = "many SMS at once, few validations"
 	reasonRun   = "neighbouring numbers"
 
-	// alsoNew is appended when the clients that a blocked country is still open to
-	// do not validate either.
+	// alsoNew is appended to the reason if the clients to which a blocked country is still open do
+	// not validate either.
 	alsoNew = ", also of clients that ask for a first number"
 )
 
-// state is what the guard remembers of a range, a country or a network.
+// state is what the guard remembers about a range, a country or a network.
 type state struct {
 	Slots   counts     `json:"n,omitempty"` // oldest first
 	Run     []runEntry `json:"r,omitempty"` // ranges only: the latest numbers, oldest first
-	By      []byEntry  `json:"b,omitempty"` // the latest clients that asked
-	Blocked int64      `json:"c,omitempty"` // when it was blocked last; what was counted before no longer is
+	By      []byEntry  `json:"b,omitempty"` // the latest clients
+	Blocked int64      `json:"c,omitempty"` // start of the latest block; earlier counts do not apply
 	Until   int64      `json:"u,omitempty"` // blocked until then
-	Count   int        `json:"k,omitempty"` // how often it was blocked
+	Count   int        `json:"k,omitempty"` // number of blocks
 
 	// Countries only.
-	WhileBlocked  counts `json:"w,omitempty"` // of clients that it is still open to
-	BlockedForAll bool   `json:"x,omitempty"` // blocked for them as well
+	WhileBlocked  counts `json:"w,omitempty"` // counts of clients to which it is still open
+	BlockedForAll bool   `json:"x,omitempty"` // blocked for those clients too
 }
 
-// slot counts the numbers that received an SMS in one part of the window, and those
-// that validated in it.
-type slot [3]int64 // which part since 1970; SMS; validated
+// slot counts the numbers that received an SMS in one part of the window, and the validations in
+// that part.
+type slot [3]int64 // index of the part, counted from 1970; SMS; validations
 
-// counts are in the order of time.
+// counts are ordered by time.
 type counts []slot
 
-// runEntry is a number of a range: its last digits, and when it was asked for.
+// runEntry is a number of a range: its last digits, and when it was requested.
 type runEntry [2]int64
 
-// byEntry is a client and the slot in which it asked last.
+// byEntry is a client, and the slot of its latest request.
 type byEntry struct {
 	Client string `json:"c"`
 	Slot   int64  `json:"s"`
 }
 
-// blockedFor returns how many milliseconds it will stay blocked.
+// blockedFor returns for how many milliseconds the subject stays blocked.
 func (s state) blockedFor(now int64) int64 { return max(0, s.Until-now) }
 
-// current returns s without what has left the window, and without a block that a
-// clock set back has put far into the future. The clock of another node may be ahead.
+// current returns s without slots outside the window, and without a block that ends too far in the
+// future because a clock was set back. The clock of another node may be ahead.
 func (g rules) current(s state, now int64) state {
 	last := now + clockSlack.Milliseconds()
 	first := g.slot(now) - slotsPerWindow + 1
@@ -105,8 +103,8 @@ func (g rules) current(s state, now int64) state {
 		s.Until = min(s.Until, longest)
 	}
 	if s.blockedFor(now) == 0 {
-		// It does not count from then on: those who came in during the block and validated
-		// would cover for those who wait for its end.
+		// These counts end with the block: clients that validated during the block would otherwise
+		// outweigh those that wait for its end.
 		s.WhileBlocked, s.BlockedForAll = nil, false
 	}
 	if s.Until != 0 && now >= g.forgottenAt(&s) {
@@ -123,8 +121,8 @@ func (g rules) slotSpan() int64 { return g.Window.Milliseconds() / slotsPerWindo
 
 func (g rules) slot(now int64) int64 { return now / g.slotSpan() }
 
-// sent returns s after an SMS to another number. suffix is the last digits of the
-// number, or negative for a country or network.
+// sent returns s after an SMS to another number. suffix is the last digits of the number, or
+// negative for a country or network.
 func (g rules) sent(s state, by string, suffix, now int64) state {
 	s = g.current(s, now)
 	s.counting(now).add(g.slot(now), 1, 0)
@@ -138,28 +136,28 @@ func (g rules) sent(s state, by string, suffix, now int64) state {
 	return s
 }
 
-// area is what kind of subject a state is of.
+// area is the kind of subject that a state belongs to.
 type area int
 
 const (
 	areaRange area = iota
 	areaCountry
 	areaNetwork
-	areaHost // judged never, but the measure of what is usual
+	areaHost // never judged; shows what is usual
 )
 
-// situation is what a judgement depends on apart from the subject's own state.
+// situation is what a judgement depends on, apart from the subject's own state.
 type situation struct {
 	area    area
-	others  counts // what other nodes counted in the same phase
-	percent int    // how many of a hundred must have validated
-	excused bool   // few validations are the provider's fault
+	others  counts // counts of other nodes in the same phase
+	percent int    // the percentage that must have validated
+	excused bool   // the provider may be the cause of few validations
 }
 
-// judged returns s after a judgement, and the reason if it is blocked from now on. A
-// blocked country is judged too: the clients that it is still open to may be those of
-// an attacker who has any number of them, such as a network of IPv6 addresses. Then it
-// is blocked for all for the rest of the time.
+// judged returns s after a judgement, and the reason if it is blocked from now on. A blocked
+// country is judged as well: the clients to which it is still open may belong to an attacker with
+// an unlimited number of them, such as a network of IPv6 addresses. It is then blocked for all
+// clients until the block ends.
 func (g rules) judged(s state, c situation, now int64) (next state, reason string) {
 	s = g.current(s, now)
 	blocked := s.blockedFor(now) > 0
@@ -179,16 +177,16 @@ func (g rules) judged(s state, c situation, now int64) (next state, reason strin
 	return s, reason
 }
 
-// lasts returns how long it blocks what was blocked so often before.
+// lasts returns the duration of the next block after a number of blocks.
 func (g rules) lasts(count int) time.Duration {
 	count = min(count, maxCount)
-	if g.InitialBlock > g.MaxBlock>>count { // asked so that nothing overflows
+	if g.InitialBlock > g.MaxBlock>>count { // compared in this way to avoid an overflow
 		return g.MaxBlock
 	}
 	return g.InitialBlock << count
 }
 
-// judge returns why a subject is to be blocked.
+// judge returns the reason to block a subject, or an empty string.
 func (g rules) judge(s *state, c situation, now int64) string {
 	again := s.Count > 0
 	latest, rush := g.slot(now)-settleSlots, int64(rushFactor)
@@ -222,7 +220,8 @@ func (g rules) judge(s *state, c situation, now int64) string {
 	return ""
 }
 
-// longestRun returns how many numbers are neighbours, with gaps of at most runGap.
+// longestRun returns the length of the longest run of neighbouring numbers, with gaps of at most
+// runGap.
 func longestRun(numbers []runEntry) int {
 	suffixes := make([]int64, len(numbers))
 	for i, n := range numbers {
@@ -240,7 +239,7 @@ func longestRun(numbers []runEntry) int {
 	return longest
 }
 
-// validated returns s after a number has validated that was counted at a time.
+// validated returns s after a number was validated that was counted at a time.
 func (g rules) validated(s state, suffix, at, now int64) state {
 	s = g.current(s, now)
 	if s.countedIn(at, now) {
@@ -250,9 +249,9 @@ func (g rules) validated(s state, suffix, at, now int64) state {
 	return s
 }
 
-// notSent returns s after it turned out that the SMS to a number that was counted at a time was not
-// sent. suffix is as for sent. Another node may have counted the number for its country or network:
-// then this node's count becomes negative, so that the sum of all nodes is right.
+// notSent returns s after the SMS to a number that was counted at a time turned out not to have
+// been sent. suffix is as in sent. The country or network may have been counted by another node.
+// This node's count then becomes negative, so that the sum over all nodes is right.
 func (g rules) notSent(s state, suffix, at, now int64) state {
 	s = g.current(s, now)
 	if list := s.counting(now); s.countedIn(at, now) && (suffix < 0 || list.sentIn(g.slot(at)) > 0) {
@@ -262,7 +261,7 @@ func (g rules) notSent(s state, suffix, at, now int64) state {
 	return s
 }
 
-// counting returns where numbers are counted now.
+// counting returns the counts to which numbers are added at present.
 func (s *state) counting(now int64) *counts {
 	if s.blockedFor(now) > 0 {
 		return &s.WhileBlocked
@@ -270,13 +269,12 @@ func (s *state) counting(now int64) *counts {
 	return &s.Slots
 }
 
-// countedIn reports whether a number of that time was counted where numbers are
-// counted now.
+// countedIn reports whether a number that was counted at a time is in the present counts.
 func (s *state) countedIn(at, now int64) bool {
 	return !s.blockedSince(at, now) && (at < s.Until) == (s.blockedFor(now) > 0)
 }
 
-// blockedSince reports whether what was counted at a time no longer is.
+// blockedSince reports whether a block has ended the counts of a time.
 func (s *state) blockedSince(at, now int64) bool { return at <= s.Blocked && s.Blocked <= now }
 
 // add adds to a slot, usually the present one.
@@ -297,12 +295,12 @@ func (c *counts) sentIn(at int64) int64 {
 	return 0
 }
 
-// find returns where a slot is, or where it belongs.
+// find returns the index of a slot, or the index at which to insert it.
 func (c *counts) find(at int64) (i int, found bool) {
 	return slices.BinarySearchFunc(*c, at, func(s slot, at int64) int { return cmp.Compare(s[0], at) })
 }
 
-// expires returns when nothing is left to remember.
+// expires returns when the state may be forgotten.
 func (s *state) expires(g rules) int64 {
 	at := int64(0)
 	if n := len(s.Slots); n > 0 {

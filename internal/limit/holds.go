@@ -8,14 +8,14 @@ import (
 	"example.com/threepid/limits"
 )
 
-// held is a block, and the kind of record that it is from.
+// held is a block, and the kind of record that contains it.
 type held struct {
 	kind  Kind
 	block limits.Block
 }
 
-// Holds returns what keeps SMS from being sent to the ledger's number, or its codes
-// from being accepted, whichever client asks.
+// Holds returns what prevents SMS to the ledger's number, or its codes from being accepted, for all
+// clients.
 func (g *Ledger) Holds() []limits.Block {
 	all := append(g.limitHolds(), g.guardHolds()...)
 	order := []Kind{Number, Client, Range, Country}
@@ -60,7 +60,7 @@ func (g *Ledger) guardHolds() []held {
 	return all
 }
 
-// hold appends a block of a kind of record, if there is anything to wait for.
+// hold appends a block of a kind of record, if it has not ended.
 func (g *Ledger) hold(all []held, reason string, of Kind, wait int64) []held {
 	if wait == 0 {
 		return all

@@ -10,7 +10,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// What an operator sees of records, and changes in them.
+// What operators see in records, and what they change.
 
 // levelOf returns how much of a limit is used.
 func levelOf(scope string, l limits.Limit, level, now int64) limits.Level {
@@ -35,8 +35,8 @@ func levelsOf(scope string, list []limits.Limit, levels []int64, now int64) []li
 	return all
 }
 
-// Levels returns how much is used of the limits that all clients share. Scopes are the names of
-// the fields of limits.Limits.
+// Levels returns how much of the limits that all clients share is used. Scopes are the names of the
+// fields of limits.Limits.
 func (g *Ledger) Levels() []limits.Level {
 	lim := &g.Limits
 	var all []limits.Level
@@ -59,7 +59,7 @@ func (g *Ledger) Levels() []limits.Level {
 }
 
 func (g *Ledger) wrongCodes(e *entry, most int) limits.Level {
-	locked := g.lockedFor(e) // resets a count that is too old
+	locked := g.lockedFor(e) // also resets a count that has expired
 	l := limits.Level{Scope: "MaxWrongCodes", Limit: limits.Limit{Burst: most, Every: wrongMemory}, Left: max(0, most-e.WrongCount)}
 	if e.WrongCount > 0 {
 		l.Full = time.UnixMilli(e.WrongAt).Add(wrongMemory).UTC()
@@ -70,8 +70,8 @@ func (g *Ledger) wrongCodes(e *entry, most int) limits.Level {
 	return l
 }
 
-// Levels returns how much is used of the budgets to which an SMS to the subject's number is charged.
-// What nodes have leased counts as used. records are those of Keys.
+// Levels returns how much of the budgets for an SMS to the subject's number is used. SMS that nodes
+// have leased count as used. records are those of Keys.
 func (b *Budgets) Levels(who Subject, records []store.Record) []limits.Level {
 	var all []limits.Level
 	for i, s := range b.sharesOf(who) {
@@ -89,9 +89,9 @@ func (b *Budgets) Levels(who Subject, records []store.Record) []limits.Level {
 	return all
 }
 
-// How many undelivered numbers the guard takes back. A network that lives on pumping could report
-// that it delivered nothing, and bill nevertheless: beyond these the guard counts as if there were no
-// receipts. Where SMS really do not arrive, a block takes nothing from anybody.
+// These bound the undelivered SMS that the guard does not count. A network that profits from
+// pumping could report every SMS as undelivered and still charge for it. Beyond these limits, the
+// guard ignores receipts. Where SMS really do not arrive, a block costs nobody anything.
 func undeliveredInRange() []limits.Limit {
 	return []limits.Limit{{Burst: 20, Every: 3 * time.Minute}}
 }
@@ -100,7 +100,7 @@ func undeliveredInCountry() []limits.Limit {
 	return []limits.Limit{{Burst: 100, Every: 36 * time.Second}}
 }
 
-// Undelivered takes back that the guard counted the number, for an SMS that was not delivered.
+// Undelivered stops counting the number for the guard, because its SMS was not delivered.
 func (g *Ledger) Undelivered() {
 	number, r := g.find(Number), g.find(Range)
 	if number == nil || r == nil || !g.who.Guarded || number.Confirmed || !g.countedLately(number) {
@@ -115,7 +115,7 @@ func (g *Ledger) Undelivered() {
 	g.events[len(g.events)-1].undelivered = true
 }
 
-// AllBlocks returns the countries and networks that are blocked.
+// AllBlocks returns the blocks of countries and networks.
 func (w *Watch) AllBlocks() []limits.Block {
 	now := w.now()
 	w.mu.Lock()
@@ -131,8 +131,8 @@ func (w *Watch) AllBlocks() []limits.Block {
 	return blocks
 }
 
-// Lift ends the block of a country or network, and resets what was counted for it. It reports
-// whether there was one. Other nodes learn of it with the next Flush.
+// Lift ends the block of a country or network and resets its counts. It reports whether there was a
+// block. Other nodes learn of it at their next Flush.
 func (w *Watch) Lift(b limits.Block) bool {
 	key := "country " + b.Country
 	if b.Network != "" {
@@ -145,7 +145,7 @@ func (w *Watch) Lift(b limits.Block) bool {
 	if s == nil || s.blockedFor(now) == 0 {
 		return false
 	}
-	// It counts as blocked until now, because that is what ends the counts of all nodes.
+	// It counts as blocked until now, because that ends the counts of all nodes.
 	s.state, s.others = state{Blocked: now, Until: now}, nil
 	s.version, s.unsaved = max(now, s.version+1), true
 	return true

@@ -6,16 +6,16 @@ import (
 	"example.com/threepid/limits"
 )
 
-// How the guard learns of SMS. Ranges are judged here, in their records; what concerns
-// countries and networks goes to the Watch once the unit of work is stored.
+// How the guard learns of SMS. A range is judged here, in its record. The Watch judges countries
+// and networks, once the unit of work is stored.
 
-// guardShare is how many numbers one client may bring to the guard's notice: a single
-// one must not be able to block anything for everybody else.
+// guardShare is how many numbers of one client the guard counts. A single client must not be able
+// to block anything for others.
 func guardShare() []limits.Limit { return []limits.Limit{{Burst: 4, Every: 15 * time.Minute}} }
 
-// Notice makes the guard count the number, unless it was counted recently or the client has used up
-// its share, and reports whether it did. It judges in either case: the counts may look worse by
-// now, even if no new client has a share left.
+// Notice counts the number for the guard, unless it was counted recently or the client has used up
+// its share, and reports whether it did. It judges in either case: the counts may look worse by now
+// even if no new client has a share left.
 func (g *Ledger) Notice() (counted bool) {
 	if !g.who.Guarded {
 		return false
@@ -47,8 +47,7 @@ func (g *Ledger) Notice() (counted bool) {
 	return counted
 }
 
-// takeShare reports whether the number is to be counted, and takes it from the
-// client's share.
+// takeShare reports whether the number is to be counted, and charges it to the client's share.
 func (g *Ledger) takeShare() bool {
 	number, client := g.find(Number), g.find(Client)
 	if number == nil || g.isCounted(number) {
@@ -65,8 +64,8 @@ func (g *Ledger) takeShare() bool {
 	return true
 }
 
-// isCounted reports whether the guard has counted the number: once in its window,
-// however many SMS it receives, and again after a block.
+// isCounted reports whether the guard has counted the number. It counts a number once in its
+// window, however many SMS the number receives, and again after a block.
 func (g *Ledger) isCounted(number *entry) bool {
 	if r := g.find(Range); r != nil && r.Guard.blockedSince(number.Counted, g.now) {
 		return false
@@ -79,7 +78,7 @@ func (g *Ledger) countedLately(number *entry) bool {
 	return at > g.now-g.Guard.Window.Milliseconds() && at <= g.now+clockSlack.Milliseconds()
 }
 
-// uncount takes back what Notice counted at a time, for an SMS that was not sent.
+// uncount undoes the counting of Notice at a time, for an SMS that was not sent.
 func (g *Ledger) uncount(at int64) {
 	number := g.find(Number)
 	if number == nil || number.Counted != at {
@@ -87,7 +86,8 @@ func (g *Ledger) uncount(at int64) {
 	}
 	number.Counted, number.changed = 0, true
 	if client := g.find(Client); client != nil {
-		// Otherwise a client that first asks for numbers that are rejected is not noticed.
+		// Otherwise the guard would not notice a client that first requests numbers that the
+		// provider rejects.
 		client.Share, client.changed = giveBackAll(guardShare(), client.Share, 1, true, g.now), true
 	}
 	g.events = append(g.events, event{who: g.who, notSentAt: at})
@@ -96,7 +96,7 @@ func (g *Ledger) uncount(at int64) {
 	}
 }
 
-// countValidation makes the guard count the number as validated, once.
+// countValidation counts the number as validated for the guard, once.
 func (g *Ledger) countValidation() {
 	number := g.find(Number)
 	if number == nil || !g.who.Guarded || !g.countedLately(number) || number.Confirmed {
@@ -109,7 +109,7 @@ func (g *Ledger) countValidation() {
 	}
 }
 
-// blocked returns how long the guard blocks the request.
+// blocked returns for how long the guard refuses the request.
 func (g *Ledger) blocked() Refusal {
 	var met Refusal
 	if !g.who.Guarded || g.Guard.DryRun {
@@ -123,8 +123,8 @@ func (g *Ledger) blocked() Refusal {
 	return met
 }
 
-// Blocks returns what the guard blocks of the ledger's subject, also if Guard.DryRun is
-// set. A country that is open to the client is left out.
+// Blocks returns the guard's blocks of the ledger's subject, even if Guard.DryRun is set. It omits
+// a country that is open to the client.
 func (g *Ledger) Blocks() []limits.Block { return g.guardBlocks(g.mayAsk()) }
 
 func (g *Ledger) guardBlocks(mayAsk bool) []limits.Block {

@@ -1,6 +1,5 @@
-// Package limit has the rules of the rate limits and of the guard. They are pure
-// functions over records and counters: the flows around them load and store the
-// records.
+// Package limit contains the rules of the rate limits and of the guard. They are pure functions of
+// records and counters, which the callers load and store.
 package limit
 
 import (
@@ -9,13 +8,13 @@ import (
 	"example.com/threepid/limits"
 )
 
-// The state of a limit is a level: the theoretical arrival time of the next one, in
-// Unix milliseconds. A level before now is the same as none.
+// The state of a limit is a level: the theoretical arrival time of the next event, in Unix
+// milliseconds. A level in the past means that nothing is used.
 
-// clockSlack is how far the clocks of nodes may be apart.
+// clockSlack is how much the clocks of nodes may differ.
 const clockSlack = time.Minute
 
-// take returns the level after one more. When the limit is reached it returns the level
+// take returns the level after one more event. If the limit is reached, it returns the level
 // unchanged, and how long to wait in milliseconds.
 func take(l limits.Limit, level, now int64) (next, wait int64) {
 	level = within(l, level, now)
@@ -26,15 +25,14 @@ func take(l limits.Limit, level, now int64) (next, wait int64) {
 	return next, 0
 }
 
-// giveBack returns the level with one less.
+// giveBack returns the level after one event is taken back.
 func giveBack(l limits.Limit, level, now int64) int64 {
 	return within(l, level-l.Every.Milliseconds(), now)
 }
 
-// within keeps a level where this limit can have brought it by now, on a node
-// whose clock is ahead. A level further ahead was left by a longer limit, or by a clock
-// that was set back since. It counts for nothing: a refused request writes nothing, so it
-// would be refused until that time.
+// within returns the level if this limit can have caused it by now, on a node whose clock may be
+// ahead. A higher level was left by a longer limit, or by a clock that has been set back since. It
+// is ignored: a refused request writes nothing, so requests would be refused until that time.
 func within(l limits.Limit, level, now int64) int64 {
 	full := now + int64(l.Burst)*l.Every.Milliseconds()
 	if level > full+clockSlack.Milliseconds() {
@@ -43,8 +41,9 @@ func within(l limits.Limit, level, now int64) int64 {
 	return min(max(level, now), full)
 }
 
-// takeAll takes one from each limit, or from none: then it returns how long to wait until
-// all allow it, in milliseconds. A limit without Burst is left out, see withoutSlow.
+// takeAll takes one event from each limit. If one of them refuses, it takes none and returns how
+// long to wait until all allow it, in milliseconds. A limit without Burst is left out: see
+// withoutSlow.
 func takeAll(list []limits.Limit, levels []int64, now int64) (next []int64, wait int64) {
 	next = make([]int64, len(list))
 	for i, l := range list {
@@ -62,8 +61,8 @@ func takeAll(list []limits.Limit, levels []int64, now int64) (next []int64, wait
 	return next, 0
 }
 
-// giveBackAll gives n back to each limit that does not count what validated. An SMS that
-// was not sent is given back to all of them.
+// giveBackAll gives n events back to each limit that does not count validated numbers. An SMS that
+// was not sent is given back to all limits.
 func giveBackAll(list []limits.Limit, levels []int64, n int, notSent bool, now int64) []int64 {
 	next := make([]int64, len(list))
 	for i, l := range list {
@@ -81,8 +80,8 @@ func giveBackAll(list []limits.Limit, levels []int64, n int, notSent bool, now i
 	return next
 }
 
-// withoutSlow leaves out the limits that the reserve passes. Each of the others
-// keeps its index, and thus its level.
+// withoutSlow leaves out the limits that the reserve passes. The others keep their indexes, and
+// thus their levels.
 func withoutSlow(list []limits.Limit) []limits.Limit {
 	fast := make([]limits.Limit, len(list))
 	for i, l := range list {
@@ -93,8 +92,8 @@ func withoutSlow(list []limits.Limit) []limits.Limit {
 	return fast
 }
 
-// levelAt returns the level of the ith limit; there may be more limits than when the
-// levels were stored.
+// levelAt returns the level of the ith limit. There may be more limits than when the levels were
+// stored.
 func levelAt(levels []int64, i int) int64 {
 	if i < len(levels) {
 		return levels[i]

@@ -10,42 +10,41 @@ import (
 )
 
 const (
-	// wrongMemory is how long after the latest wrong code a number's count of them is
-	// kept.
+	// wrongMemory is how long a number's count of wrong codes is kept after the latest one.
 	wrongMemory = 30 * 24 * time.Hour
 
-	// waitingMemory is how long a number that has not validated counts against its
-	// client in a blocked country.
+	// waitingMemory is how long a number that is not validated counts against its client in a
+	// blocked country.
 	waitingMemory = 24 * time.Hour
 
-	// expiryStep is what the expiry of records is rounded up to: otherwise each change
-	// would change an index, too.
+	// expiryStep is the granularity of the expiry of records. Without it, each change would also
+	// change an index.
 	expiryStep = 10 * time.Minute
 )
 
-// record is the state of one subject. Levels are in the order of their limits. Names are
-// short because there are many rows.
+// record is the state of one subject. Levels are in the order of their limits. JSON names are short
+// because there are many rows.
 type record struct {
 	SMS    []int64 `json:"t,omitempty"` // levels of the limits on SMS
 	Codes  []int64 `json:"w,omitempty"` // levels of the limits on wrong codes
 	Failed []int64 `json:"f,omitempty"` // levels of the limits on failed sends
 
 	// Numbers.
-	Clients      table   `json:"m,omitempty"` // of each client: until when the number waits for it, levels of SMS, levels of codes
+	Clients      table   `json:"m,omitempty"` // of each client: until when the number counts as waiting, levels of SMS, levels of codes
 	WrongCount   int     `json:"c,omitempty"` // wrong codes since the last right one
-	WrongAt      int64   `json:"a,omitempty"` // and when the latest was submitted
+	WrongAt      int64   `json:"a,omitempty"` // when the latest was submitted
 	Reserve      []int64 `json:"r,omitempty"` // levels of the reserve of SMS
-	Reserved     table   `json:"o,omitempty"` // customers that took from it, and until when that is remembered
+	Reserved     table   `json:"o,omitempty"` // customers that took from it, and how long that is remembered
 	ReserveCodes []int64 `json:"d,omitempty"` // levels of the reserve of codes
 	Counted      int64   `json:"n,omitempty"` // when the guard counted it last
-	Confirmed    bool    `json:"v,omitempty"` // and whether it has validated since
+	Confirmed    bool    `json:"v,omitempty"` // whether it has been validated since
 
 	// Clients.
 	Ranges    table   `json:"b,omitempty"` // of each range: levels of SMS
 	Share     []int64 `json:"s,omitempty"` // level of guardShare
-	Waiting   int     `json:"k,omitempty"` // numbers that the client asked for and that have not validated
-	Validated int     `json:"l,omitempty"` // numbers that have
-	Since     int64   `json:"i,omitempty"` // since when both are counted
+	Waiting   int     `json:"k,omitempty"` // numbers that the client requested and that are not validated
+	Validated int     `json:"l,omitempty"` // numbers that are
+	Since     int64   `json:"i,omitempty"` // start of both counts
 
 	// Ranges.
 	Guard       state   `json:"g,omitzero"`
@@ -74,7 +73,7 @@ func (r *record) expires(g rules, now int64) int64 {
 	return (at/step + 1) * step
 }
 
-// Limiter has the rules for all records.
+// Limiter contains the rules for all records.
 type Limiter struct {
 	Limits limits.Limits
 	Guard  limits.Guard
@@ -95,7 +94,7 @@ type entry struct {
 	changed bool
 }
 
-// Ledger is the records of one subject within a unit of work.
+// Ledger holds the records of one subject within a unit of work.
 type Ledger struct {
 	*Limiter
 
@@ -104,7 +103,7 @@ type Ledger struct {
 	entries []*entry
 	borrow  *entry         // of another ledger, which stores it
 	blocks  []limits.Block // ranges that the guard blocked in this unit
-	events  []event        // for the Watch, once the unit is stored
+	events  []event        // for the Watch, after the unit is stored
 }
 
 // Keys returns the keys of the records of these kinds that the subject needs.
@@ -118,7 +117,7 @@ func (l *Limiter) Keys(who Subject, kinds ...Kind) []store.Key {
 	return keys
 }
 
-// keeps reports whether the subject needs a record of a kind.
+// keeps reports whether the subject has a record of a kind.
 func (l *Limiter) keeps(of Kind, who Subject) bool {
 	if who.MSISDN == "" {
 		return false
@@ -159,13 +158,13 @@ func (l *Limiter) Load(who Subject, records []store.Record, now int64, kinds ...
 			continue
 		}
 		if json.Unmarshal([]byte(row.State), &e.record) != nil {
-			e.record = record{} // of an older release, or damaged: its limits start from zero
+			e.record = record{} // of an older release, or damaged: start from zero
 		}
 	}
 	return g, nil
 }
 
-// Put writes what has changed into the records that were loaded.
+// Put writes the changed records into the rows that were loaded.
 func (g *Ledger) Put() error {
 	for _, e := range g.entries {
 		if !e.changed || e == g.borrow {
@@ -180,7 +179,7 @@ func (g *Ledger) Put() error {
 	return nil
 }
 
-// Borrow has g, of another client, change the number's record of from.
+// Borrow makes g, the ledger of another client, change the number's record of from.
 func (g *Ledger) Borrow(from *Ledger) {
 	if g.borrow = from.find(Number); g.borrow != nil {
 		g.entries = append(g.entries, g.borrow)

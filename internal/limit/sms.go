@@ -12,19 +12,19 @@ import (
 // SMSKinds are the kinds of records to which an SMS is charged, except budgets.
 func SMSKinds() []Kind { return []Kind{Number, Client, Range} }
 
-// All clients share the limits on a number, so a few persistent clients can use them up. The
-// reserve protects the others: a client that has taken nothing from it lately gets one SMS
-// when a slow limit on the number refuses it, and the first code that is submitted for an
-// accepted SMS is compared. Both are limited by number, so that SMS and guesses are bounded
-// for any number of clients.
+// All clients share the limits on a number, so a few persistent clients could use them up. The
+// reserve protects the others. A client that has not used it recently gets one SMS although a slow
+// limit on the number refuses it, and the first code that is submitted for an accepted SMS is
+// compared in any case. Both are limited by number, so SMS and guesses stay bounded for any number
+// of clients.
 const (
-	// reserveMemory is how long a client that took from a number's reserve gets
-	// nothing more from it.
+	// reserveMemory is how long a client that has used a number's reserve gets nothing more from
+	// it.
 	reserveMemory = 7 * 24 * time.Hour
 
-	// reservePasses is the shortest Every of a limit that the reserve passes. A client that
-	// a faster limit refuses does not wait long. Because the faster limits apply, a number
-	// receives no more SMS at one instant than without the reserve.
+	// reservePasses is the shortest Every of a limit that the reserve passes. A client that a
+	// faster limit refuses does not wait long. Because the faster limits apply, a number receives
+	// no more SMS at one instant than without the reserve.
 	reservePasses = time.Hour
 )
 
@@ -32,7 +32,7 @@ const (
 type Refusal struct {
 	Scope string
 	Wait  int64 // milliseconds
-	Guard bool  // the guard refuses: a trusted request passes
+	Guard bool  // the guard refuses; a trusted request passes
 }
 
 func (r *Refusal) meet(scope string, wait int64) {
@@ -41,7 +41,7 @@ func (r *Refusal) meet(scope string, wait int64) {
 	}
 }
 
-// meter is one scope's limits, and where their levels are kept.
+// meter is the limits of one scope, and where their levels are stored.
 type meter struct {
 	scope  string
 	entry  *entry
@@ -69,13 +69,13 @@ func takeFrom(meters []meter, now int64) Refusal {
 	return Refusal{}
 }
 
-// own is a meter of a list of levels in a record.
+// own returns a meter for levels in a record.
 func own(scope string, e *entry, list []limits.Limit, levels *[]int64) meter {
 	return meter{scope, e, list, *levels, func(next []int64) { *levels = next }}
 }
 
-// smsMeters returns the limits to which an SMS is charged. One from the reserve passes the
-// slow limits of the number.
+// smsMeters returns the meters to which an SMS is charged. An SMS from the reserve passes the slow
+// limits of the number.
 func (g *Ledger) smsMeters(reserve bool) []meter {
 	var all []meter
 	lim := &g.Limits
@@ -100,7 +100,7 @@ func (g *Ledger) smsMeters(reserve bool) []meter {
 	return all
 }
 
-// member is a meter of the client's levels in a number's table, from index first on.
+// member returns a meter for the client's levels in a number's table, starting at index first.
 func (g *Ledger) member(scope string, e *entry, first int, list []limits.Limit) meter {
 	key := g.who.clientKey()
 	levels := e.Clients[key]
@@ -114,7 +114,7 @@ func (g *Ledger) member(scope string, e *entry, first int, list []limits.Limit) 
 	}}
 }
 
-// rangeMeter is a meter of the range's levels in a client's table.
+// rangeMeter returns a meter for the range's levels in a client's table.
 func (g *Ledger) rangeMeter(e *entry) meter {
 	key := g.who.rangeKey()
 	return meter{"range and client", e, g.Limits.PerRangeAndClient, e.Ranges[key], func(next []int64) {
@@ -139,7 +139,7 @@ func (g *Ledger) TakeSMS(trusted bool) Refusal {
 	return Refusal{}
 }
 
-// checkSMS returns the longest refusal by a rule to which an SMS is not charged.
+// checkSMS returns the longest refusal by a rule that counts no SMS.
 func (g *Ledger) checkSMS(reserve, trusted bool) Refusal {
 	var met Refusal
 	if client := g.find(Client); client != nil {
@@ -163,8 +163,8 @@ func (g *Ledger) checkSMS(reserve, trusted bool) Refusal {
 	return met
 }
 
-// needsReserve reports whether an SMS is to be taken from the number's reserve: only
-// slow limits on the number refuse it, and the reserve does not.
+// needsReserve reports whether the SMS must come from the number's reserve: only slow limits on the
+// number refuse it, and the reserve does not.
 func (g *Ledger) needsReserve() bool {
 	number := g.find(Number)
 	if number == nil || g.who.Client == "" || len(g.Limits.Reserve) == 0 {
@@ -184,15 +184,15 @@ func (g *Ledger) needsReserve() bool {
 	return wait == 0
 }
 
-// takeReserve takes an SMS from the number's reserve. needsReserve precedes it.
+// takeReserve takes an SMS from the number's reserve. Call needsReserve first.
 func (g *Ledger) takeReserve() {
 	number := g.find(Number)
 	number.Reserve, _ = takeAll(g.Limits.Reserve, number.Reserve, g.now)
 	number.Reserved = number.Reserved.set(g.who.customerKey(), []int64{g.now + reserveMemory.Milliseconds()}, g.now)
 }
 
-// returnReserve gives the client's SMS back to the number's reserve, and reports
-// whether there was one: taken at that time, or at any time if at is 0.
+// returnReserve gives the client's SMS back to the number's reserve and reports whether there was
+// one. It must have been taken at the given time, or at any time if at is 0.
 func (g *Ledger) returnReserve(at int64) bool {
 	number := g.find(Number)
 	if number == nil || g.who.Client == "" {
@@ -208,7 +208,7 @@ func (g *Ledger) returnReserve(at int64) bool {
 	return true
 }
 
-// TakeRetry charges another try of an SMS that may have been sent. The SMS itself is charged
+// TakeRetry charges another try for an SMS that may have been sent. The SMS itself is charged
 // already, but a provider that does not recognise the retry sends it again.
 func (g *Ledger) TakeRetry() Refusal {
 	var meters []meter
@@ -220,7 +220,7 @@ func (g *Ledger) TakeRetry() Refusal {
 	return takeFrom(meters, g.now)
 }
 
-// CountFailed counts an SMS that was not sent against the client.
+// CountFailed counts an SMS that was not sent against its client.
 func (g *Ledger) CountFailed() {
 	if client := g.find(Client); client != nil {
 		client.Failed, _ = takeAll(g.Limits.FailedSends, client.Failed, g.now)
@@ -228,8 +228,8 @@ func (g *Ledger) CountFailed() {
 	}
 }
 
-// ReturnSMS takes back what TakeSMS did at a time, for an SMS that was not sent.
-// counted reports whether the guard counted its number.
+// ReturnSMS undoes TakeSMS of a time for an SMS that was not sent. counted is whether the guard
+// counted its number.
 func (g *Ledger) ReturnSMS(counted bool, at int64) {
 	for _, m := range g.smsMeters(g.returnReserve(at)) {
 		m.put(giveBackAll(m.limits, m.levels, 1, true, g.now))
@@ -243,8 +243,8 @@ func (g *Ledger) ReturnSMS(counted bool, at int64) {
 	}
 }
 
-// Confirm takes back the charges of a session's SMS, because its number has validated: all
-// of them from the records that clients share, and those of the latest client from its own.
+// Confirm takes back the charges of a session's SMS because its number is validated: all charges to
+// records that clients share, and the latest client's charges to its own.
 func (g *Ledger) Confirm(all, byClient int) {
 	shared := all
 	if all > 0 && g.returnReserve(0) {
@@ -265,9 +265,8 @@ func (g *Ledger) Confirm(all, byClient int) {
 	g.countValidation()
 }
 
-// In a country that the guard has blocked, a client may have only one more number
-// that has not validated than numbers that have. Nearly all honest people are such a
-// client; an attacker has few of them.
+// In a country that the guard has blocked, the unconfirmed numbers of a client may exceed its
+// validated ones by one. Almost all honest people are such clients; an attacker has few of them.
 
 // mayAsk reports whether a blocked country is still open to the client.
 func (g *Ledger) mayAsk() bool {
@@ -293,7 +292,7 @@ func (g *Ledger) waitsSince(at int64) bool {
 	return g.waitingUntil() == at+waitingMemory.Milliseconds()
 }
 
-// countWaiting counts the number against its client, unless it already is.
+// countWaiting counts the number against its client, unless it does already.
 func (g *Ledger) countWaiting() {
 	client, number := g.find(Client), g.find(Number)
 	if client == nil || number == nil || !g.who.Guarded || g.waitingUntil() > g.now {

@@ -9,8 +9,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// rangeDigits is how many digits at the end of a number distinguish it from the
-// others of its range.
+// rangeDigits is how many of a number's last digits its range leaves open.
 const rangeDigits = 4
 
 // Subject is what an SMS or a code is charged to. Nothing is charged to the zero value.
@@ -22,21 +21,21 @@ type Subject struct {
 	Guarded bool   // the guard judges it
 }
 
-// The marks that precede the digest of a client's network in its name.
+// The marks that begin a client's name and are followed by the digest of its network.
 const (
 	ipv4Mark = "."
 	ipv6Mark = ":"
 )
 
-// networkDigits is how many digits of its digest a network's name has.
+// networkDigits is the number of digits of that digest.
 const networkDigits = 16
 
 // ClientName returns the name of a client in rows. It is a digest, because no row needs the
-// address. All addresses of an IPv6 /64 have one name.
+// address. All addresses of an IPv6 /64 have the same name.
 //
-// After a mark, the name has a digest of the client's network, which prefix is: a /24, or a
-// /48 of IPv6, because providers assign a whole /48 to one customer. A client that is not an
-// address has no network.
+// After a mark, the name contains a digest of the client's network: the /24 of an IPv4 address, or
+// the /48 of an IPv6 address, because providers assign a complete /48 to one customer. prefix is
+// that network. A client that is not an address has no network.
 func ClientName(client string) (name, prefix string) {
 	if client == "" {
 		return "", ""
@@ -61,7 +60,7 @@ func digest(kind, of string) string {
 	return hex.EncodeToString(sum[:16])
 }
 
-// network returns the digest of the client's network; it is empty for clients without one.
+// network returns the digest of the client's network, or an empty string.
 func (s Subject) network() string {
 	if i := strings.IndexAny(s.Client, ipv4Mark+ipv6Mark); i >= 0 {
 		return s.Client[i+1:]
@@ -69,10 +68,10 @@ func (s Subject) network() string {
 	return ""
 }
 
-// Range returns the digits with which all numbers of the range begin.
+// Range returns the digits that all numbers of the range begin with.
 func (s Subject) Range() string { return s.MSISDN[:max(0, len(s.MSISDN)-rangeDigits)] }
 
-// suffix returns the last digits of the number, which the range does not include.
+// suffix returns the last digits of the number, which are not part of the range.
 func (s Subject) suffix() int64 {
 	n := int64(0)
 	for _, digit := range s.MSISDN[len(s.Range()):] {
@@ -81,14 +80,14 @@ func (s Subject) suffix() int64 {
 	return n
 }
 
-// shortName is long enough that nobody can find two clients with one name.
+// shortName shortens a name, but not so much that two clients with the same name could be found.
 const shortName = 12
 
 // clientKey is the client's key in the tables of a record.
 func (s Subject) clientKey() string { return s.Client[:min(len(s.Client), shortName)] }
 
-// customerKey is the client's key for the reserve and the guard. All clients of an IPv6
-// network have one, because one customer may have all of it.
+// customerKey is the client's key for the reserve and the guard. All clients of an IPv6 network
+// share one, because one customer may own the network.
 func (s Subject) customerKey() string {
 	if _, network, ok := strings.Cut(s.Client, ipv6Mark); ok {
 		return network[:shortName]
@@ -96,8 +95,8 @@ func (s Subject) customerKey() string {
 	return s.clientKey()
 }
 
-// askerKey is the client's key where the guard counts clients. Requests without a client, such
-// as those of a homeserver, come from different people, so each number counts as one.
+// askerKey is the client's key where the guard counts clients. Requests without a client, such as
+// those of a homeserver, come from different people, so each number counts as a client.
 func (s Subject) askerKey() string {
 	if s.Client == "" {
 		return digest("asker", s.MSISDN)[:shortName]
@@ -108,7 +107,7 @@ func (s Subject) askerKey() string {
 // rangeKey is the range's key in the tables of a record.
 func (s Subject) rangeKey() string { return digest("range", s.Range())[:shortName] }
 
-// Kind is the kind of subject that a record is about.
+// Kind is the kind of subject of a record.
 type Kind string
 
 // The kinds of records.

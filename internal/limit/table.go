@@ -10,20 +10,20 @@ import (
 	"strings"
 )
 
-// table keeps levels for several keys in one record, for instance of the clients that ask for one
-// number. It is bounded: a new key replaces the one whose levels end first. That raises no bound,
-// because the record's own limits apply to all keys together; it only lets one client have more
-// than its share.
+// table keeps levels for several keys in one record, such as the clients that request one number.
+// It is bounded: a new key replaces the key whose levels end first. That raises no limit, because
+// the record's own limits apply to all keys together. It only allows one client more than its
+// share.
 type table map[string][]int64
 
-// maxTable is how many keys a table has at most, and maxTableLevels how many levels
-// in total: a record has 2,000 bytes.
+// maxTable is the maximum number of keys in a table, and maxTableLevels that of levels in total: a
+// record has 2,000 bytes.
 const (
 	maxTable       = 24
 	maxTableLevels = 72
 )
 
-// set returns t with the levels of a key, without those that ended by now.
+// set returns t with the levels of a key, and without levels that have ended.
 func (t table) set(key string, levels []int64, now int64) table {
 	next := make(table, len(t)+1)
 	for k, l := range t {
@@ -48,7 +48,7 @@ func (t table) first() string {
 	})
 }
 
-// end returns the time when all levels have ended.
+// end returns when all levels have ended.
 func (t table) end() int64 {
 	end := int64(0)
 	for _, levels := range t {

@@ -2,18 +2,17 @@ package limit
 
 import "time"
 
-// What is usual at this host. A low share of validations looks like pumping, but may be the
-// provider's fault, or normal for the host. The measure are the hours in which enough numbers
-// validated, which an attacker cannot produce.
+// What is usual at this host. A low share of validations looks like pumping, but the provider may
+// be the cause, or it may be normal for the host. The guard compares with the hours in which enough
+// numbers were validated, because an attacker cannot produce those.
 
 const (
-	hoursKept = 25 // of each subject
-	hoursLate = 3  // how many hours a provider's outage is excused
+	hoursKept = 25 // per subject
+	hoursLate = 3  // for so many hours, a provider's outage is excused
 	hourSpan  = int64(time.Hour / time.Millisecond)
 )
 
-// good calls fn with what was counted in each of the latest hours in which enough
-// numbers validated.
+// good calls fn with the counts of each of the latest hours in which enough numbers were validated.
 func (w *Watch) good(s *watched, latest int64, now int64, fn func(sent, validated int64)) {
 	for hour := now/hourSpan - latest; hour <= now/hourSpan; hour++ {
 		var sent, validated int64
@@ -30,8 +29,8 @@ func (w *Watch) good(s *watched, latest int64, now int64, fn func(sent, validate
 	}
 }
 
-// percent returns how many of a hundred numbers must validate: half the usual share
-// if that is less than MinValidatedPercent.
+// percent returns the percentage of numbers that must validate: half the usual share, if that is
+// less than MinValidatedPercent.
 func (w *Watch) percent(s *watched, now int64) int {
 	var sent, validated int64
 	w.good(s, hoursKept-1, now, func(s, v int64) { sent, validated = sent+s, validated+v })
@@ -41,14 +40,14 @@ func (w *Watch) percent(s *watched, now int64) int {
 	return min(w.MinValidatedPercent, max(1, int(validated*100/sent/2)))
 }
 
-// excused reports whether few validations are no reason to block a subject: it sends
-// no more than in the good hours before, or the whole host does and fails.
+// excused reports whether few validations are no reason to block a subject: either its own SMS are
+// no more than in the good hours before, or the whole host's SMS fail.
 func (w *Watch) excused(s *watched, now int64) bool {
 	return s.area == areaCountry && w.usualVolume(s, now) || w.hostFails(now)
 }
 
-// hostFails reports whether few SMS of the whole host validate although no more are
-// sent than usual.
+// hostFails reports whether few SMS of the whole host validate although it sends no more than
+// usual.
 func (w *Watch) hostFails(now int64) bool {
 	host := w.subjects[hostKey]
 	if host == nil {
@@ -58,8 +57,8 @@ func (w *Watch) hostFails(now int64) bool {
 	return sent >= int64(w.MinNumbers) && validated*100 < int64(w.percent(host, now))*sent && w.usualVolume(host, now)
 }
 
-// usualVolume reports whether no more numbers are asked for than one and a half times
-// what was usual in the good hours of the last three.
+// usualVolume reports whether at most one and a half times as many numbers are requested as in the
+// good hours of the last three.
 func (w *Watch) usualVolume(s *watched, now int64) bool {
 	usual := int64(0)
 	w.good(s, hoursLate, now, func(sent, _ int64) { usual = max(usual, sent) })
@@ -70,7 +69,7 @@ func (w *Watch) usualVolume(s *watched, now int64) bool {
 	return 2*sent*hourSpan <= 3*usual*max(now-since, w.slotSpan())
 }
 
-// totals returns what is counted in the window, and since when.
+// totals returns the counts in the window, and when they begin.
 func (s *watched) totals(g rules, now int64) (sent, validated, since int64) {
 	since = now
 	for _, list := range []counts{*s.counting(now), s.others} {

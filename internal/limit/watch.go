@@ -9,10 +9,9 @@ import (
 	"example.com/threepid/store"
 )
 
-// Watch judges countries and networks of clients. Requests report events to it. It counts them
-// in memory and judges at once, from its own counts and the counts of other nodes that it
-// read last. Flush exchanges counts and verdicts with the other nodes; no request waits for
-// that.
+// Watch judges countries and networks of clients. Requests report events to it. It counts them in
+// memory and judges at once, by its own counts and those of other nodes that it has read. Flush
+// exchanges counts and verdicts with the other nodes; no request waits for it.
 type Watch struct {
 	rules
 
@@ -22,7 +21,7 @@ type Watch struct {
 
 	mu       sync.Mutex
 	subjects map[string]*watched
-	read     int64 // until when verdicts were read
+	read     int64 // verdicts were read up to this version
 	flushes  int
 	flushing sync.Mutex // one Flush at a time
 }
@@ -33,7 +32,7 @@ type watched struct {
 
 	area   area
 	name   string  // country, or network for the log
-	share  []int64 // of a network: of guardShare; of a country: of undeliveredInCountry
+	share  []int64 // levels: of guardShare for a network, of undeliveredInCountry for a country
 	others counts  // of the other nodes, in the phase that othersIn names
 	hours  counts  // whole hours, of this node
 	before counts  // whole hours, of the other nodes
@@ -48,7 +47,7 @@ type watched struct {
 	dirty, dirtyHours map[int64]bool // slots and hours that are not stored yet
 }
 
-// hostKey is the subject of all SMS of the host.
+// hostKey is the key of the whole host.
 const hostKey = "host"
 
 // NewWatch returns a Watch. node must be unique; counters may be nil.
@@ -56,17 +55,17 @@ func NewWatch(g limits.Guard, counters store.Counters, node string, now func() i
 	return &Watch{rules: rules{g}, store: counters, node: node, now: now, subjects: make(map[string]*watched)}
 }
 
-// event is what happened to a number that the guard judges.
+// event is something that happened to a number that the guard judges.
 type event struct {
 	who         Subject
-	sent        bool  // an SMS is being sent that counts
-	validatedAt int64 // the number validated that was counted then
-	notSentAt   int64 // no SMS was sent to the number that was counted then
-	undelivered bool  // it was sent, and not delivered
+	sent        bool  // an SMS is being sent, and counts
+	validatedAt int64 // the number was counted at this time, and is validated
+	notSentAt   int64 // the number was counted at this time, and no SMS was sent
+	undelivered bool  // with notSentAt: it was sent, but not delivered
 }
 
-// Report tells the Watch what happened in a unit of work that is stored, and returns what
-// has been blocked.
+// Report passes the events of a stored unit of work to the Watch and returns the blocks that
+// result.
 func (w *Watch) Report(g *Ledger) []limits.Block {
 	if g == nil {
 		return nil
@@ -112,10 +111,10 @@ func (w *Watch) record(e event, now int64) []limits.Block {
 	return blocks
 }
 
-// counts reports whether a request from a network that was blocked before counts for its
-// country. Of such a network no more counts than of one client, so that one network does not
-// block a country, but several are noticed. What fails or validates there does not count: it may
-// not have been counted when it was sent.
+// counts reports whether an event in a network that was blocked before counts for its country. Of
+// such a network, no more SMS count than of one client: one network must not block a country, but
+// several are noticed. Failures and validations do not count, because their SMS may not have been
+// counted.
 func (w *Watch) counts(network *watched, e event, now int64) bool {
 	if !e.sent {
 		return false
@@ -153,7 +152,7 @@ func (w *Watch) count(s *watched, e event, now int64) {
 	s.touch(at/hourSpan, true)
 }
 
-// judgeNow judges a subject.
+// judgeNow judges a subject and returns its block, if there is a new one.
 func (w *Watch) judgeNow(s *watched, now int64) (limits.Block, bool) {
 	next, reason := w.judged(s.state, situation{area: s.area, others: s.others, percent: w.percent(s, now), excused: w.excused(s, now)}, now)
 	if reason == "" {
@@ -175,7 +174,7 @@ func (w *Watch) block(s *watched, reason string) limits.Block {
 	return b
 }
 
-// key returns the name of an area's subject in counters, or an empty string if the client has none.
+// key returns the key of an area's subject in counters, or an empty string if there is none.
 func (who Subject) key(of area) string {
 	switch of {
 	case areaCountry:
@@ -214,16 +213,15 @@ func (w *Watch) subject(of area, who Subject, now int64) *watched {
 	}
 	s.state = w.current(s.state, now)
 	if s.othersIn != s.phase(key, now) {
-		s.others = nil // as this node's own counts of another phase
+		s.others = nil // like this node's own counts of another phase
 	}
 	first := w.slot(now) - slotsPerWindow + 1
 	s.others = slices.DeleteFunc(s.others, func(part slot) bool { return part[0] < first })
 	return s
 }
 
-// blocked returns how long the subject's country and network stay blocked, in
-// milliseconds. mayAsk reports whether a country is open to the client that is not
-// blocked for all.
+// blocked returns for how long the subject's country and network stay blocked, in milliseconds.
+// mayAsk is whether a country that is not blocked for all is open to the client.
 func (w *Watch) blocked(who Subject, mayAsk bool, now int64) Refusal {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -253,15 +251,15 @@ func (w *Watch) blocks(who Subject, mayAsk bool, now int64) []limits.Block {
 	return blocks
 }
 
-// countryBlockedSince reports whether what was counted for the country at a time no longer is.
+// countryBlockedSince reports whether a block has ended the country's counts of a time.
 func (w *Watch) countryBlockedSince(who Subject, at, now int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	return w.subject(areaCountry, who, now).blockedSince(at, now)
 }
 
-// outage reports whether few SMS of the whole host validate although no more are sent
-// than usual: then the provider does not deliver them.
+// outage reports whether few SMS of the whole host validate although it sends no more than usual:
+// then the provider does not deliver them.
 func (w *Watch) outage(now int64) bool {
 	w.mu.Lock()
 	defer w.mu.Unlock()
