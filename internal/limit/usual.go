@@ -8,7 +8,7 @@ import "time"
 
 const (
 	hoursKept = 25 // per subject
-	hoursLate = 3  // for so many hours, a provider's outage is excused
+	hoursLate = 3  // for this many hours, a provider's outage is excused
 	hourSpan  = int64(time.Hour / time.Millisecond)
 )
 

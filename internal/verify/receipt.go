@@ -94,7 +94,7 @@ func (s *Service) settleReceipts(ctx context.Context, last bool) {
 		}
 		waits := !last && s.Now().Before(e.until) && s.early.add(e)
 		if !waits {
-			s.observeReceipt(e.ctx, e.receipt, observe.SMS{Provider: e.receipt.Provider}, history.About{})
+			s.observeReceipt(e.ctx, e.receipt, observe.SMS{Provider: e.receipt.Provider}, history.About{}) //nolint:contextcheck // with the values of its own request
 		}
 	}
 }
