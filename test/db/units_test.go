@@ -306,8 +306,10 @@ func expectNoSequentialScans(t *testing.T, db *gorm.DB, admin *sql.DB, st *gorms
 	}
 	if vacuumed {
 		const use = ""
-		vacuum := []string{"VACUUM threepid_records", "VACUUM threepid_sessions", "VACUUM threepid_totals", "VACUUM threepid_entries",
-			"VACUUM threepid_counts", "VACUUM threepid_verdicts", use}
+		vacuum := []string{
+			"VACUUM threepid_records", "VACUUM threepid_sessions", "VACUUM threepid_totals", "VACUUM threepid_entries",
+			"VACUUM threepid_counts", "VACUUM threepid_verdicts", use,
+		}
 		statements = slices.Concat(vacuum, statements)
 	}
 	for _, statement := range statements {
@@ -329,13 +331,14 @@ func expectNoSequentialScans(t *testing.T, db *gorm.DB, admin *sql.DB, st *gorms
 		if err != nil {
 			t.Fatal(err)
 		}
+		defer func() { _ = rows.Close() }()
 		for rows.Next() {
 			var table string
 			var n int64
 			err = errors.Join(err, rows.Scan(&table, &n))
 			read[table] = n
 		}
-		if err := errors.Join(err, rows.Err(), rows.Close()); err != nil {
+		if err := errors.Join(err, rows.Err()); err != nil {
 			t.Fatal(err)
 		}
 		return read

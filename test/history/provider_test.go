@@ -72,7 +72,7 @@ const lostPath = "/lost"
 // response may be late although it was written in time.
 func reportLost(url string, node int, messageID string) {
 	query := neturl.Values{"node": {strconv.Itoa(node)}, "message": {messageID}}
-	res, err := http.Post(url+lostPath+"?"+query.Encode(), "", nil) //nolint:noctx // the SMS has no time left
+	res, err := http.Post(url+lostPath+"?"+query.Encode(), "", nil)
 	if err == nil {
 		_ = res.Body.Close()
 	}
