@@ -9,16 +9,15 @@ import (
 	"unicode/utf8"
 )
 
-// Names are the rows of a unit of work: at most one session, and any number of
-// records, none of them twice.
+// Names names the rows of a unit of work: at most one session, and any number of records, each
+// once.
 type Names struct {
 	Session SessionRef
 	Records []Key
 }
 
-// SessionRef names a session by its key or, if SID is set, by its sid. The zero
-// value names none. Sids are compared byte by byte. A session that is named by
-// its sid cannot be created.
+// SessionRef names a session by its key or, if SID is set, by its sid. The zero value names none.
+// Sids are compared byte by byte. A unit cannot create a session that it names by sid.
 type SessionRef struct {
 	Key Key
 	SID string
@@ -27,20 +26,19 @@ type SessionRef struct {
 // None reports whether r names no session.
 func (r SessionRef) None() bool { return r == SessionRef{} }
 
-// Rows are the rows of a unit of work. To create a session or a record that was
-// absent, fill it in; to change one, assign to it. A session keeps its key, and
-// may get another sid.
+// Rows are the rows of a unit of work. To create an absent session or record, fill it in; to change
+// one, assign to it. A session keeps its key, but may get another sid.
 type Rows struct {
 	Session Session  // the zero value if it is absent or none is named
-	Records []Record // in the order of the names; State and ExpiresAt are zero if it is absent
+	Records []Record // in the order of the names; an absent one has no State and no ExpiresAt
 }
 
 // ErrNames matches every [NamesError].
 var ErrNames = errors.New("store: the unit of work needs other rows")
 
-// NamesError is returned by the change function of a unit that learned from the
-// rows that it needs others, such as the record of a client that the session
-// names. Update starts again with these.
+// NamesError is returned by the change function of a unit that has learned from its rows that it
+// needs other ones, such as the record of the client that a session names. Update then starts again
+// with these names.
 type NamesError struct{ Names Names }
 
 // Error implements error.
@@ -51,11 +49,11 @@ func (e *NamesError) Error() string {
 // Is reports whether target is ErrNames.
 func (e *NamesError) Is(target error) bool { return target == ErrNames }
 
-// maxRenames is how often a unit starts again with other names.
+// maxRenames is how many times a unit starts again with other names.
 const maxRenames = 3
 
-// Follow calls update with names, and again with the names of each [NamesError]
-// that it returns, at most three times. Stores use it to implement Update.
+// Follow calls update with names and, whenever it returns a [NamesError], with the names of that
+// error, at most three times. Stores use it to implement Update.
 func Follow(names Names, update func(Names) error) error {
 	for renames := 0; ; renames++ {
 		err := update(names)
@@ -67,11 +65,11 @@ func Follow(names Names, update func(Names) error) error {
 	}
 }
 
-// Apply calls change with a copy of the named rows and returns what it made of
-// them, and whether that differs. Stores use it to implement Update. An error is
-// that of change, or says that the rows cannot be stored: because one has
-// another key or is gone, or because a value is too long or no UTF-8. Apply
-// finds that out for one unit alone, before units that share a transaction meet.
+// Apply calls change with a copy of the named rows. It returns the rows as change left them, and
+// whether they differ. Stores use it to implement Update. The error is that of change, or means
+// that the rows cannot be stored: a row has another key or is gone, or a value is too long or not
+// UTF-8. Apply finds this before units share a transaction, so that one unit's mistake does not
+// affect others.
 func Apply(names Names, rows Rows, change func(*Rows) error) (after Rows, changed bool, err error) {
 	after = rows.Clone()
 	if err := change(&after); err != nil {
@@ -97,10 +95,10 @@ func Apply(names Names, rows Rows, change func(*Rows) error) (after Rows, change
 	if changed && rows.Session.SID == "" && names.Session.SID != "" {
 		return Rows{}, false, errors.New("store: a unit whose session is named by its sid and absent cannot store anything")
 	}
-	return after.Clone(), changed, nil // of which change keeps no part
+	return after.Clone(), changed, nil // change cannot keep a reference to it
 }
 
-// checkShape checks that change left the keys as they were.
+// checkShape checks that change has left the keys unchanged.
 func checkShape(names Names, before, after *Rows) error {
 	same := func(a, b Record) bool { return a.Key == b.Key }
 	switch created := before.Session.SID == ""; {
@@ -140,7 +138,7 @@ func IsSID(s string) bool {
 
 const sidAlphabet = "0123456789abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ.=_-"
 
-// check reports a value that not every store can keep.
+// check returns an error for a value that some store could not keep.
 func (s *Session) check() error {
 	if !IsSID(s.SID) {
 		return errors.New("store: SID must be 1 to 255 bytes of [0-9a-zA-Z.=_-]")

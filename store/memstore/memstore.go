@@ -1,6 +1,5 @@
-// Package memstore keeps sessions, records and associations in memory, for tests
-// and for demonstrations. Everything is gone when the process ends, and no other
-// process sees it.
+// Package memstore keeps sessions, records and associations in memory, for tests and
+// demonstrations. They are lost when the process ends, and no other process sees them.
 package memstore
 
 import (

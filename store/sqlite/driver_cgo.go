@@ -31,6 +31,6 @@ func bothParams() url.Values {
 	return url.Values{
 		"_busy_timeout": {strconv.FormatInt(busyTimeout.Milliseconds(), 10)},
 		"_foreign_keys": {"on"},
-		"_synchronous":  {"FULL"}, // this driver's own default is NORMAL
+		"_synchronous":  {"FULL"}, // the driver's default is NORMAL
 	}
 }

@@ -1,12 +1,10 @@
-// Package sqlite is the embedded default: one SQLite file, set up so that what
-// a caller was told is kept survives a power cut, and so that readers do not
-// wait for the writer.
+// Package sqlite is the embedded store: one SQLite file. It is configured so that a commit survives
+// a power failure, and so that readers do not wait for the writer.
 //
-// With cgo it uses github.com/mattn/go-sqlite3, and without it
-// github.com/ncruces/go-sqlite3, which is pure Go. Both register with
-// database/sql under the name "sqlite3" and cannot be in one program: a host
-// that links one of them itself must build with the matching CGO_ENABLED, or
-// give its own *gorm.DB to package gormstore.
+// With cgo it uses github.com/mattn/go-sqlite3, and without it github.com/ncruces/go-sqlite3, which
+// is pure Go. Both register with database/sql under the name "sqlite3", and one program cannot
+// contain both: a host that links one of them itself must build with the matching CGO_ENABLED, or
+// pass its own *gorm.DB to package gormstore.
 package sqlite
 
 import (
@@ -38,8 +36,8 @@ const (
 	// busyTimeout is how long a statement waits for another process's lock.
 	busyTimeout = 10 * time.Second
 
-	// readers is the number of connections that read. Each has a page cache of its own, and more of
-	// them than processors do not help.
+	// readers is the number of connections for reading. Each has a page cache of its own, and more
+	// connections than processors do not help.
 	readers = 4
 )
 
@@ -50,14 +48,12 @@ type Store struct {
 	checkpointer   *checkpointer
 }
 
-// Open opens the database at path, makes it when there is none, and brings its
-// tables up to date. The directory must exist. A new file can be read and
-// written by its owner only, since it holds phone numbers; an existing file
-// keeps its mode. Several processes may have the file open, if it is on a local
-// disk.
+// Open opens the database at path and migrates its tables. It creates the file if there is none;
+// the directory must exist. Only its owner can read and write a new file, because it contains phone
+// numbers; an existing file keeps its mode. Several processes may open the same file if it is on a
+// local disk.
 //
-// path is a path in the file system and nothing else: no character of it has
-// another meaning.
+// path is a path in the file system. No character in it has another meaning.
 func Open(path string) (*Store, error) {
 	if err := checkPath(path); err != nil {
 		return nil, err
@@ -86,12 +82,12 @@ func checkPath(path string) error {
 	}
 }
 
-// prepareFile makes the file unless it exists, and returns its absolute path
-// without symbolic links: connections are opened at any later time, when the
-// working directory may be another, and all must find the same -wal file.
+// prepareFile creates the file unless it exists, and returns its absolute path without symbolic
+// links: connections may be opened later, when the working directory has changed, and all of them
+// must find the same -wal file.
 //
-// It never opens a file that exists. Closing it again would take away the POSIX
-// locks of every connection that this process has to it.
+// It never opens an existing file, because closing it again would release the POSIX locks of all
+// connections that this process has to it.
 func prepareFile(path string) (string, error) {
 	const ownerOnly = 0o600
 	f, err := os.OpenFile(path, os.O_CREATE|os.O_EXCL|os.O_WRONLY, ownerOnly) //nolint:gosec // the host names the file
@@ -162,8 +158,8 @@ func openFile(path string) (s *Store, err error) {
 	return s, nil
 }
 
-// openPool returns a pool whose connections stay open: opening one costs more
-// than a transaction.
+// openPool returns a pool whose connections stay open, because opening one costs more than a
+// transaction.
 func openPool(uri string, conns int) (*sql.DB, error) {
 	db, err := sql.Open("sqlite3", uri)
 	if err != nil {
@@ -174,9 +170,9 @@ func openPool(uri string, conns int) (*sql.DB, error) {
 	return db, nil
 }
 
-// connect opens a connection, which switches the file to WAL mode unless it is in that mode
-// already. SQLite needs the file exclusively for that, and fails at once, without waiting for
-// busyTimeout, if several processes open a new file together.
+// connect opens a connection, which switches the file to WAL mode if necessary. For that, SQLite
+// needs exclusive access to the file. If several processes open a new file together, it fails at
+// once, without waiting for busyTimeout.
 func connect(writer *sql.DB) error {
 	const pause = 10 * time.Millisecond
 	for waited := time.Duration(0); ; waited += pause {
@@ -200,24 +196,24 @@ func overPools(writer, reader *sql.DB) (*gormstore.Store, error) {
 	return gormstore.New(write, gormstore.Options{Reader: read})
 }
 
-// fileURI escapes all characters with a meaning in a URI, so that SQLite and the drivers, which
-// each look for a question mark, see only ours.
+// fileURI escapes all characters that have a meaning in a URI. SQLite and the drivers each look for
+// a question mark, and must see only ours.
 func fileURI(path string, params url.Values) string {
-	// The pure-Go driver needs to be told that the -wal file, which has the
-	// same numbers in it, is nobody else's to read than the file itself.
+	// By default, the pure-Go driver does not create the -wal file, which contains the same phone
+	// numbers, with the mode of the file itself.
 	params.Set("modeof", path)
 	path = filepath.ToSlash(path)
 	if !strings.HasPrefix(path, "/") {
-		path = "/" + path // a drive letter
+		path = "/" + path // before a drive letter
 	}
-	// A plus sign is a space to net/url and a plus sign to SQLite.
+	// net/url encodes a space as a plus sign, which SQLite does not decode.
 	query := strings.ReplaceAll(params.Encode(), "+", "%20")
 	u := url.URL{Scheme: "file", Path: path, RawQuery: query}
 	return u.String()
 }
 
-// verify checks what the store guarantees: a driver or a file system that ignores a setting reports
-// no error.
+// verify checks that the settings on which the store's guarantees depend are in effect: a driver or
+// a file system that ignores a setting reports no error.
 func verify(writer *sql.DB) error {
 	const full = "2"
 	for _, want := range []struct{ pragma, value, meaning string }{
@@ -235,15 +231,15 @@ func verify(writer *sql.DB) error {
 	return nil
 }
 
-// checkWritable detects a read-only file now rather than at the first request, because SQLite opens
-// such a file without an error. The statement takes the write lock and changes nothing.
+// checkWritable finds a read-only file at the start and not at the first request, because SQLite
+// opens such a file without an error. The statement takes the write lock and changes nothing.
 func checkWritable(writer *sql.DB) error {
 	_, err := writer.ExecContext(context.Background(), "UPDATE threepid_schema SET version = version WHERE 0 = 1")
 	return err
 }
 
-// Close closes the database. Units of work in progress fail or are completed. The Store fails from
-// then on.
+// Close closes the database. Units of work in progress fail or are completed. After that, all calls
+// fail.
 func (s *Store) Close() error {
 	var errs []error
 	if s.Store != nil {
@@ -252,8 +248,8 @@ func (s *Store) Close() error {
 	if s.checkpointer != nil {
 		errs = append(errs, s.checkpointer.Close())
 	}
-	// The last connection to close takes the WAL back into the file, which a
-	// reader may not do.
+	// The last connection to close copies the WAL into the file, which a read-only connection may
+	// not do.
 	for _, pool := range []*sql.DB{s.reader, s.writer} {
 		if pool != nil {
 			errs = append(errs, pool.Close())
