@@ -76,8 +76,8 @@ func TestLongestBlockKeepsItsEntry(t *testing.T) {
 	}
 }
 
-// TestDroppedEventsFailNoRead records more events than may wait: what is left is stored, and the next
-// read succeeds.
+// TestDroppedEventsFailNoRead records more events than may wait for the store. The others are
+// stored, and the next read succeeds.
 func TestDroppedEventsFailNoRead(t *testing.T) {
 	t.Parallel()
 	const many, fit = 10_100, 10_000

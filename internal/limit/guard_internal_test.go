@@ -10,7 +10,7 @@ import (
 
 var guard = rules{limits.Guard{}.WithDefaults()}
 
-// watch is a guard at work on one block.
+// watch applies the guard's rules to one subject.
 type watch struct {
 	state
 	now     int64
@@ -18,7 +18,7 @@ type watch struct {
 	asked   int
 }
 
-// client is another one each time.
+// client returns a different client for each call.
 func (w *watch) client() string {
 	w.asked++
 	return fmt.Sprint("client", w.asked)
@@ -32,7 +32,7 @@ func (w *watch) text(suffix int64) {
 	}
 }
 
-// scattered are numbers that lie far from each other.
+// scattered returns the last digits of numbers that are far apart.
 func scattered(i int) int64 { return int64(i*97) % 10_000 }
 
 func startOfWatch() *watch { return &watch{now: 1_700_000_000_000} }
@@ -56,7 +56,7 @@ func TestGuardBlocksWhatNobodyConfirms(t *testing.T) {
 func TestGuardSparesWhatPeopleConfirm(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
-	for i := range 500 { // one in four, after a minute
+	for i := range 500 { // one in four validates after a minute
 		w.text(scattered(i))
 		w.now += minute
 		if i%4 == 0 {
@@ -68,7 +68,7 @@ func TestGuardSparesWhatPeopleConfirm(t *testing.T) {
 	}
 }
 
-// TestGuardWindowSlides has the validations of long ago not help.
+// TestGuardWindowSlides checks that validations before the window do not count.
 func TestGuardWindowSlides(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
@@ -117,11 +117,11 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 		}
 	}
 	w := startOfWatch()
-	for i := range int64(100) { // a company's, whose people confirm
+	for i := range int64(100) { // the numbers of a company, which are confirmed
 		w.text(1234 + i)
 		w.state = guard.validated(w.state, 1234+i, w.now, w.now)
 	}
-	for range 100 { // one number again and again
+	for range 100 { // one number repeatedly
 		w.text(77)
 	}
 	if len(w.blocked) > 0 {
@@ -129,8 +129,8 @@ func TestGuardNoticesConsecutiveNumbers(t *testing.T) {
 	}
 }
 
-// TestGuardBlocksForLonger makes it block again and again, each time twice as long and after fewer
-// numbers, up to the longest block. In the end it forgets.
+// TestGuardBlocksForLonger causes blocks repeatedly. Each lasts twice as long as the one before and
+// needs fewer numbers, up to the longest block. After a pause, the guard has forgotten them.
 func TestGuardBlocksForLonger(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
@@ -162,8 +162,8 @@ func TestGuardBlocksForLonger(t *testing.T) {
 	}
 }
 
-// TestGuardBlocksForAsLongAsItMay has it close so often that twice as long again
-// would be more than a duration can tell.
+// TestGuardBlocksForAsLongAsItMay causes enough blocks that doubling once more would overflow a
+// duration.
 func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
 	t.Parallel()
 	g := guard
@@ -176,8 +176,9 @@ func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
 	}
 }
 
-// TestGuardIsNotStuck has a block with an end far ahead, because the clock was set back since. A
-// refused request writes nothing, so a client that waits as long as the response says must succeed.
+// TestGuardIsNotStuck sets a block with an end far in the future, as after a clock was set back. A
+// refused request writes nothing, so a client that waits for as long as the response says must
+// succeed.
 func TestGuardIsNotStuck(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
@@ -192,8 +193,8 @@ func TestGuardIsNotStuck(t *testing.T) {
 	t.Error("closed again and again, each time for as long as it may")
 }
 
-// TestGuardAllowsSlowClocks checks that a node whose clock is a second behind honours another
-// node's longest block.
+// TestGuardAllowsSlowClocks checks that a node whose clock is a second behind keeps another node's
+// longest block.
 func TestGuardAllowsSlowClocks(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
@@ -217,8 +218,8 @@ func TestGuardTakesBackWhatWasNotSent(t *testing.T) {
 	}
 }
 
-// TestGuardBlocksACountryForAll also judges the clients for which the country is still
-// open: by their own SMS, and only once.
+// TestGuardBlocksACountryForAll judges the clients to which a blocked country is still open by
+// their own SMS only, and blocks them once.
 func TestGuardBlocksACountryForAll(t *testing.T) {
 	t.Parallel()
 	closed := startOfWatch()
@@ -264,9 +265,9 @@ func TestGuardBlocksACountryForAll(t *testing.T) {
 	}
 }
 
-// TestGuardForgetsWhatWasBeforeItBlocked has a text of before a closing turn out not
-// to have been sent, and another of then validate: neither changes what is counted of
-// clients for which a country is still open.
+// TestGuardForgetsWhatWasBeforeItBlocked reports, during a block, that an SMS before the block was
+// not sent, and that another one was validated. Neither changes the counts of the clients to which
+// the country is still open.
 func TestGuardForgetsWhatWasBeforeItBlocked(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
@@ -275,7 +276,7 @@ func TestGuardForgetsWhatWasBeforeItBlocked(t *testing.T) {
 		w.text(-1)
 		w.now++
 	}
-	w.text(-1) // of a newcomer
+	w.text(-1) // of a new client
 	for range 3 {
 		w.state = guard.notSent(w.state, -1, before, w.now)
 		w.state = guard.validated(w.state, -1, before, w.now)

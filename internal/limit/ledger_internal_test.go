@@ -11,8 +11,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// TestConfirmGivesAClientItsOwnSMSBack makes several clients ask for SMS of one session: the last
-// client gets back its own SMS, and the number all of them.
+// TestConfirmGivesAClientItsOwnSMSBack lets several clients request SMS of one session. After the
+// validation, the number's record gets back all of these SMS, and the last client only its own.
 func TestConfirmGivesAClientItsOwnSMSBack(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, func(l *limits.Limits, _ *limits.Guard) {
@@ -41,7 +41,7 @@ func TestConfirmGivesAClientItsOwnSMSBack(t *testing.T) {
 }
 
 // TestGuardCountsAValidationOnce validates a number three times that was counted once. Otherwise
-// two numbers of an accomplice could outweigh many that are not validated.
+// two numbers of an accomplice could compensate for many that are not validated.
 func TestGuardCountsAValidationOnce(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -67,7 +67,7 @@ func TestGuardCountsAValidationOnce(t *testing.T) {
 }
 
 // TestRecordsLastAsLongAsWhatTheyRemember checks that each part of a record alone keeps the record
-// from expiring.
+// from expiring too early.
 func TestRecordsLastAsLongAsWhatTheyRemember(t *testing.T) {
 	t.Parallel()
 	at, later := start, start+300*minute
@@ -95,7 +95,7 @@ func TestRecordsLastAsLongAsWhatTheyRemember(t *testing.T) {
 	}
 }
 
-// TestRecordsFit makes each field of a record as long as it can be.
+// TestRecordsFit fills each field of a record to its maximum length.
 func TestRecordsFit(t *testing.T) {
 	t.Parallel()
 	const at, count, maxBytes = 1_799_999_999_999, 9_999_999, 2000
@@ -107,7 +107,7 @@ func TestRecordsFit(t *testing.T) {
 		}
 		return all
 	}
-	slots := slices.Repeat(counts{{at / 10_000, count, count}}, slotsPerWindow) // a window of five minutes has the longest names
+	slots := slices.Repeat(counts{{at / 10_000, count, count}}, slotsPerWindow) // with a window of five minutes, slot numbers are longest
 	for name, r := range map[string]record{
 		"number": {SMS: levels[:4], Codes: levels[:4], Failed: levels[:4], Reserve: levels[:2], ReserveCodes: levels[:2], Clients: full(4), Reserved: full(1), WrongCount: count, WrongAt: at, Counted: at, Confirmed: true},
 		"client": {SMS: levels, Codes: levels, Failed: levels, Share: levels[:1], Ranges: full(2), Waiting: count, Validated: count, Since: at},
@@ -128,7 +128,7 @@ func TestRecordsFit(t *testing.T) {
 	}
 }
 
-// TestTablesForgetWhatEndsFirst has more keys than a table keeps.
+// TestTablesForgetWhatEndsFirst adds more keys to a table than it keeps.
 func TestTablesForgetWhatEndsFirst(t *testing.T) {
 	t.Parallel()
 	var all table
@@ -165,8 +165,8 @@ func TestWrongCountLastsFromTheLatest(t *testing.T) {
 	}
 }
 
-// TestLockedForAllowsClocks counts wrong codes by a clock that is an hour ahead: the number is not
-// locked for longer than by a correct clock.
+// TestLockedForAllowsClocks counts wrong codes with a clock that is an hour ahead. The number must
+// not be locked for longer than with a correct clock.
 func TestLockedForAllowsClocks(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -180,7 +180,7 @@ func TestLockedForAllowsClocks(t *testing.T) {
 	})
 }
 
-// TestWaitingIsForgotten makes a client whose number is not validated ask for another one in a
+// TestWaitingIsForgotten lets a client whose number is not validated request another number in a
 // blocked country, just before and just after a day has passed.
 func TestWaitingIsForgotten(t *testing.T) {
 	t.Parallel()

@@ -8,8 +8,8 @@ import (
 	"example.com/threepid/limits"
 )
 
-// TestLookUpsForgetOldClients has many clients that come once: memory is bounded, and a client that
-// comes again and again is not forgotten.
+// TestLookUpsForgetOldClients makes look-ups for many clients that come once. Memory stays bounded,
+// and a client that comes repeatedly is not forgotten.
 func TestLookUpsForgetOldClients(t *testing.T) {
 	t.Parallel()
 	list := []limits.Limit{{Burst: 1, Every: time.Hour}}

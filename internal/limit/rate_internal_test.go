@@ -9,8 +9,8 @@ import (
 
 const minute = int64(time.Minute / time.Millisecond)
 
-// FuzzLimit has a limit asked at odd times and compared with a slow model that
-// knows nothing of levels: it looks at every span of time that ends now.
+// FuzzLimit uses a limit at arbitrary times and compares it with a slow model without levels, which
+// checks every span of time that ends now.
 func FuzzLimit(f *testing.F) {
 	f.Add(uint8(5), uint16(600), []byte{0, 0, 0, 0, 0, 0, 255, 1, 2, 3})
 	f.Add(uint8(1), uint16(1), []byte{0, 1, 0, 1, 1, 2})
@@ -24,7 +24,7 @@ func FuzzLimit(f *testing.F) {
 		now := int64(1_700_000_000_000)
 		let := &slowLimit{Limit: l}
 		for _, pause := range pauses {
-			now += int64(pause) * int64(l.Burst) // up to many bursts' worth
+			now += int64(pause) * int64(l.Burst) // up to the time of many bursts
 			next, wait := take(l, level, now)
 			if room := let.room(now); room != (wait == 0) {
 				t.Fatalf("%v at %d after %v: wait %d, but there is room: %v", l, now, let.times, wait, room)
@@ -39,14 +39,14 @@ func FuzzLimit(f *testing.F) {
 	})
 }
 
-// slowLimit remembers when each one was let through.
+// slowLimit remembers the time of each event that it allowed.
 type slowLimit struct {
 	limits.Limit
 	times []int64
 }
 
-// room reports whether one more at now leaves every span of time with no more
-// than Burst and one for each Per that goes into it.
+// room reports whether another event at now leaves, in every span of time, no more than Burst and
+// one for each Every in the span.
 func (s *slowLimit) room(now int64) bool {
 	for i, since := range s.times {
 		if int64(len(s.times)-i+1) > int64(s.Burst)+(now-since)/s.Every.Milliseconds() {
@@ -90,9 +90,9 @@ func TestLimitGivesBack(t *testing.T) {
 	}
 }
 
-// TestLimitIsNotStuck stores a state far in the future, as after a clock was set
-// back or a limit was shortened. A refusal writes nothing, so a client that waits as
-// long as it was told must be let through.
+// TestLimitIsNotStuck stores a level far in the future, as after a clock was set back or a limit
+// was shortened. A refusal writes nothing, so a client that waits for as long as the response says
+// must succeed.
 func TestLimitIsNotStuck(t *testing.T) {
 	t.Parallel()
 	l := limits.Limit{Burst: 2, Every: time.Minute}
@@ -108,8 +108,8 @@ func TestLimitIsNotStuck(t *testing.T) {
 	t.Error("refused again and again, each time for a minute")
 }
 
-// TestLimitAllowsSlowClocks has another node whose clock is a second ahead, which must not allow
-// more.
+// TestLimitAllowsSlowClocks also uses a limit on a node whose clock is a second ahead, which must
+// not allow more.
 func TestLimitAllowsSlowClocks(t *testing.T) {
 	t.Parallel()
 	l := limits.Limit{Burst: 2, Every: time.Minute}

@@ -13,8 +13,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// TestBurstIsBlocked has one network of clients that asks for numbers all over a country as fast as
-// it can, on a clock that stands still, and again each time the block ends.
+// TestBurstIsBlocked sends requests from one network for numbers all over a country, as fast as
+// possible, with a clock that stands still, and again whenever a block ends.
 func TestBurstIsBlocked(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{1, 3} {
@@ -36,8 +36,8 @@ func TestBurstIsBlocked(t *testing.T) {
 	}
 }
 
-// TestBlockedNetworksCountForTheirCountry has two dozen networks that were blocked and continue so
-// slowly that none of them is blocked again.
+// TestBlockedNetworksCountForTheirCountry sends requests from two dozen networks that were blocked
+// before, so slowly that none of them is blocked again. The country is blocked.
 func TestBlockedNetworksCountForTheirCountry(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -65,8 +65,8 @@ func TestBlockedNetworksCountForTheirCountry(t *testing.T) {
 	}
 }
 
-// TestOneClientKeepsNothingBlocked has a range, a country and a network that many clients got
-// blocked several times. Then one client continues for a week.
+// TestOneClientKeepsNothingBlocked lets many clients cause several blocks of a range, a country and
+// a network. Then one client continues for a week: nothing stays blocked because of it.
 func TestOneClientKeepsNothingBlocked(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -75,7 +75,7 @@ func TestOneClientKeepsNothingBlocked(t *testing.T) {
 		met := Refusal{}
 		w.unit(0, 0, attacked, func(g *Ledger) Refusal {
 			met = g.blocked()
-			return Refusal{Wait: 1} // keeps nothing
+			return Refusal{Wait: 1} // so that nothing is stored
 		})
 		return met.Wait > 0
 	}
@@ -100,8 +100,8 @@ func TestOneClientKeepsNothingBlocked(t *testing.T) {
 	}
 }
 
-// TestOutageIsNoPumping has a provider deliver nothing for two hours. A pump in the
-// hour after that is noticed.
+// TestOutageIsNoPumping lets a provider deliver nothing for two hours, which blocks nothing.
+// Pumping in the following hour is noticed.
 func TestOutageIsNoPumping(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -135,7 +135,7 @@ func TestOutageIsNoPumping(t *testing.T) {
 	}
 }
 
-// TestGuardKnowsTheHost has a host at which few numbers are ever validated.
+// TestGuardKnowsTheHost simulates a host at which few numbers are ever validated.
 func TestGuardKnowsTheHost(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -143,7 +143,7 @@ func TestGuardKnowsTheHost(t *testing.T) {
 		number, client := anyNumber(i), fmt.Sprintf("10.%d.%d.7", i/250, i%250)
 		percent, pause := 30, 10*time.Second
 		if i > 6*360 {
-			percent, pause = 17, 5*time.Second // it varies, and more people come
+			percent, pause = 17, 5*time.Second // a normal variation
 		}
 		w.ask(0, number, client)
 		if i*37%100 < percent {
@@ -156,9 +156,8 @@ func TestGuardKnowsTheHost(t *testing.T) {
 	}
 }
 
-// TestReceiptsReachAnotherNode has one node send the SMS and another one receive the receipts that
-// none was delivered. Nothing is blocked: for no node, not for one that is new, and not after the
-// sender was restarted.
+// TestReceiptsReachAnotherNode sends the SMS from one node, and reports to another node that none
+// was delivered. Nothing is blocked on either node, nor on one that joins later.
 func TestReceiptsReachAnotherNode(t *testing.T) {
 	t.Parallel()
 	for name, delivered := range map[string]bool{"not delivered": false, "delivered": true} {
@@ -202,8 +201,9 @@ func TestReceiptsReachAnotherNode(t *testing.T) {
 	}
 }
 
-// TestFailuresOfABlockedNetwork has a network that was blocked before request many SMS that all fail.
-// Few of them counted for the country, so taking back each one must not hide the SMS of others.
+// TestFailuresOfABlockedNetwork sends many SMS from a network that was blocked before, all of which
+// fail. Few of them were counted for the country, so undoing the count of each one must not hide
+// the SMS of others.
 func TestFailuresOfABlockedNetwork(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -231,8 +231,8 @@ func TestFailuresOfABlockedNetwork(t *testing.T) {
 	}
 }
 
-// TestNodesShareTheGuard has three nodes, each of which sees too little to judge. The verdict of
-// one then applies on all of them, on a new one, and on one whose store fails.
+// TestNodesShareTheGuard uses three nodes, each of which sees too little to judge alone. The
+// verdict of one then applies on all of them, on a new one, and on one whose store fails.
 func TestNodesShareTheGuard(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 3, nil)
@@ -251,7 +251,7 @@ func TestNodesShareTheGuard(t *testing.T) {
 		return w.ask(node, anyNumber(next), fmt.Sprintf("2001:db8:77:%x::1", next))
 	}
 	for range 33 {
-		ask(next % 3) // 11 for each node
+		ask(next % 3) // 11 on each node
 		w.advance(20 * time.Second)
 		flush()
 	}
@@ -278,7 +278,7 @@ func TestNodesShareTheGuard(t *testing.T) {
 	}
 }
 
-// TestFlushMakesUp makes a store fail once: counts of the meantime are not lost.
+// TestFlushMakesUp lets the store fail once. The next Flush also writes the counts of the meantime.
 func TestFlushMakesUp(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, nil)
@@ -312,8 +312,8 @@ func (*brokenCounters) Verdicts(context.Context, int64) ([]store.Verdict, error)
 	return nil, errors.New("down")
 }
 
-// TestClocksThatDiffer has two nodes, one of them 300 ms ahead, see every other one of
-// neighbouring numbers.
+// TestClocksThatDiffer sends every other one of neighbouring numbers to a node whose clock is 300
+// ms ahead.
 func TestClocksThatDiffer(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 2, func(l *limits.Limits, _ *limits.Guard) { l.PerRange = []limits.Limit{} })
@@ -330,8 +330,8 @@ func TestClocksThatDiffer(t *testing.T) {
 	}
 }
 
-// TestNumbersThatValidateAreLimited makes one client ask for numbers of one range that are all
-// validated at once.
+// TestNumbersThatValidateAreLimited lets one client request many numbers of one range at one
+// instant, each of which is validated at once.
 func TestNumbersThatValidateAreLimited(t *testing.T) {
 	t.Parallel()
 	w := newWorld(t, 1, nil)
@@ -348,8 +348,8 @@ func TestNumbersThatValidateAreLimited(t *testing.T) {
 	}
 }
 
-// TestWatchForgetsNetworks has many networks that come once, with a store that shares counts and
-// with one that does not: memory is bounded.
+// TestWatchForgetsNetworks sends one request from each of many networks, with and without shared
+// counts. Memory stays bounded.
 func TestWatchForgetsNetworks(t *testing.T) {
 	t.Parallel()
 	for _, shared := range []bool{true, false} {

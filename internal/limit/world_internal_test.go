@@ -12,7 +12,7 @@ import (
 
 const start = int64(1_700_000_400_000) // the beginning of an hour
 
-// world is nodes over one store of records, on a clock of its own.
+// world is several nodes over one store of records, with a simulated clock.
 type world struct {
 	tb      testing.TB
 	now     int64
@@ -51,7 +51,7 @@ func subjectOf(msisdn, client string) Subject {
 	return Subject{MSISDN: msisdn, Country: "GB", Client: name, Prefix: prefix, Guarded: true}
 }
 
-// unit does something to the records of a subject on a node whose clock is ahead.
+// unit runs a unit of work on a subject's records, on a node whose clock is ahead.
 func (w *world) unit(node int, ahead time.Duration, who Subject, do func(*Ledger) Refusal) Refusal {
 	w.tb.Helper()
 	l := w.nodes[node]
@@ -82,7 +82,7 @@ func (w *world) unit(node int, ahead time.Duration, who Subject, do func(*Ledger
 	return met
 }
 
-// ask asks for an SMS, and reports whether it is sent.
+// ask requests an SMS, and reports whether it is sent.
 func (w *world) ask(node int, msisdn, client string) bool {
 	w.tb.Helper()
 	return w.askAhead(node, 0, msisdn, client)
@@ -109,5 +109,5 @@ func (w *world) validate(msisdn, client string) {
 	})
 }
 
-// anyNumber is the ith of numbers all over a country.
+// anyNumber returns the ith number, from all over a country.
 func anyNumber(i int) string { return fmt.Sprintf("44740%07d", i*7_654_321%10_000_000) }

@@ -8,7 +8,7 @@ import (
 	"example.com/threepid/internal/texts"
 )
 
-// TestRenderEscapes has no word of the page become markup.
+// TestRenderEscapes checks that no text on the page is interpreted as markup.
 func TestRenderEscapes(t *testing.T) {
 	t.Parallel()
 	p, err := page.New()

@@ -13,7 +13,7 @@ import (
 
 var digits = regexp.MustCompile(`^[1-9][0-9]{3,19}$`)
 
-// FuzzParse checks that a number that is accepted is the same however it is spelled.
+// FuzzParse checks that an accepted number is the same in each of its spellings.
 func FuzzParse(f *testing.F) {
 	for _, seed := range [][2]string{
 		{"07700900001", "GB"},
@@ -46,7 +46,7 @@ func FuzzParse(f *testing.F) {
 			t.Fatalf("MSISDN %q of %q in %q", n.MSISDN, phoneNumber, country)
 		}
 		spellings := []string{"+" + n.MSISDN, n.International}
-		if utf8.RuneCountInString(phoneNumber) < 60 { // room for what copying adds
+		if utf8.RuneCountInString(phoneNumber) < 60 { // leave room for characters that copying adds
 			spellings = append(spellings, "\u202a"+phoneNumber+"\u202c", "\t"+phoneNumber+"\u00a0")
 		}
 		for _, spelling := range spellings {
@@ -61,8 +61,8 @@ func FuzzParse(f *testing.F) {
 	})
 }
 
-// TestCopiedNumbers reads numbers with the invisible characters that contact lists,
-// web pages and office programs add.
+// TestCopiedNumbers parses numbers with the invisible characters that contact lists, web pages and
+// office programs add.
 func TestCopiedNumbers(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ phoneNumber, country, want string }{
@@ -108,9 +108,9 @@ func TestRegion(t *testing.T) {
 	t.Parallel()
 	for _, row := range [][3]string{
 		{"07400123456", "GB", "GB"},
-		{"07797712345", "GB", "JE"}, // one calling code, another island
+		{"07797712345", "GB", "JE"}, // another island with the same calling code
 		{"+12423591234", "US", "BS"},
-		{"+447700900001", "US", "GB"}, // assigned to nobody: the main one of the calling code
+		{"+447700900001", "US", "GB"}, // not assigned: the main country of the calling code
 		{"+80012345678", "GB", "001"},
 	} {
 		n, err := phone.Parse(row[0], row[1])
@@ -123,8 +123,8 @@ func TestRegion(t *testing.T) {
 	}
 }
 
-// TestEveryRegionsNumbers has the example numbers of every region and kind be
-// accepted, spelled abroad and at home.
+// TestEveryRegionsNumbers checks that the example numbers of every region and kind are accepted, in
+// international and national format.
 func TestEveryRegionsNumbers(t *testing.T) {
 	t.Parallel()
 	kinds := []phonenumbers.PhoneNumberType{phonenumbers.MOBILE, phonenumbers.FIXED_LINE, phonenumbers.TOLL_FREE, phonenumbers.VOIP}
@@ -139,7 +139,7 @@ func TestEveryRegionsNumbers(t *testing.T) {
 			for _, format := range []phonenumbers.PhoneNumberFormat{phonenumbers.E164, phonenumbers.INTERNATIONAL, phonenumbers.NATIONAL} {
 				spelled := phonenumbers.Format(example, format)
 				if read, err := phonenumbers.Parse(spelled, region); err != nil || phonenumbers.Format(read, phonenumbers.E164) != "+"+want {
-					continue // the library does not read its own spelling, as one of Argentina's
+					continue // the library does not parse its own format, such as one of Argentina's
 				}
 				tried++
 				if n, err := phone.Parse(spelled, region); err != nil || n.MSISDN != want || !n.Valid() {

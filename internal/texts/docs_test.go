@@ -41,8 +41,8 @@ func TestDocument(t *testing.T) {
 	}
 }
 
-// tables shows each text as it is with the brand "Example". Register's is left
-// out where it is Add's.
+// tables shows each text with the brand "Example". The text for registration is left out if it is
+// the same as for adding.
 func tables(tb testing.TB) string {
 	tb.Helper()
 	c := catalog(tb, brand("Example"))
@@ -72,12 +72,12 @@ func tables(tb testing.TB) string {
 	return b.String() + "\n"
 }
 
-// septets is the length of a text in GSM 7-bit, where an extended character
-// would count twice; no built-in message has one.
+// septets returns the length of a text in GSM 7-bit. Characters of the extension table would count
+// twice, but no built-in text contains any.
 func septets(text string) int { return len([]rune(text)) }
 
-// room is the length of the longest brand, in characters of the basic alphabet,
-// with which a text and the longest token are one SMS.
+// room returns the length of the longest brand, in characters of the basic alphabet, with which a
+// text and the longest code fit into one SMS.
 func room(tb testing.TB, tag string, kind texts.Kind) int {
 	tb.Helper()
 	text := catalog(tb, brand("\uE001")).Text(tag, kind, strings.Repeat("0", maxToken))

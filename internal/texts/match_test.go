@@ -18,16 +18,16 @@ func TestMatch(t *testing.T) {
 		"en-GB,en;q=0.9":                      "en",
 		"fr-CH, fr;q=0.9, en;q=0.8, de;q=0.7": "fr",
 		"en;q=0.2, ru;q=0.9":                  "ru",
-		"ko, uk;q=0.5":                        "uk", // the first one is not there
+		"ko, uk;q=0.5":                        "uk", // the first one is not available
 		"pt-BR":                               "pt",
 		"pt-PT":                               "pt",
 		"es-419":                              "es",
 		"zh-CN":                               "zh",
 		"zh-Hans-SG":                          "zh",
-		"zh-TW":                               "zh", // better than any other
+		"zh-TW":                               "zh", // closer than any other
 		"zh-Hant":                             "zh",
 		"ar-EG":                               "ar",
-		"fa":                                  "nl", // whose script is Arabic's
+		"fa":                                  "nl", // written in Arabic script
 		"fa-IR, fa;q=0.9, de;q=0.8":           "de",
 		"hi-Latn":                             "nl",
 		"ko":                                  "nl",
@@ -36,7 +36,7 @@ func TestMatch(t *testing.T) {
 		"de;q=0":                              "nl",
 		"de;q=x":                              "nl",
 		"x":                                   "nl",
-		"i-klingon":                           "en", // which is what CLDR supposes
+		"i-klingon":                           "en", // as CLDR assumes
 		"de;;;q=1":                            "nl",
 		"\x00\xff":                            "nl",
 		",,,,":                                "nl",
@@ -52,7 +52,7 @@ func TestMatch(t *testing.T) {
 	}
 }
 
-// TestLongHeaders checks that a long header is read up to a comma, as far as an honest one reaches.
+// TestLongHeaders checks that a long header is cut at a comma, beyond the length of any real one.
 func TestLongHeaders(t *testing.T) {
 	t.Parallel()
 	c := catalog(t)
@@ -89,8 +89,8 @@ func TestLongHeaders(t *testing.T) {
 	}
 }
 
-// FuzzMatch looks for a header that makes the parser panic, or gives a
-// language that there is not.
+// FuzzMatch looks for a header that makes the parser panic, or that selects a language that does
+// not exist.
 func FuzzMatch(f *testing.F) {
 	for _, seed := range []string{"", "de", "en-GB,en;q=0.9", "x-y-z", "de-u-co-phonebk-x-a", "zh-Hant-TW;q=0.1", "-,-,-", "aa-u-0a-0a-0a-0a"} {
 		f.Add(seed)
@@ -111,7 +111,7 @@ func BenchmarkMatch(b *testing.B) {
 	}
 }
 
-// BenchmarkMatchMost is as much as a header can have matched.
+// BenchmarkMatchMost matches a header with as many languages as are considered.
 func BenchmarkMatchMost(b *testing.B) {
 	c := catalog(b)
 	header := strings.Repeat("gsw-Latn-CH,", 21)

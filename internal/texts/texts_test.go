@@ -12,8 +12,7 @@ import (
 	"example.com/threepid/sms"
 )
 
-// What every built-in text has room for in one SMS, with a token as long as they
-// get: docs/TEXTS.md says so.
+// The brand and code that every built-in text has room for in one SMS, as docs/TEXTS.md states.
 const (
 	roomGSM, roomUnicode = 40, 12
 	maxToken             = 9
@@ -43,7 +42,7 @@ func catalog(tb testing.TB, change ...func(*texts.Config)) *texts.Catalog {
 
 func brand(b string) func(*texts.Config) { return func(c *texts.Config) { c.Brand = b } }
 
-// TestOneSegment has every built-in text fit one SMS, with and without a brand.
+// TestOneSegment checks that every built-in text fits into one SMS, with and without a brand.
 func TestOneSegment(t *testing.T) {
 	t.Parallel()
 	digits := func(c *texts.Config) { c.Digits = maxToken }
@@ -62,7 +61,7 @@ func TestOneSegment(t *testing.T) {
 	}
 }
 
-// TestWordings looks at every text in every language, with and without a brand.
+// TestWordings checks every text in every language, with and without a brand.
 func TestWordings(t *testing.T) {
 	t.Parallel()
 	const token, name = "730915", "Example"
@@ -97,7 +96,7 @@ func TestWordings(t *testing.T) {
 	}
 }
 
-// TestEnglish has the wording of the original document.
+// TestEnglish compares the English texts with the wording of the original document.
 func TestEnglish(t *testing.T) {
 	t.Parallel()
 	if got := catalog(t).Text("en", texts.Add, "123456"); got != "123456 is your verification code." {
@@ -108,9 +107,9 @@ func TestEnglish(t *testing.T) {
 	}
 }
 
-// TestDirection checks that the digits of a text stay in place in a script that is written from
-// right to left. There are no invisible characters; the first strong character determines the
-// direction of the text.
+// TestDirection checks that the digits of a text stay in order in a script that is written from
+// right to left. The texts contain no invisible characters; the first strong character determines
+// the direction.
 func TestDirection(t *testing.T) {
 	t.Parallel()
 	for tag, l := range builtIn(t) {
@@ -130,8 +129,7 @@ func TestDirection(t *testing.T) {
 	}
 }
 
-// TestPages has every sentence of the page in every language, with what is to
-// be filled in.
+// TestPages renders every sentence of the page in every language, with its values filled in.
 func TestPages(t *testing.T) {
 	t.Parallel()
 	for tag, l := range builtIn(t) {
@@ -171,12 +169,12 @@ func TestCustom(t *testing.T) {
 		want string
 	}{
 		{"de", texts.Add, "123456: Example, 10 Min."},
-		{"de", texts.Register, "123456 ist dein Code für Example."}, // an empty one replaces nothing
+		{"de", texts.Register, "123456 ist dein Code für Example."}, // an empty template replaces nothing
 		{"pt-BR", texts.Password, "123456\nsenha"},                  //
-		{"pt-BR", texts.Add, "123456 é o seu código Example."},      // of the language it is a variant of
+		{"pt-BR", texts.Add, "123456 é o seu código Example."},      // from the language of which it is a variant
 		{"sv", texts.Add, "123456 är din kod."},                     //
 		{"sv", texts.Register, "123456 ist dein Code für Example."}, // the host's own language
-		{"xx", texts.Add, "123456: Example, 10 Min."},               // of a request of who knows when
+		{"xx", texts.Add, "123456: Example, 10 Min."},               // an unknown language
 		{"en", texts.Add, "123456 is your Example code."},           //
 		{"zh", texts.Register, c.Text("zh", texts.Add, "123456")},   //
 		{"ja", texts.Add, "123456 が Example の確認コードです。"},             //
@@ -197,7 +195,7 @@ func TestCustom(t *testing.T) {
 	}
 }
 
-// TestLanguageOfItsOwn sets a host's language that is not built in.
+// TestLanguageOfItsOwn sets the host's language to one that is not built in.
 func TestLanguageOfItsOwn(t *testing.T) {
 	t.Parallel()
 	swedish := map[texts.Kind]string{}
@@ -220,7 +218,7 @@ func TestLanguageOfItsOwn(t *testing.T) {
 	}
 }
 
-// TestRefused checks that the error names each wrong template, and what is wrong with it.
+// TestRefused checks that the error names each invalid template and what is wrong with it.
 func TestRefused(t *testing.T) {
 	t.Parallel()
 	for name, row := range map[string]struct {
@@ -278,7 +276,8 @@ func TestRefused(t *testing.T) {
 	}
 }
 
-// TestEnds checks that each text with a code ends with what machines read, and no other text does.
+// TestEnds checks that each text with a code ends with the lines for browsers and Android, and that
+// no other text does.
 func TestEnds(t *testing.T) {
 	t.Parallel()
 	const hash = "FA+9qCX9VSu"

@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// hangingUp is a caller who is gone by the time that the number is on the account.
+// hangingUp cancels the caller's context when the number is on the account.
 type hangingUp struct {
 	store.Accounts
 	hangUp func()
@@ -22,8 +22,8 @@ func (h *hangingUp) Associate(ctx context.Context, a store.Association) error {
 	return h.Accounts.Associate(ctx, a)
 }
 
-// TestAddIsSpentThoughTheCallerHangsUp makes the caller disconnect after the account has the number
-// and before that is recorded. Otherwise a user with such timing could add a released number again
+// TestAddIsSpentThoughTheCallerHangsUp disconnects the caller after the account has the number and
+// before that is recorded. Otherwise a user could use this timing to add a released number again
 // with an old proof.
 func TestAddIsSpentThoughTheCallerHangsUp(t *testing.T) {
 	t.Parallel()

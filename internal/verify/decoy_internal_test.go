@@ -16,8 +16,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestClaimedTurns has a session become a decoy and become a session again:
-// nothing of before is any good then, but the wrong tries count on.
+// TestClaimedTurns turns a session into a decoy and back. Codes and validations from before become
+// invalid, but wrong tries still count.
 func TestClaimedTurns(t *testing.T) {
 	t.Parallel()
 	validated := claimedSession()
@@ -53,8 +53,8 @@ func TestClaimedTurns(t *testing.T) {
 	}
 }
 
-// TestDecoysTokenIsWrong submits the very token that a decoy's row and secret
-// give: the response is that to any wrong one, and nothing is validated.
+// TestDecoysTokenIsWrong submits the token that would result from a decoy's row and secret. The
+// response is the same as for a wrong token, and nothing is validated.
 func TestDecoysTokenIsWrong(t *testing.T) {
 	t.Parallel()
 	st := memstore.New()
@@ -87,7 +87,7 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 			t.Errorf("%s: text %q", purpose, m.Text)
 		}
 	}
-	sess, derived := ask(store.PurposePassword, "mine") // no decoy: this is how it is derived
+	sess, derived := ask(store.PurposePassword, "mine") // no decoy: shows how tokens are derived
 	if _, err := s.Submit(t.Context(), Submission{SID: sess.SID, ClientSecret: "mine", Token: derived}); err != nil {
 		t.Errorf("a session's own token: %v", err)
 	}

@@ -18,9 +18,8 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// steps calls at at each step that a Request takes: before and after each
-// operation of the store, the look-up of the account and the send. An error
-// that at returns is the step's.
+// steps calls at before and after each step of a Request: each operation of the store, the look-up
+// of the account and the send. If at returns an error, the step fails with it.
 type steps struct {
 	store.Store
 	store.Accounts
@@ -96,17 +95,17 @@ func request(attempt int64) verify.Request {
 	}
 }
 
-// A fresh request takes these steps: the account, a view of the session and the
-// limits, the claim, the send, the record.
+// A fresh request takes these steps: look up the account, read the session and the limits, claim,
+// send, record.
 const (
 	requestSteps = 5
 	claimStep    = 3
 )
 
-// TestFaultAtEachStep makes one step of a request fail, before or after its effect; then the caller
+// TestFaultAtEachStep lets one step of a request fail, before or after its effect; then the caller
 // retries. An attempt that succeeded is not sent again. One that failed may be sent again, as
-// exactly the same message, and its code is valid. The limits allow one SMS: the retry is not
-// refused, so no fault costs the caller anything.
+// exactly the same message, and its code is valid. The limits allow one SMS, and the retry is not
+// refused, so a fault costs the caller nothing.
 func TestFaultAtEachStep(t *testing.T) {
 	t.Parallel()
 	for step := int64(1); step <= requestSteps; step++ {
@@ -183,7 +182,7 @@ func recovered(fn func() (verify.Receipt, error)) (r verify.Receipt, err error) 
 	return fn()
 }
 
-// TestClaimWhoseNewsWasLost stores the claim and lets the store report an unknown outcome: the
+// TestClaimWhoseNewsWasLost stores the claim, but lets the store report an unknown outcome. The
 // request recognizes its own claim and continues.
 func TestClaimWhoseNewsWasLost(t *testing.T) {
 	t.Parallel()
@@ -197,7 +196,7 @@ func TestClaimWhoseNewsWasLost(t *testing.T) {
 	})
 	c := config(st, inner)
 	texts := smstest.New()
-	c.Sender, c.Now = texts, newClock().Now // on which no lease ends
+	c.Sender, c.Now = texts, newClock().Now // a clock that stands still, so that no lease ends
 	service := verify.New(c)
 	defer service.Close()
 	if _, err := service.Request(t.Context(), request(1)); err != nil {
@@ -208,9 +207,8 @@ func TestClaimWhoseNewsWasLost(t *testing.T) {
 	}
 }
 
-// TestClockSetBack has a node that dies with a claim, after which the clock is set back an hour:
-// the session does not wait for that hour to pass again, and what was acknowledged before is still
-// true.
+// TestClockSetBack sets the clock back by an hour after a node died with a claim. The session does
+// not wait for that hour, and what was acknowledged before is still true.
 func TestClockSetBack(t *testing.T) {
 	t.Parallel()
 	st, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -223,7 +221,7 @@ func TestClockSetBack(t *testing.T) {
 		t.Fatal(err)
 	}
 	broken := c
-	broken.Store = storetest.Failing(st, failFrom(2)) // its claim is kept and never ended
+	broken.Store = storetest.Failing(st, failFrom(2)) // its claim is stored but never ended
 	broken.Sender = sms.Func(func(context.Context, sms.Message) error { return errors.New("died") })
 	dying := verify.New(broken)
 	if _, err := dying.Request(t.Context(), request(2)); err == nil {
@@ -247,7 +245,7 @@ func TestClockSetBack(t *testing.T) {
 	}
 }
 
-// failFrom fails all updates from the nth on.
+// failFrom fails the nth update and all later ones.
 func failFrom(n int64) func(op string) error {
 	var updates atomic.Int64
 	return func(op string) error {
@@ -258,7 +256,8 @@ func failFrom(n int64) func(op string) error {
 	}
 }
 
-// TestClockLeapsForwardDuringASend must not make the same node send again.
+// TestClockLeapsForwardDuringASend checks that a node does not send again because its clock jumps
+// forward during a send.
 func TestClockLeapsForwardDuringASend(t *testing.T) {
 	t.Parallel()
 	st, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -291,8 +290,8 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 	}
 }
 
-// TestRefusedByItsOwnTwin sends an attempt twice. One of the requests uses the last SMS after the
-// other has found room in the limits and before it claims.
+// TestRefusedByItsOwnTwin sends one attempt twice. One of the requests takes the last SMS, after
+// the limits have allowed the other one and before that claims.
 func TestRefusedByItsOwnTwin(t *testing.T) {
 	t.Parallel()
 	_, texts, late := overtakenAt(t, claimStep, request(1))
@@ -304,7 +303,7 @@ func TestRefusedByItsOwnTwin(t *testing.T) {
 	}
 }
 
-// oneAtATime is a service that lets burst texts to a number through.
+// oneAtATime returns a service that allows burst SMS to a number.
 func oneAtATime(t *testing.T, st store.Store, inner *memstore.Store, sender sms.Sender, burst int) *verify.Service {
 	t.Helper()
 	c := config(st, inner)
@@ -315,8 +314,7 @@ func oneAtATime(t *testing.T, st store.Store, inner *memstore.Store, sender sms.
 	return service
 }
 
-// letThrough counts how many more texts to the number its limit lets through, up
-// to most.
+// letThrough returns how many more SMS to the number the limit allows, at most most.
 func letThrough(t *testing.T, service *verify.Service, most int) int {
 	t.Helper()
 	for i := range most {
@@ -333,11 +331,11 @@ func letThrough(t *testing.T, service *verify.Service, most int) int {
 	return most
 }
 
-// TestFailedSMSIsGivenBackOnce loses the response to the record of a failed send, so that it is
-// recorded again: the SMS is given back once.
+// TestFailedSMSIsGivenBackOnce loses the response of the store when a failed send is recorded, so
+// that it is recorded again. The SMS is given back once.
 func TestFailedSMSIsGivenBackOnce(t *testing.T) {
 	t.Parallel()
-	const settleOfTheSecond = 4 // after two claims and a settle
+	const settleOfTheSecond = 4 // after two claims and one record
 	inner, texts := memstore.New(), smstest.New()
 	var updates atomic.Int64
 	st := storetest.FailingAfter(inner, func(op string) error {
@@ -360,8 +358,8 @@ func TestFailedSMSIsGivenBackOnce(t *testing.T) {
 	}
 }
 
-// TestFailedSMSIsNotGivenBackTwice validates a session, one SMS of which was not sent: the session
-// gives back the other SMS, and none of another session.
+// TestFailedSMSIsNotGivenBackTwice validates a session of which one SMS was not sent. Only its
+// other SMS is given back, and none of another session.
 func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
@@ -382,13 +380,13 @@ func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 	if _, err := service.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: m.Text}); err != nil {
 		t.Fatal(err)
 	}
-	if let := letThrough(t, service, 5); let != 3 { // one of which is a retry
+	if let := letThrough(t, service, 5); let != 3 { // one of them is a retry
 		t.Errorf("with one text of three used, %d were let through", let-1)
 	}
 }
 
-// TestRefusedTokensCostNoWrite makes a client continue to submit codes after its limit: nobody else
-// waits for the write lock because of it.
+// TestRefusedTokensCostNoWrite lets a client submit codes after it has reached its limit. These
+// requests do not take the write lock.
 func TestRefusedTokensCostNoWrite(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

@@ -18,7 +18,7 @@ func fresh(n byte) secrets {
 	return secrets{sid: "sid" + string('a'+n), nonce: bytes.Repeat([]byte{n}, nonceSize), claimID: "claim" + string('a'+n)}
 }
 
-// claimedSession is a new session whose attempt 1 was claimed at time 0.
+// claimedSession returns a new session whose attempt 1 was claimed at time 0.
 func claimedSession() store.Session {
 	s := newSession(store.Key{1}, "447700900001", "GB", fresh(1), 0)
 	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(1), spans, 0)
@@ -51,7 +51,7 @@ func TestStanding(t *testing.T) {
 	}
 }
 
-// TestSettledByALateOwner gives the claim to another request before its first owner returns.
+// TestSettledByALateOwner lets another request take over a claim before its first owner returns.
 func TestSettledByALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
@@ -68,8 +68,8 @@ func TestSettledByALateOwner(t *testing.T) {
 	}
 }
 
-// TestHandleOfALateOwner has the service have accepted a text whose sender comes back
-// late: its handle is good as long as there is no other and the token is the same.
+// TestHandleOfALateOwner records a delegate's handle after another request has taken over the
+// claim. The handle is used if there is no other one and the token is the same.
 func TestHandleOfALateOwner(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
@@ -129,8 +129,8 @@ func TestTokenHangsOnAllItsParts(t *testing.T) {
 	}
 }
 
-// TestTokensAreEven throws many tokens into a hundred bins: a truncation that
-// prefers some would make guessing easier.
+// TestTokensAreEven sorts many tokens into a hundred bins. A truncation that prefers some values
+// would make guessing easier.
 func TestTokensAreEven(t *testing.T) {
 	t.Parallel()
 	const n = 20_000
@@ -205,8 +205,8 @@ func TestHumanly(t *testing.T) {
 	}
 }
 
-// TestValidatedForgivesTries submits the right code after wrong ones, twice: each time it proves
-// the number again.
+// TestValidatedForgivesTries submits the right code after wrong ones, twice. Each time, it
+// validates the number again.
 func TestValidatedForgivesTries(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()

@@ -14,8 +14,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// late is a store whose units take time on a clock that tests set: before they
-// hold their rows, and between their last write and the news of the commit.
+// late is a store whose units take time on a clock that tests set: before their rows are loaded,
+// and after the commit.
 type late struct {
 	store.Store
 	lock, commit func()
@@ -30,7 +30,7 @@ func (l *late) Update(ctx context.Context, names store.Names, change func(*store
 	return err
 }
 
-// once returns a function that advances the clock when it is called first.
+// once returns a function that advances the clock at its first call.
 func once(c *clock, by time.Duration) func() {
 	done := false
 	return func() {
@@ -41,10 +41,9 @@ func once(c *clock, by time.Duration) func() {
 	}
 }
 
-// TestClaimThatTookTooLong delays a request by more than the margin of its lease,
-// between the moment it read the clock and the call of the provider. The provider
-// takes 0.9 of the second that it may take; a retry arrives on another node shortly
-// before it returns. Only one SMS may be sent.
+// TestClaimThatTookTooLong delays a request by more than the margin of its lease, between reading
+// the clock and calling the provider. The provider needs 0.9 of the second that it may take, and a
+// retry arrives at another node shortly before it returns. Only one SMS may be sent.
 func TestClaimThatTookTooLong(t *testing.T) {
 	t.Parallel()
 	const delay = 5500 * time.Millisecond
@@ -70,7 +69,7 @@ func TestClaimThatTookTooLong(t *testing.T) {
 					_, err := second.Request(context.WithoutCancel(ctx), request(1))
 					retried <- err
 				}()
-				time.Sleep(200 * time.Millisecond) // time enough to send, if it could
+				time.Sleep(200 * time.Millisecond) // long enough to send
 				return texts.Send(ctx, m)
 			})
 			slow := &late{Store: inner, lock: func() {}, commit: func() {}}
@@ -91,8 +90,8 @@ func TestClaimThatTookTooLong(t *testing.T) {
 	}
 }
 
-// TestClaimOvertakenBeforeTheCall pauses a request for longer than its lease just
-// before the call, and the retry is sent by another node in the meantime.
+// TestClaimOvertakenBeforeTheCall pauses a request for longer than its lease, just before it calls
+// the provider. In the meantime another node sends the retry.
 func TestClaimOvertakenBeforeTheCall(t *testing.T) {
 	t.Parallel()
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -116,8 +115,8 @@ func TestClaimOvertakenBeforeTheCall(t *testing.T) {
 	}
 }
 
-// TestStoreSlowerThanALease makes each commit take nearly the whole lease: no SMS is sent, because
-// another node might send it too, and the attempt uses up no limit.
+// TestStoreSlowerThanALease lets each commit take nearly a complete lease. No SMS is sent, because
+// another node might send it too, and the attempt is not charged to any limit.
 func TestStoreSlowerThanALease(t *testing.T) {
 	t.Parallel()
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -142,7 +141,7 @@ func TestStoreSlowerThanALease(t *testing.T) {
 }
 
 // TestFailedRetryOfAnUncertainSMS repeats an SMS that may have been sent. The repetition fails for
-// certain or is not sent at all: the SMS was charged once, and further tries still cost nothing.
+// certain or is not sent. The SMS is charged once, and further tries are still free.
 func TestFailedRetryOfAnUncertainSMS(t *testing.T) {
 	t.Parallel()
 	for name, retry := range map[string]func(c verify.Config, texts *smstest.Recorder, clock *clock) error{

@@ -8,7 +8,7 @@ import (
 	"testing"
 )
 
-// oddLinks lead elsewhere than they seem to, in some reader's eyes.
+// oddLinks returns links that some parsers read as leading to another host.
 func oddLinks() []string {
 	return []string{
 		`https://app.example.org\@evil.example/`, `https://evil.example\.app.example.org/`, `https:\\evil.example/`,
@@ -52,7 +52,7 @@ func TestOddNextLinksAreRefused(t *testing.T) {
 	}
 }
 
-// FuzzNextLink has whatever is accepted lead a browser to a host of the list.
+// FuzzNextLink checks that an accepted link leads a browser to a host of the list.
 func FuzzNextLink(f *testing.F) {
 	for _, seed := range append(oddLinks(), "https://app.example.org/", "http://127.0.0.1:80/a?b#c", "http://[::1]:8080/") {
 		f.Add(seed)
@@ -68,8 +68,8 @@ func FuzzNextLink(f *testing.F) {
 	})
 }
 
-// browsersHost finds the host of an http or https URL as browsers do (WHATWG URL
-// Standard, sections 4.4 and 3.5), as far as it is ASCII.
+// browsersHost returns the host of an http or https URL as browsers parse it (WHATWG URL Standard,
+// sections 4.4 and 3.5), for ASCII.
 func browsersHost(link string) string {
 	link = strings.TrimFunc(link, func(r rune) bool { return r <= ' ' })
 	link = strings.NewReplacer("\t", "", "\n", "", "\r", "", `\`, "/").Replace(link)
@@ -91,12 +91,12 @@ func browsersHost(link string) string {
 	return asIPv4(strings.ToLower(host))
 }
 
-// asIPv4 is the address that a host is, in whatever notation, or the host.
+// asIPv4 returns the IPv4 address that a host denotes, in any notation, or else the host.
 func asIPv4(host string) string {
 	parts := strings.Split(strings.TrimSuffix(host, "."), ".")
 	numbers := make([]uint64, len(parts))
 	for i, part := range parts {
-		n, err := strconv.ParseUint(part, 0, 32) // 0x and a leading 0, as there
+		n, err := strconv.ParseUint(part, 0, 32) // accepts 0x and a leading 0, as browsers do
 		if err != nil {
 			return host
 		}

@@ -11,8 +11,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestTokenThatWasReplacedMeanwhile gives the session a new code between the comparison of the old
-// one and its record.
+// TestTokenThatWasReplacedMeanwhile gives the session a new code after the old one was compared and
+// before the result is recorded.
 func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
 	t.Parallel()
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -24,7 +24,7 @@ func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	const confirmStep = 3 // after the look and the count
+	const confirmStep = 3 // after reading the session and counting the try
 	s := &steps{Store: inner, Accounts: inner, Sender: texts}
 	s.at = func(step int64, after bool) error {
 		if step == confirmStep && !after {
@@ -52,11 +52,11 @@ func TestTokenThatWasReplacedMeanwhile(t *testing.T) {
 	}
 }
 
-// TestClientThatWasReplacedMeanwhile makes another client request an SMS of the session while a
-// code of it is being checked: neither client's limits get back the other's SMS.
+// TestClientThatWasReplacedMeanwhile lets another client request an SMS of the session while a code
+// is being checked. Neither client gets back the other one's SMS.
 func TestClientThatWasReplacedMeanwhile(t *testing.T) {
 	t.Parallel()
-	const confirmStep = 4 // after the look, the limits and the count
+	const confirmStep = 4 // after reading the session, the limits, and counting the try
 	inner, texts := memstore.New(), smstest.New()
 	c := config(inner, inner)
 	c.Sender, c.Now = texts, newClock().Now
@@ -75,7 +75,7 @@ func TestClientThatWasReplacedMeanwhile(t *testing.T) {
 	}
 	sid := ask("first", "07700900001", 1)
 	m, _ := texts.Last()
-	ask("first", "07700900002", 1) // not confirmed, so that it stays
+	ask("first", "07700900002", 1) // not confirmed, so it stays charged
 
 	s := &steps{Store: inner, Accounts: inner, Sender: texts}
 	s.at = func(step int64, after bool) error {
@@ -91,7 +91,7 @@ func TestClientThatWasReplacedMeanwhile(t *testing.T) {
 	if n := s.count.Load(); err != nil || n != confirmStep {
 		t.Fatalf("%v, after %d steps", err, n)
 	}
-	// The second client's text was of the session, and is confirmed.
+	// The second client's SMS belongs to the session, which is validated.
 	ask("second", "07700900003", 1)
 	ask("second", "07700900004", 1)
 }

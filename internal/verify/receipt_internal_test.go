@@ -24,7 +24,7 @@ func (j *fillingJournal) EntriesByRef(ctx context.Context, ref store.Key, limit 
 	return j.Store.EntriesByRef(ctx, ref, limit)
 }
 
-// TestReceiptWithoutRoomIsReported takes away the room of a receipt while it is looked up: it is
+// TestReceiptWithoutRoomIsReported fills the queue while a receipt is looked up. The receipt is
 // reported without its SMS, and not lost.
 func TestReceiptWithoutRoomIsReported(t *testing.T) {
 	t.Parallel()

@@ -15,7 +15,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// hangingJournal does not find messages once hangs is set, until the context ends.
+// hangingJournal finds no messages after hangs is set, and blocks until the context ends.
 type hangingJournal struct {
 	*memstore.Store
 	hangs atomic.Bool
@@ -104,8 +104,8 @@ func (j *slowJournal) AddEntries(ctx context.Context, entries []store.Entry) err
 	return j.Store.AddEntries(ctx, entries)
 }
 
-// TestReceiptsLeaveTimeForTheHistory closes a service while so many receipts wait that a slow
-// database cannot find all of their messages in time: the journal is written nevertheless.
+// TestReceiptsLeaveTimeForTheHistory closes a service while many receipts wait. The database is too
+// slow to find all of their messages in time, but the journal is written.
 func TestReceiptsLeaveTimeForTheHistory(t *testing.T) {
 	t.Parallel()
 	st := &slowJournal{Store: memstore.New()}

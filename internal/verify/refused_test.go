@@ -13,8 +13,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// overtakenAt holds a request before one of its steps, makes another one use up the number's last
-// SMS on another node, and returns the result of the first one.
+// overtakenAt pauses a request before one of its steps, lets another request on another node take
+// the number's last SMS, and returns the result of the first request.
 func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Store, texts *smstest.Recorder, late error) {
 	t.Helper()
 	inner, texts = memstore.New(), smstest.New()
@@ -48,9 +48,9 @@ func overtakenAt(t *testing.T, at int64, r verify.Request) (inner *memstore.Stor
 	return inner, texts, <-ended
 }
 
-// TestRefusedClaimLeavesNothing makes another session use up the last SMS after a request has asked
-// the limits and before it claims: the unit that would have created its session refuses it and
-// stores nothing.
+// TestRefusedClaimLeavesNothing lets another session take the last SMS after the limits have
+// allowed a request and before that claims. The unit that would have created its session refuses
+// the request and stores nothing.
 func TestRefusedClaimLeavesNothing(t *testing.T) {
 	t.Parallel()
 	r := request(1)
@@ -67,11 +67,11 @@ func TestRefusedClaimLeavesNothing(t *testing.T) {
 	}
 }
 
-// TestTryIsLimitedWhereItIsCounted makes another session of the number use up its last try after a
-// guess has asked the limits and before it is counted.
+// TestTryIsLimitedWhereItIsCounted lets another session of the number use the last try after the
+// limits have allowed a guess and before that is counted.
 func TestTryIsLimitedWhereItIsCounted(t *testing.T) {
 	t.Parallel()
-	const countStep = 3 // after the session and the limits
+	const countStep = 3 // after reading the session and the limits
 	inner := memstore.New()
 	arrived, release := make(chan struct{}), make(chan struct{})
 	s := &steps{Store: inner, Accounts: inner, Sender: smstest.New()}

@@ -12,8 +12,9 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestSenderThatKnowsAtTheEnd has a sender that finds no room for an SMS until its time ends, as
-// compose.Throttle may, and reports so: that SMS does not count as one that may have been sent.
+// TestSenderThatKnowsAtTheEnd uses a sender that waits until its deadline and then reports that
+// nothing was sent, as compose.Throttle may. That SMS does not count as one that may have been
+// sent.
 func TestSenderThatKnowsAtTheEnd(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()

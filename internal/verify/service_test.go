@@ -30,7 +30,7 @@ func config(st store.Store, accounts store.Accounts) verify.Config {
 	}
 }
 
-// codeAfter returns a Config.Text that calls do, and whose SMS are the code alone.
+// codeAfter returns a Config.Text that calls do and returns the code as the text of the SMS.
 func codeAfter(do func()) func(texts.Kind, string, string) (text, language string) {
 	return func(_ texts.Kind, _, code string) (text, language string) {
 		do()
@@ -38,7 +38,8 @@ func codeAfter(do func()) func(texts.Kind, string, string) (text, language strin
 	}
 }
 
-// TestJanitor has it delete what expired a day ago, in chunks, and leave the rest.
+// TestJanitor checks that sessions are deleted a day after they expired, in chunks, and not
+// earlier.
 func TestJanitor(t *testing.T) {
 	t.Parallel()
 	st := memstore.New()
@@ -53,7 +54,7 @@ func TestJanitor(t *testing.T) {
 	for i := range 250 {
 		put(i, now.Add(-25*time.Hour))
 	}
-	put(1000, now.Add(-23*time.Hour)) // expired, but still told from unknown
+	put(1000, now.Add(-23*time.Hour)) // expired, but must still be distinguished from an unknown session
 	put(1001, now.Add(time.Hour))
 	c := config(st, st)
 	var deleted atomic.Int64
@@ -88,7 +89,7 @@ func TestJanitor(t *testing.T) {
 	}
 }
 
-// TestJanitorStops checks that Close ends it, also in the middle of a long sweep.
+// TestJanitorStops checks that Close ends the janitor, even in the middle of a long sweep.
 func TestJanitorStops(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -123,7 +124,7 @@ func (s endlessStore) DeleteExpired(_ context.Context, _ time.Time, limit int) (
 	return limit, nil
 }
 
-// TestClaimNotMade makes the store fail, and then the source of randomness: no SMS may be sent.
+// TestClaimNotMade lets first the store and then the source of randomness fail. No SMS may be sent.
 func TestClaimNotMade(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -167,8 +168,8 @@ type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
 
-// TestNumberThatDoesNotReadBack has a number that is possible and would be parsed as another one
-// the next time: it counts as no number, for every purpose.
+// TestNumberThatDoesNotReadBack uses a possible number whose E.164 form is parsed as a different
+// number. It is refused for every purpose.
 func TestNumberThatDoesNotReadBack(t *testing.T) {
 	t.Parallel()
 	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister, store.PurposePassword} {
@@ -193,8 +194,9 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 	}
 }
 
-// TestResponsesThatMustNotDifferTakeTheirSlot checks that look-ups take at least the time that
-// reveals nothing about their result. test/load -timing measures how even that time is.
+// TestResponsesThatMustNotDifferTakeTheirSlot checks that look-ups take at least one time slot, so
+// that their duration does not reveal the result. test/load -timing measures how equal the
+// durations are.
 func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 	t.Parallel()
 	const slot = 10 * time.Millisecond
@@ -229,7 +231,7 @@ func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 	}
 }
 
-// TestNothingIsComparedThatIsNotCounted makes the store fail to count a try: the right code and a
+// TestNothingIsComparedThatIsNotCounted lets the store fail to count a try. The right code and a
 // wrong one then get the same response.
 func TestNothingIsComparedThatIsNotCounted(t *testing.T) {
 	t.Parallel()

@@ -16,14 +16,13 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// openUnits counts the units of work under way, and fails the test when anything
-// of the host's runs in the meantime: a log that blocks, or a hook that calls the
-// plugin, would keep every other writer waiting.
+// openUnits counts the units of work in progress, and fails the test if code of the host runs
+// during one: a logger that blocks, or a hook that calls the plugin, would delay all other writers.
 type openUnits struct {
 	*memstore.Store
 	tb   testing.TB
 	open atomic.Int64
-	seen atomic.Int64 // how often something of the host's ran
+	seen atomic.Int64 // calls of the host's code
 }
 
 func (o *openUnits) Update(ctx context.Context, names store.Names, change func(*store.Rows) error) error {
@@ -51,7 +50,7 @@ func (o *openUnits) Handle(_ context.Context, r slog.Record) error {
 func (o *openUnits) WithAttrs([]slog.Attr) slog.Handler { return o }
 func (o *openUnits) WithGroup(string) slog.Handler      { return o }
 
-// Read implements io.Reader, for randomness.
+// Read implements io.Reader as the source of randomness.
 func (o *openUnits) Read(p []byte) (int, error) {
 	o.host("randomness")
 	for i := range p {
@@ -75,7 +74,7 @@ func (o *openUnits) Dissociate(ctx context.Context, userID, msisdn string) error
 	return o.Store.Dissociate(ctx, userID, msisdn)
 }
 
-// service makes every part that a host may supply report to o.
+// service returns a Service in which all parts that a host supplies report to o.
 func (o *openUnits) service(texts *smstest.Recorder, now *clock, change func(*verify.Config)) *verify.Service {
 	c := config(o, o)
 	c.Logger, c.Random, c.Now = slog.New(o), o, now.Now
@@ -139,11 +138,11 @@ func TestNothingOfTheHostRunsInsideAUnit(t *testing.T) {
 	}
 }
 
-// TestRefusalInsideAUnitIsLoggedAfterIt makes another request use up a client's last try, between
-// the look at the limits and the count.
+// TestRefusalInsideAUnitIsLoggedAfterIt lets another request use a client's last try after the
+// limits were read and before the try is counted.
 func TestRefusalInsideAUnitIsLoggedAfterIt(t *testing.T) {
 	t.Parallel()
-	const countStep = 3 // after the look at the session and one at the limits
+	const countStep = 3 // after reading the session and the limits
 	o, texts, now := &openUnits{Store: memstore.New(), tb: t}, smstest.New(), newClock()
 	others := o.service(texts, now, func(*verify.Config) {})
 	defer others.Close()

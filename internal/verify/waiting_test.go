@@ -16,7 +16,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// eventually polls for a condition that other goroutines fulfil.
+// eventually waits until a condition is true.
 func eventually(t *testing.T, what string, condition func() bool) {
 	t.Helper()
 	for end := time.Now().Add(20 * time.Second); !condition(); time.Sleep(time.Millisecond) {
@@ -26,7 +26,7 @@ func eventually(t *testing.T, what string, condition func() bool) {
 	}
 }
 
-// TestResendWhileAnAcceptedSMSIsNotRecorded must not ask the store again and again.
+// TestResendWhileAnAcceptedSMSIsNotRecorded checks that requests do not ask the store repeatedly.
 func TestResendWhileAnAcceptedSMSIsNotRecorded(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
@@ -64,9 +64,9 @@ func TestResendWhileAnAcceptedSMSIsNotRecorded(t *testing.T) {
 	}
 }
 
-// TestCloseWhileRequestsWait makes requests wait for one that sends: one for the same attempt, one
-// for the next. Close takes as long as the send, and the request for the next attempt does not send
-// afterwards.
+// TestCloseWhileRequestsWait calls Close while two requests wait for one that is sending, one for
+// the same attempt and one for the next. Close takes as long as the send, and the next attempt is
+// not sent afterwards.
 func TestCloseWhileRequestsWait(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
@@ -87,7 +87,7 @@ func TestCloseWhileRequestsWait(t *testing.T) {
 	eventually(t, "the provider is called", func() bool { return calls.Load() == 1 })
 	go ask(1)
 	go ask(2)
-	time.Sleep(100 * time.Millisecond) // they wait now
+	time.Sleep(100 * time.Millisecond) // they are waiting now
 	begin := time.Now()
 	service.Close()
 	if took := time.Since(begin); took > 2*time.Second {
@@ -104,7 +104,7 @@ func TestCloseWhileRequestsWait(t *testing.T) {
 	}
 }
 
-// TestCloseBeforeTheCall calls Close while a claim is being committed: the claim is given back, and
+// TestCloseBeforeTheCall calls Close while a claim is being committed. The claim is given back, and
 // nothing is sent.
 func TestCloseBeforeTheCall(t *testing.T) {
 	t.Parallel()
@@ -145,7 +145,8 @@ func TestCloseBeforeTheCall(t *testing.T) {
 	}
 }
 
-// TestCloseWhileAnotherNodeSends must not wait for that node, which may be dead.
+// TestCloseWhileAnotherNodeSends checks that Close does not wait for another node, which may be
+// dead.
 func TestCloseWhileAnotherNodeSends(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
@@ -162,7 +163,7 @@ func TestCloseWhileAnotherNodeSends(t *testing.T) {
 		_, err := waiting.Request(t.Context(), request(1))
 		ended <- err
 	}()
-	time.Sleep(100 * time.Millisecond) // it waits now
+	time.Sleep(100 * time.Millisecond) // it is waiting now
 	begin := time.Now()
 	waiting.Close()
 	if took := time.Since(begin); took > time.Second {
@@ -173,8 +174,8 @@ func TestCloseWhileAnotherNodeSends(t *testing.T) {
 	}
 }
 
-// TestWaitersDoNotPoll makes many requests wait for one send on their node: some for the same
-// attempt, some for another new one.
+// TestWaitersDoNotPoll lets many requests wait for one send on their own node, some for the same
+// attempt and some for a new one. They do not read the store in the meantime.
 func TestWaitersDoNotPoll(t *testing.T) {
 	t.Parallel()
 	const each = 50
@@ -211,7 +212,7 @@ func TestWaitersDoNotPoll(t *testing.T) {
 	}
 }
 
-// TestWaitersOnAnotherNode polls for all of them at once.
+// TestWaitersOnAnotherNode checks that one request polls the store for all that wait.
 func TestWaitersOnAnotherNode(t *testing.T) {
 	t.Parallel()
 	const callers = 50
@@ -286,8 +287,8 @@ func TestWaitersAreBounded(t *testing.T) {
 	}
 }
 
-// TestNodeThatLosesItsDatabase sends an SMS and cannot record it. Another node sends
-// it again after the lease: so the first must not say that the attempt was seen.
+// TestNodeThatLosesItsDatabase sends an SMS and cannot record it. Another node sends it again after
+// the lease, so the first one must not return 200.
 func TestNodeThatLosesItsDatabase(t *testing.T) {
 	t.Parallel()
 	inner, texts, clock := memstore.New(), smstest.New(), newClock()
@@ -298,7 +299,7 @@ func TestNodeThatLosesItsDatabase(t *testing.T) {
 	c.Store = storetest.Failing(inner, failFrom(2))
 	cut := verify.New(c)
 	defer cut.Close()
-	for range 2 { // the second time it knows already
+	for range 2 { // the second time, the node remembers
 		if _, err := cut.Request(t.Context(), request(1)); err == nil {
 			t.Error("it said that the attempt was seen, and no other node knows")
 		}
@@ -321,7 +322,7 @@ func TestNodeThatLosesItsDatabase(t *testing.T) {
 	}
 }
 
-// TestCloseRecordsWhatItCan restores the database just before Close.
+// TestCloseRecordsWhatItCan makes the database work again just before Close, which records the SMS.
 func TestCloseRecordsWhatItCan(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()

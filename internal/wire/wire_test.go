@@ -13,7 +13,7 @@ import (
 )
 
 // FuzzRequestToken checks that an accepted body is a JSON object with exactly the values that were
-// read, and that an error has a text.
+// read, and that an error has a message.
 func FuzzRequestToken(f *testing.F) {
 	for _, seed := range []string{
 		`{"client_secret":"monkeys_are_GREAT","country":"GB","phone_number":"07700900001","send_attempt":1}`,
@@ -79,7 +79,8 @@ func TestEveryMissingFieldIsNamed(t *testing.T) {
 	}
 }
 
-// TestBodiesThatTwoReadersMayReadTwoWays are refused, and none makes it panic.
+// TestBodiesThatTwoReadersMayReadTwoWays checks that bodies which parsers interpret differently are
+// refused, without a panic.
 func TestBodiesThatTwoReadersMayReadTwoWays(t *testing.T) {
 	t.Parallel()
 	const rest = `"client_secret":"a","country":"GB","phone_number":"07700900001"`
@@ -105,7 +106,7 @@ func TestBodiesThatTwoReadersMayReadTwoWays(t *testing.T) {
 			checkRefusal(t, err)
 		}
 	}
-	// What is ignored may be anything, and nested names are not looked at.
+	// Ignored fields may have any value, and names in nested objects are not checked.
 	fine := `{"send_attempt":1,` + rest + `,"x":{"a":1,"a":[null,{"a":"\ud800"}]}}`
 	if _, err := wire.RequestToken([]byte(fine), store.PurposeAdd, false); err != nil {
 		t.Errorf("%s: %v", fine, err)
