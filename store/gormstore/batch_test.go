@@ -15,7 +15,7 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// numbered returns the nth of many sessions.
+// numbered returns the nth session.
 func numbered(n int) store.Session {
 	return store.Session{
 		Key: store.SessionKey("secret", "GB", fmt.Sprint(n)), SID: fmt.Sprintf("sid-%d", n), MSISDN: "447400123456",
@@ -23,13 +23,13 @@ func numbered(n int) store.Session {
 	}
 }
 
-// update runs a unit that names the key of the nth session and the record that
-// all share, if any.
+// update runs a unit that names the key of the nth session and, if given, a record that all units
+// share.
 func update(ctx context.Context, s store.Store, n int, change func(*store.Rows) error, records ...store.Key) error {
 	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: numbered(n).Key}, Records: records}, change)
 }
 
-// hold keeps a batch of s under way until release is called, so that others wait.
+// hold keeps a batch of s in progress until release is called, so that other units wait.
 func hold(t *testing.T, s *gormstore.Store) (release func()) {
 	t.Helper()
 	held, let, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
@@ -53,8 +53,8 @@ func hold(t *testing.T, s *gormstore.Store) (release func()) {
 	return release
 }
 
-// queue starts fn for each i below n and returns when all of them wait for a
-// batch; wait returns when all have ended.
+// queue calls fn for each i below n in a goroutine, and returns when all of them wait for a batch.
+// wait returns when all have ended.
 func queue(t *testing.T, s *gormstore.Store, n int, fn func(i int)) (wait func()) {
 	t.Helper()
 	var wg sync.WaitGroup
@@ -75,7 +75,7 @@ func waitFor(t *testing.T, what string, done func() bool) {
 	}
 }
 
-// expectKept checks which of the first n sessions are there.
+// expectKept checks which of the first n sessions are stored.
 func expectKept(t *testing.T, s store.Store, n int, want func(i int) bool) {
 	t.Helper()
 	for i := range n {
@@ -109,7 +109,7 @@ func TestWaitingUnitsShareACommit(t *testing.T) {
 	expectKept(t, s, callers, always)
 }
 
-// A lone caller has one BEGIN, one read and one COMMIT.
+// A unit without others runs one BEGIN, one read and one COMMIT.
 func TestALoneUnitHasItsTransactionForItself(t *testing.T) {
 	t.Parallel()
 	s, f := openFaulty(t)
@@ -148,9 +148,8 @@ func TestWaitingViewsShareAStatement(t *testing.T) {
 
 var errOwn = errors.New("the unit's own error")
 
-// A unit that fails, panics, ends its goroutine, cannot be stored or is late
-// touches none of its 31 neighbours in the batch, whatever its place, though all
-// of them write the same record.
+// A unit that fails, panics, ends its goroutine, cannot be stored or is late affects none of the 31
+// others in its batch, whatever its position, although all of them write the same record.
 func TestAFailedUnitHarmsNoOther(t *testing.T) {
 	t.Parallel()
 	const callers = 32
@@ -200,7 +199,7 @@ func TestAFailedUnitHarmsNoOther(t *testing.T) {
 				if err != nil || len(rows.Records[0].State) != callers-1 {
 					t.Errorf("%d units wrote the record, error %v; want %d", len(rows.Records[0].State), err, callers-1)
 				}
-				if n := f.count("COMMIT"); n > 5 { // one that needs other names comes three times again
+				if n := f.count("COMMIT"); n > 5 { // a unit that needs other names runs three more times
 					t.Errorf("there were %d commits: the failure was not the unit's alone", n)
 				}
 			})
@@ -209,8 +208,8 @@ func TestAFailedUnitHarmsNoOther(t *testing.T) {
 	cancel()
 }
 
-// lateContext is done by its error, but its channel does not say so: the batch finds
-// out when it comes to the unit.
+// lateContext returns an error from Err although Done is not closed, so that the batch notices only
+// when it reaches the unit.
 type lateContext struct {
 	context.Context
 	ended context.Context
@@ -227,8 +226,7 @@ func (c *lateContext) Err() error {
 	return nil
 }
 
-// No caller returns before its unit is stored, or with the outcome of another unit of the same
-// batch.
+// No caller returns before its unit is stored, or with the outcome of another unit in its batch.
 func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
 	t.Parallel()
 	const callers = 4
@@ -238,7 +236,7 @@ func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
 	wait := queue(t, s, callers, func(i int) {
 		err := update(t.Context(), s, 0, func(rows *store.Rows) error {
 			if rows.Session.SID != "" {
-				return errOwn // it reads what the first has put
+				return errOwn // it sees the change of the first unit
 			}
 			rows.Session = numbered(0)
 			return nil
@@ -270,8 +268,7 @@ func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
 	wait()
 }
 
-// A commit that fails fails the units that cannot be committed alone either, and
-// no other.
+// After a failed commit, only the units that cannot be committed alone fail.
 func TestAFailedCommitIsRunAgain(t *testing.T) {
 	t.Parallel()
 	const callers = 5
@@ -291,8 +288,8 @@ func TestAFailedCommitIsRunAgain(t *testing.T) {
 		case strings.HasPrefix(statement, "INSERT"):
 			puts++
 		case statement == "COMMIT":
-			// The first is the holder's, the second everyone's. Then each unit has one
-			// of its own, of which the third fails.
+			// The first COMMIT is that of hold, the second that of the batch. Then each unit has a
+			// COMMIT of its own, of which the third fails.
 			if commits++; commits == 2 || commits == 5 {
 				return errOwn
 			}
@@ -310,8 +307,8 @@ func TestAFailedCommitIsRunAgain(t *testing.T) {
 	expectKept(t, s, callers, func(i int) bool { return !failed[i] })
 }
 
-// A statement that fails may have rolled back all: everyone is run again, and the
-// failure is the one unit's.
+// A failed statement may have rolled back the batch: all units run again, and only the one that
+// causes the failure fails.
 func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
 	t.Parallel()
 	const callers, failing = 32, 4
@@ -362,7 +359,7 @@ func TestAFailedBeginFailsAllUnits(t *testing.T) {
 	}
 }
 
-// A caller that gives up while it waits leaves the queue and nothing else.
+// A caller that gives up while it waits only leaves the queue.
 func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
 	t.Parallel()
 	const callers = 6
@@ -384,19 +381,18 @@ func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
 		}
 	})
 	cancel()
-	left.Wait() // while the batch is still under way
+	left.Wait() // while the batch is still in progress
 	release()
 	wait()
 	expectKept(t, s, callers, func(i int) bool { return i%2 == 0 })
 }
 
-// A batch that stalls, because its connection is dead for example, holds up the
-// next one for a moment only.
+// A stalled batch, for example one whose connection is dead, delays the next one only briefly.
 func TestAStalledBatchIsNotWaitedFor(t *testing.T) {
 	t.Parallel()
 	s, _ := openFaulty(t)
 	gormstore.SetStallTimeout(s, 20*time.Millisecond)
-	release := hold(t, s) // and with it SQLite's lock, so that this one changes nothing
+	release := hold(t, s) // holds SQLite's lock too, so this unit changes nothing
 	done := make(chan error, 1)
 	go func() { done <- expectSID(t.Context(), s, session(0).SID) }()
 	if err := <-done; err != nil {
@@ -410,8 +406,8 @@ func TestAStalledBatchIsNotWaitedFor(t *testing.T) {
 	}
 }
 
-// TestBatchesUnderFaults ends many units in every way while statements and commits fail at random:
-// what was reported as stored is stored, and what was not is not.
+// TestBatchesUnderFaults lets units end in various ways while statements and commits fail at
+// random. A unit that was reported as stored is stored, and no other is.
 func TestBatchesUnderFaults(t *testing.T) {
 	t.Parallel()
 	const callers, each = 24, 40
@@ -460,8 +456,8 @@ func faultyUpdate(s *gormstore.Store, i int) (err error) {
 	})
 }
 
-// A unit that panicked is not run again with its batch, even if another one causes the batch to run
-// again: nobody would receive its rows, and all would wait without end.
+// A unit that has panicked is not run again with its batch, even if another unit makes the batch
+// run again: nobody would receive its rows, and the batch would wait forever.
 func TestAPanicInABatchThatRunsAgain(t *testing.T) {
 	t.Parallel()
 	const callers, panics, taken = 8, 2, 5

@@ -37,7 +37,7 @@ func TestStoreWithoutPreparedStatements(t *testing.T) {
 	})
 }
 
-// A host with one connection must not be made to wait for itself.
+// The store must not wait for itself if the host has only one connection.
 func TestStoreOverOneConnection(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(tb testing.TB) store.Store {
@@ -86,8 +86,8 @@ func TestAccountsOverTwoProcesses(t *testing.T) {
 	}, storetest.AccountsOptions{})
 }
 
-// Two hosts with pools and write queues of their own over one file with deferred
-// transactions: here nothing but SQLite's locks and the retries keep order.
+// Two hosts, each with its own pool and batches, share one file with deferred transactions: only
+// SQLite's locks and the retries keep order.
 func TestStoreOverTwoHosts(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(tb testing.TB) store.Store {
@@ -119,7 +119,7 @@ func TestDeferredTransactionsDoNotRunInVain(t *testing.T) {
 		wg.Go(func() {
 			err := s.Update(t.Context(), store.Names{Session: store.SessionRef{Key: session(1).Key}}, func(rows *store.Rows) error {
 				runs.Add(1)
-				time.Sleep(time.Millisecond) // so that the others come to it
+				time.Sleep(time.Millisecond) // so that other units run in between
 				rows.Session.Attempt++
 				return nil
 			})

@@ -9,8 +9,8 @@ import (
 	"gorm.io/gorm"
 )
 
-// hostDialector is what a host writes that gives no thought to SQLite's settings.
+// hostDialector opens a file as a host does that does not think about SQLite's settings.
 func hostDialector(path string) gorm.Dialector { return sqlite.Open(path) }
 
-// overPool is a host's database over connections that it has opened itself.
+// overPool opens a host's database over connections that the host has opened itself.
 func overPool(db *sql.DB) gorm.Dialector { return sqlite.New(sqlite.Config{Conn: db}) }

@@ -9,11 +9,11 @@ import (
 	"gorm.io/gorm"
 )
 
-// hostDialector is a host's database with deferred transactions: this driver's
-// own default is immediate.
+// hostDialector opens a host's database with deferred transactions: this driver's default is
+// immediate.
 func hostDialector(path string) gorm.Dialector {
 	return gormlite.Open("file:" + path + "?_txlock=deferred")
 }
 
-// overPool is a host's database over connections that it has opened itself.
+// overPool opens a host's database over connections that the host has opened itself.
 func overPool(db *sql.DB) gorm.Dialector { return gormlite.OpenDB(db) }

@@ -5,7 +5,7 @@ import (
 	"time"
 )
 
-// MaxBatch is how many units share a batch at most.
+// MaxBatch is the maximum number of units in a batch.
 const MaxBatch = maxBatch
 
 // Waiting returns how many units wait for a batch.
@@ -21,13 +21,12 @@ func (g *group[T]) setStall(d time.Duration) {
 	g.stall = d
 }
 
-// SetStallTimeout sets after what time a batch is not waited for any longer. No
-// unit may be under way.
+// SetStallTimeout sets how long a batch is waited for. No unit may be in progress.
 func SetStallTimeout(s *Store, d time.Duration) {
 	for _, set := range []func(time.Duration){s.updates.setStall, s.retries.setStall, s.views.setStall} {
 		set(d)
 	}
 }
 
-// Pause is what a unit waits before another try.
+// Pause waits as a unit does before another try.
 func Pause(ctx context.Context, try int) error { return pause(ctx, try) }

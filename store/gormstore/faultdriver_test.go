@@ -17,16 +17,16 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// faults is what a test sees and makes of the statements that reach a driver.
+// faults counts the statements that reach a driver, and makes them fail.
 type faults struct {
 	mu     sync.Mutex
 	counts map[string]int
 	before func(statement string) error
 }
 
-// beforeEach has fn decide about each statement: COMMIT, BEGIN, ROLLBACK, or the
-// text's first words. An error that it returns is the driver's, and the
-// statement is not run; a COMMIT is then a ROLLBACK.
+// beforeEach calls fn before each statement, with COMMIT, BEGIN, ROLLBACK or the first words of its
+// text. If fn returns an error, the driver returns it without running the statement; a COMMIT
+// becomes a ROLLBACK.
 func (f *faults) beforeEach(fn func(statement string) error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -65,8 +65,7 @@ func (f *faults) meet(statement string) error {
 	return before(statement)
 }
 
-// openFaulty returns a store over a host's SQLite database whose driver a test
-// has in its hands.
+// openFaulty returns a store over a host's SQLite database with a driver that the test controls.
 func openFaulty(tb testing.TB) (*gormstore.Store, *faults) {
 	tb.Helper()
 	path := filepath.Join(tb.TempDir(), "faulty.db")
@@ -90,15 +89,15 @@ func openFaulty(tb testing.TB) (*gormstore.Store, *faults) {
 		tb.Fatal(err)
 	}
 	s := newStore(tb, db, gormstore.Options{})
-	gormstore.SetStallTimeout(s, time.Minute)                // tests hold batches up
-	if err := put(tb.Context(), s, session(0)); err != nil { // what is prepared at first is, now
+	gormstore.SetStallTimeout(s, time.Minute)                // because tests delay batches
+	if err := put(tb.Context(), s, session(0)); err != nil { // so that statements are prepared
 		tb.Fatal(err)
 	}
 	f.reset()
 	return s, f
 }
 
-// connector and those below stand between database/sql and the driver.
+// The types below wrap a driver for database/sql.
 type connector struct {
 	driver driver.Driver
 	dsn    string

@@ -17,7 +17,7 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// openHost returns a database as a host has it, with logs written to out.
+// openHost returns a database as a host opens it, with the log written to out.
 func openHost(tb testing.TB, out *bytes.Buffer) *gorm.DB {
 	tb.Helper()
 	return openHostAt(tb, filepath.Join(tb.TempDir(), "host.db"), out)
@@ -99,7 +99,7 @@ func TestHostsDatabaseIsLeftAlone(t *testing.T) {
 	var out bytes.Buffer
 	db := openHost(t, &out)
 	config := *db.Config
-	s := newStore(t, db.Where("1 = 0"), gormstore.Options{}) // whatever the handle drags along
+	s := newStore(t, db.Where("1 = 0"), gormstore.Options{}) // conditions of the handle must not matter
 	if err := put(t.Context(), s, session(1)); err != nil {
 		t.Fatal(err)
 	}
@@ -108,7 +108,7 @@ func TestHostsDatabaseIsLeftAlone(t *testing.T) {
 	}
 	clash := session(3)
 	clash.SID = session(1).SID
-	if err := put(t.Context(), s, clash); err == nil { // errors are logged by GORM's default
+	if err := put(t.Context(), s, clash); err == nil { // GORM logs errors by default
 		t.Fatal("a second session with one sid was stored")
 	}
 	if db.Logger != config.Logger || db.SkipDefaultTransaction || db.PrepareStmt || db.DryRun || db.ConnPool != config.ConnPool {
@@ -131,8 +131,7 @@ func TestHostsDatabaseIsLeftAlone(t *testing.T) {
 	}
 }
 
-// otherDialect is db as if it were of a dialect that the statements are not
-// written for.
+// otherDialect wraps db with the name of an unsupported dialect.
 func otherDialect(db *gorm.DB) *gorm.DB {
 	other := *db.Config
 	other.Dialector = sqlServer{db.Dialector}

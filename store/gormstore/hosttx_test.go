@@ -25,7 +25,7 @@ func TestRedeemTx(t *testing.T) {
 	})
 }
 
-// A unit that fails takes back what it put, and nothing of the host's.
+// A unit that fails is undone; the host's own changes are not.
 func TestUpdateTxIsAllOrNothing(t *testing.T) {
 	t.Parallel()
 	own := errors.New("the unit's own error")
@@ -71,7 +71,7 @@ func TestUpdateTxIsAllOrNothing(t *testing.T) {
 	}
 }
 
-// writes returns calls of the store's that need SQLite's write lock.
+// writes returns calls of the store that need SQLite's write lock.
 func writes(t *testing.T, s *gormstore.Store) map[string]func() error {
 	t.Helper()
 	ctx := t.Context()
@@ -89,7 +89,7 @@ func writes(t *testing.T, s *gormstore.Store) map[string]func() error {
 	}
 }
 
-// reads returns calls of the store's that need only a connection.
+// reads returns calls of the store that need only a connection.
 func reads(t *testing.T, s *gormstore.Store) map[string]func() error {
 	t.Helper()
 	ctx := t.Context()
@@ -103,7 +103,7 @@ func reads(t *testing.T, s *gormstore.Store) map[string]func() error {
 	}
 }
 
-// A call that waits for its own caller ends soon, and says what to do.
+// A call that waits for its own caller fails soon, with an error that says what to do.
 func TestCallsInsideAHostsTransaction(t *testing.T) {
 	t.Parallel()
 	open := func(t *testing.T, connections int) (*gorm.DB, *gormstore.Store) {
@@ -142,7 +142,7 @@ func TestCallsInsideAHostsTransaction(t *testing.T) {
 				if took := time.Since(begun); took > soon {
 					t.Errorf("it took %v", took)
 				}
-				// In a transaction of another database, nothing is in the way.
+				// In a transaction of another database, the call succeeds.
 				err = openHost(t, nil).Transaction(func(*gorm.DB) error { return put(t.Context(), s, session(1)) })
 				if err != nil {
 					t.Errorf("inside another database's transaction: %v", err)
@@ -152,8 +152,8 @@ func TestCallsInsideAHostsTransaction(t *testing.T) {
 	}
 }
 
-// updateLocked calls Update while a transaction that was begun by hand holds the write lock, on
-// another connection that waits that long for it.
+// updateLocked calls Update on another connection while a transaction that was begun by hand holds
+// the write lock. The call waits as long as given.
 func updateLocked(t *testing.T, wait time.Duration) error {
 	t.Helper()
 	db := openHost(t, nil)

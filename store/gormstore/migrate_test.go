@@ -41,8 +41,8 @@ func TestMigrate(t *testing.T) {
 	}
 }
 
-// TestMigrateFromVersion1 migrates a database of the first release, also after the migration was
-// interrupted: its rows stay.
+// TestMigrateFromVersion1 migrates a database of the first release, also after an interrupted
+// migration. Its rows are preserved.
 func TestMigrateFromVersion1(t *testing.T) {
 	t.Parallel()
 	for _, cut := range []string{"", "ALTER TABLE threepid_sessions ADD COLUMN decoy integer NOT NULL DEFAULT 0"} {
@@ -81,8 +81,8 @@ func TestMigrateFromVersion1(t *testing.T) {
 	}
 }
 
-// TestMigrateFromVersion5 has a database with buckets brought up to date, also
-// after that was cut off: its records are what the buckets were.
+// TestMigrateFromVersion5 migrates a database with buckets, also after an interrupted migration.
+// The buckets become records.
 func TestMigrateFromVersion5(t *testing.T) {
 	t.Parallel()
 	key := store.Key{1}
@@ -124,7 +124,7 @@ func TestMigrateGoesOnWhereItWasCutOff(t *testing.T) {
 	}
 }
 
-// What is missing is named, at the start and by the call that needs it.
+// The error at the start, or of the call that needs it, names what is missing.
 func TestTablesTakenAway(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ statement, names string }{

@@ -8,7 +8,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// reported runs do with a context that asks for the Run of its unit, and returns that.
+// reported calls do with a context that requests a Run, and returns it.
 func reported(t *testing.T, do func(ctx context.Context) error) (run store.Run) {
 	t.Helper()
 	if err := do(store.WithReport(t.Context(), func(r store.Run) { run = r })); err != nil {

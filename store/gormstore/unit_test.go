@@ -17,8 +17,7 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// A clash that running again cannot settle ends in an error that contains none of
-// the values.
+// If a duplicate remains after retries, the error contains none of the values.
 func TestErrorsContainNoValues(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
@@ -41,7 +40,7 @@ func TestErrorsContainNoValues(t *testing.T) {
 	}
 }
 
-// The errors of change are not the database's, whatever they say.
+// Errors of change are not treated as the database's, whatever they contain.
 func TestUpdateDoesNotRunAgainForTheUnitsError(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
@@ -52,8 +51,8 @@ func TestUpdateDoesNotRunAgainForTheUnitsError(t *testing.T) {
 	}
 }
 
-// A connection that breaks before the commit is no reason to give up: nothing
-// was kept, and the next one may hold.
+// After a connection breaks before the commit, the unit runs again on the next connection: nothing
+// was stored.
 func TestLostConnections(t *testing.T) {
 	t.Parallel()
 	for _, broken := range []error{
@@ -88,8 +87,8 @@ func TestLostConnections(t *testing.T) {
 	}
 }
 
-// What databases say of a deadlock or a serialisation failure is that nothing of
-// the unit was kept: it is run again, also when COMMIT said so.
+// Errors for a deadlock or a serialisation failure mean that nothing of the unit was stored. It
+// runs again, even if COMMIT returned the error.
 func TestConflicts(t *testing.T) {
 	t.Parallel()
 	for _, conflict := range []error{
@@ -121,13 +120,13 @@ func TestConflicts(t *testing.T) {
 	}
 }
 
-// stateError is an error as the drivers of PostgreSQL have it.
+// stateError is an error with an SQLSTATE, like those of drivers for PostgreSQL.
 type stateError string
 
 func (s stateError) Error() string    { return "error " + string(s) }
 func (s stateError) SQLState() string { return string(s) }
 
-// A database that stays away is not waited for without end.
+// A unit does not wait forever for a database that does not come back.
 func TestLostConnectionsAreTriedABoundedNumberOfTimes(t *testing.T) {
 	t.Parallel()
 	s, f := openFaulty(t)
@@ -145,7 +144,7 @@ func TestLostConnectionsAreTriedABoundedNumberOfTimes(t *testing.T) {
 	}
 }
 
-// A unit that waits for another leaves when its context ends.
+// A unit that waits for another one returns when its context ends.
 func TestWaitingUpdateHeedsItsContext(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
@@ -165,7 +164,7 @@ func TestWaitingUpdateHeedsItsContext(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if waited := time.Since(start); waited > 2*time.Second { // SQLite itself waits five
+	if waited := time.Since(start); waited > 2*time.Second { // SQLite would wait five
 		t.Errorf("it waited %v", waited)
 	}
 }
@@ -188,7 +187,7 @@ func TestUpdateIsNotCutOffByItsContext(t *testing.T) {
 	}
 }
 
-// A limit of rows that is more than a batch.
+// A limit that is greater than a batch.
 func TestDeleteExpiredMany(t *testing.T) {
 	t.Parallel()
 	const total = 300
@@ -217,7 +216,7 @@ func TestDeleteExpiredMany(t *testing.T) {
 	}
 }
 
-// UpdateTx is part of the host's transaction: stored with it, or not at all.
+// UpdateTx is part of the host's transaction: it is stored with it, or not at all.
 func TestUpdateTx(t *testing.T) {
 	t.Parallel()
 	db := openHost(t, nil)
@@ -250,7 +249,7 @@ func TestUpdateTx(t *testing.T) {
 	}
 }
 
-// However often a unit was run, the pause before the next time is short.
+// The pause before another try stays short, however often a unit has run.
 func TestPauseIsBounded(t *testing.T) {
 	t.Parallel()
 	over, cancel := context.WithCancel(t.Context())

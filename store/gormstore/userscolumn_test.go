@@ -16,8 +16,8 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// user is a host's table of users, in which the phone number is a column: each
-// user has one number or none, and no number has two users.
+// user is a host's table of users with a column for the phone number: each user has at most one
+// number, and each number at most one user.
 type user struct {
 	ID               int64   `gorm:"primaryKey"`
 	Name             string  `gorm:"size:255;not null;uniqueIndex"`
@@ -26,8 +26,8 @@ type user struct {
 	PhoneAddedAt     int64   `gorm:"not null;default:0"`
 }
 
-// usersColumn is the [store.Accounts] of docs/RECIPES.md over that table. Its
-// database is opened with gorm.Config.TranslateError.
+// usersColumn is the [store.Accounts] of docs/RECIPES.md over that table. Its database is opened
+// with gorm.Config.TranslateError.
 type usersColumn struct{ db *gorm.DB }
 
 func (u usersColumn) Owner(ctx context.Context, msisdn string) (string, error) {
@@ -39,8 +39,8 @@ func (u usersColumn) Owner(ctx context.Context, msisdn string) (string, error) {
 	return strconv.FormatInt(one.ID, 10), err
 }
 
-// Associate changes the row only if the user has no number: one statement, so that
-// of two requests at once one finds it changed.
+// Associate changes the row only if the user has no number. This takes one statement, so that the
+// second of two concurrent requests finds the row changed.
 func (u usersColumn) Associate(ctx context.Context, a store.Association) error {
 	changed := u.db.WithContext(ctx).Model(&user{}).Where("id = ? AND phone IS NULL", a.UserID).
 		Updates(user{Phone: &a.MSISDN, PhoneValidatedAt: a.ValidatedAt, PhoneAddedAt: a.AddedAt})
@@ -84,7 +84,7 @@ func (u usersColumn) List(ctx context.Context, userID string) ([]store.Associati
 	return list, err
 }
 
-// hasColumn is usersColumn and what spoils it.
+// hasColumn is a usersColumn that can be changed to contain a mistake.
 type hasColumn interface {
 	store.Accounts
 	host() *gorm.DB
@@ -92,7 +92,7 @@ type hasColumn interface {
 
 func (u usersColumn) host() *gorm.DB { return u.db }
 
-// columnOptions says how the checks create users.
+// columnOptions returns how the checks create users.
 func columnOptions() storetest.AccountsOptions {
 	return storetest.AccountsOptions{
 		OneNumber: true,
@@ -131,7 +131,7 @@ func TestAccountsInAColumn(t *testing.T) {
 	storetest.RunAccounts(t, func(tb testing.TB) store.Accounts { tb.Helper(); return openUsers(tb) }, columnOptions())
 }
 
-// spoiledColumn is usersColumn with another Associate.
+// spoiledColumn is a usersColumn with another Associate.
 type spoiledColumn struct {
 	usersColumn
 	associate func(ctx context.Context, u usersColumn, a store.Association) error
@@ -141,7 +141,7 @@ func (s spoiledColumn) Associate(ctx context.Context, a store.Association) error
 	return s.associate(ctx, s.usersColumn, a)
 }
 
-// set changes the row whatever it has.
+// set changes the row without a condition.
 func (u usersColumn) set(ctx context.Context, a store.Association) error {
 	err := u.db.WithContext(ctx).Model(&user{}).Where("id = ?", a.UserID).
 		Updates(user{Phone: &a.MSISDN, PhoneValidatedAt: a.ValidatedAt, PhoneAddedAt: a.AddedAt}).Error
@@ -151,7 +151,7 @@ func (u usersColumn) set(ctx context.Context, a store.Association) error {
 	return err
 }
 
-// spoiledColumns are mistakes that hosts make, with the check that finds each.
+// spoiledColumns are mistakes that hosts make, each with the check that finds it.
 func spoiledColumns() map[string]func(ctx context.Context, u usersColumn, a store.Association) error {
 	return map[string]func(ctx context.Context, u usersColumn, a store.Association) error{
 		"OneNumber": func(ctx context.Context, u usersColumn, a store.Association) error {
@@ -172,7 +172,7 @@ func spoiledColumns() map[string]func(ctx context.Context, u usersColumn, a stor
 			case len(list) > 0 && list[0].MSISDN != a.MSISDN:
 				return store.ErrOneNumber
 			}
-			time.Sleep(20 * time.Millisecond) // another request comes to it
+			time.Sleep(20 * time.Millisecond) // so that another request runs in between
 			return u.set(ctx, a)
 		},
 		"NeverReassigned": func(ctx context.Context, u usersColumn, a store.Association) error {

@@ -9,8 +9,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// A unit of work names its rows and changes plain data. Another unit that changes one of
-// them at the same time runs before it or after it.
+// A unit of work names its rows and changes plain data. A concurrent unit that changes one of them
+// runs before or after it.
 func ExampleStore() {
 	ctx, st := context.Background(), memstore.New()
 	names := store.Names{Records: []store.Key{store.RecordKey("example", "counter")}}

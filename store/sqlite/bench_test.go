@@ -14,8 +14,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// BenchmarkCycle measures what a fresh request asks of the store: a look, a
-// claim and its end, the latter two durable.
+// BenchmarkCycle measures what a fresh request needs of the store: a view, a claim and the record
+// of its outcome. The last two are durable.
 func BenchmarkCycle(b *testing.B) {
 	for _, callers := range []int{1, 8, 32} {
 		b.Run(fmt.Sprint(callers), func(b *testing.B) {
@@ -62,15 +62,14 @@ func cycle(b *testing.B, s store.Store, n int64) {
 	}
 }
 
-// BenchmarkDeleteExpired measures one chunk of what the janitor does: for that
-// long the writer is not available. Its rows are spread over the table as those
-// of a busy day are.
+// BenchmarkDeleteExpired measures the deletion of one chunk, for which other writers wait. The rows
+// are spread over the table, like those of a busy day.
 func BenchmarkDeleteExpired(b *testing.B) {
 	const stored, chunk = 100_000, 100
 	s := open(b, filepath.Join(b.TempDir(), "threepid.db"))
 	fill := func() {
 		var wg sync.WaitGroup
-		for c := range 256 { // the store joins what they put
+		for c := range 256 { // the store batches these units
 			wg.Go(func() {
 				for i := c; i < stored; i += 256 {
 					err := putSession(b.Context(), s, store.Session{
@@ -90,7 +89,7 @@ func BenchmarkDeleteExpired(b *testing.B) {
 		if err != nil {
 			b.Fatal(err)
 		}
-		if n == 0 { // at the beginning, and when all are gone
+		if n == 0 { // at the beginning, and when all are deleted
 			b.StopTimer()
 			fill()
 			b.StartTimer()

@@ -7,26 +7,25 @@ import (
 	"time"
 )
 
-// The WAL is written back to the file as it grows: an unfinished statement would let it grow
-// without bound.
+// The WAL is copied into the file as it grows. An unfinished statement would let it grow without
+// bound.
 func TestWALStaysBounded(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
 	s := open(t, path)
-	const units = 4000 // of four pages and more, each
+	const units = 4000 // each of at least four pages
 	for i := range units {
 		if err := put(t.Context(), s, i); err != nil {
 			t.Fatal(err)
 		}
 	}
-	const bound = 40 << 20 // at the latest, a checkpoint comes with 8,000 pages of 4 KiB
+	const bound = 40 << 20 // a checkpoint happens after 8,000 pages of 4 KiB at the latest
 	if size := walSize(path); size > bound {
 		t.Errorf("after %d units the WAL has %d bytes", units, size)
 	}
 }
 
-// What was written goes back into the file within moments, and not only when
-// the WAL is full.
+// Changes reach the file within moments, and not only when the WAL is full.
 func TestWALIsTakenBack(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")

@@ -2,5 +2,5 @@ package sqlite
 
 import "database/sql"
 
-// Pools shows the tests the connections of s.
+// Pools returns the connection pools of s to the tests.
 func Pools(s *Store) (writer, reader *sql.DB) { return s.writer, s.reader }

@@ -15,7 +15,7 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// long returns the nth of many sessions, each a page of the file and more.
+// long returns the nth session, with more than a page of data.
 func long(n int) store.Session {
 	return store.Session{
 		Key: store.SessionKey("secret", "GB", fmt.Sprint(n)), SID: fmt.Sprintf("long-%d", n), MSISDN: "447400123456",
@@ -23,7 +23,7 @@ func long(n int) store.Session {
 	}
 }
 
-// pragma sets something on the connection that writes.
+// pragma runs a PRAGMA on the connection that writes.
 func pragma(t *testing.T, s *sqlite.Store, statement string) {
 	t.Helper()
 	writer, _ := sqlite.Pools(s)
@@ -32,9 +32,8 @@ func pragma(t *testing.T, s *sqlite.Store, statement string) {
 	}
 }
 
-// TestFull makes the database run out of space under many callers that share transactions: a
-// session that was reported as stored is found, one that was not is not, and with space again
-// everything works.
+// TestFull lets the database run out of space while many callers share transactions. A session that
+// was reported as stored is found, and no other is. When there is space again, everything works.
 func TestFull(t *testing.T) {
 	t.Parallel()
 	const callers, each = 32, 10
@@ -86,7 +85,7 @@ func findLong(t *testing.T, s store.Store, i int) error {
 	return err
 }
 
-// TestReadOnlyForAWhile makes the database refuse writes: they fail with the reason and reads
+// TestReadOnlyForAWhile makes the database refuse writes. They fail with the reason, and reads
 // succeed. Later, writes succeed again.
 func TestReadOnlyForAWhile(t *testing.T) {
 	t.Parallel()
@@ -107,8 +106,8 @@ func TestReadOnlyForAWhile(t *testing.T) {
 	}
 }
 
-// TestHistoryGivesWay has another process hold the lock for longer than a write in the background
-// waits, but not than a request does. The two share a connection.
+// TestHistoryGivesWay lets another process hold the lock for longer than a background write waits,
+// but not as long as a request waits. The two share a connection.
 func TestHistoryGivesWay(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
@@ -157,8 +156,8 @@ func TestHistoryGivesWay(t *testing.T) {
 	}
 }
 
-// TestUnitsThatWaitForTheLockShareABatch has another process hold the lock for longer than a stalled
-// batch holds up the next one: all units that arrive in that time wait for one further batch.
+// TestUnitsThatWaitForTheLockShareABatch lets another process hold the lock for longer than a
+// stalled batch delays the next one. All units that arrive in that time share one further batch.
 func TestUnitsThatWaitForTheLockShareABatch(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")

@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// exec runs a statement on a connection other than the store's.
+// exec runs a statement on a connection that is not the store's.
 func exec(t *testing.T, path, statement string) {
 	t.Helper()
 	db, err := sql.Open("sqlite3", path)
@@ -51,7 +51,7 @@ func TestSettings(t *testing.T) {
 	}
 }
 
-// A reader that is at work does not hold the writer up, nor the other way round.
+// A reader does not delay the writer, nor the writer a reader.
 func TestReadersAndWriterDoNotWait(t *testing.T) {
 	t.Parallel()
 	s := openNew(t)
@@ -82,7 +82,7 @@ func TestCloseReleasesEverything(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	use() // whatever the driver keeps once for all
+	use() // so that the driver's global state exists
 	goroutines, files := runtime.NumGoroutine(), openFiles(t)
 	for range 5 {
 		use()
@@ -100,7 +100,7 @@ func openFiles(t *testing.T) int {
 	t.Helper()
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
-		return 0 // no such list on this system
+		return 0 // this system has no such list
 	}
 	return len(entries)
 }

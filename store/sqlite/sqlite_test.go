@@ -61,7 +61,7 @@ func putSession(ctx context.Context, s store.Store, session store.Session) error
 	})
 }
 
-// find returns store.ErrNotFound if there is no session with that sid.
+// find looks up a sid, and returns store.ErrNotFound if there is no such session.
 func find(ctx context.Context, s store.Store, sid string) error {
 	rows, err := s.View(ctx, store.Names{Session: store.SessionRef{SID: sid}})
 	if err == nil && rows.Session.SID == "" {
@@ -141,7 +141,7 @@ func TestRelativePathAndLink(t *testing.T) {
 	if size := walSize(filepath.Join(dir, "threepid.db")); size == 0 {
 		t.Error("the database is not in the working directory")
 	}
-	t.Chdir(t.TempDir()) // connections are opened when they are needed
+	t.Chdir(t.TempDir()) // connections are opened later, in the new directory
 	if err := put(t.Context(), s, 1); err != nil {
 		t.Fatal(err)
 	}

@@ -10,27 +10,26 @@ import (
 	"example.com/threepid/store"
 )
 
-// AccountsOptions describes an implementation of [store.Accounts] over a host's
-// own table. The zero value is for one that accepts any user ID, and any number of
-// phone numbers for a user.
+// AccountsOptions describes an implementation of [store.Accounts] over a host's own table. The zero
+// value is for one that accepts any user ID, and any number of phone numbers for each user.
 type AccountsOptions struct {
-	// CreateUser creates a user before the checks use them, and returns their
-	// ID. The names differ from each other, some only in case; one has 255 bytes.
-	// It is called from many goroutines. Defaults to using the name as the ID.
+	// CreateUser creates a user for the checks, and returns their ID. Names are unique, but some
+	// differ only in case, and one has 255 bytes. It is called from many goroutines. Defaults to
+	// using the name as the ID.
 	CreateUser func(ctx context.Context, a store.Accounts, name string) (userID string, err error)
 
-	// OneNumber is set when a user can have one phone number only, for example
-	// because it is a column of the table of users. Defaults to false.
+	// OneNumber means that a user can have only one phone number, for example because it is a
+	// column of the table of users. Defaults to false.
 	OneNumber bool
 }
 
-// accounts is an implementation under test.
+// accounts is the implementation under test.
 type accounts struct {
 	store.Accounts
 	options AccountsOptions
 }
 
-// user creates the user with that name, and returns their ID.
+// user creates a user with a name, and returns their ID.
 func (a accounts) user(ctx context.Context, name string) (string, error) {
 	if a.options.CreateUser == nil {
 		return name, nil
@@ -206,7 +205,7 @@ func checkList(ctx context.Context, a accounts) error {
 	if err != nil {
 		return err
 	}
-	// Neither the order of the numbers nor that of the calls is the order wanted.
+	// The list must be ordered by time, and neither by number nor by call.
 	newest := store.Association{UserID: alice, MSISDN: "2", ValidatedAt: 1, AddedAt: 30}
 	oldest := store.Association{UserID: alice, MSISDN: "3", ValidatedAt: 3, AddedAt: 10}
 	middle := store.Association{UserID: alice, MSISDN: "1", ValidatedAt: 2, AddedAt: 20}
@@ -302,7 +301,7 @@ func checkOneNumber(ctx context.Context, a accounts) error {
 	return expectList(ctx, a, alice, second)
 }
 
-// checkConcurrentNumbers associates many numbers with one user at once.
+// checkConcurrentNumbers associates many numbers with one user concurrently.
 func checkConcurrentNumbers(ctx context.Context, a accounts) error {
 	const numbers = 20
 	alice, err := a.user(ctx, "alice")

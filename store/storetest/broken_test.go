@@ -13,8 +13,7 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// The stores below are each wrong in one way. They stand on a memstore, which
-// is right.
+// Each of the stores below has one defect. They wrap a memstore, which is correct.
 
 type (
 	changeFunc = func(*store.Rows) error
@@ -64,7 +63,7 @@ func expiring(expire expireFunc) func() store.Store {
 	return func() store.Store { return &broken{Store: memstore.New(), expire: expire} }
 }
 
-// alters edits the rows that each unit stores.
+// alters changes the rows that each unit stores.
 func alters(edit func(*store.Rows)) func() store.Store {
 	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		return s.Update(ctx, names, func(rows *store.Rows) error {
@@ -91,7 +90,7 @@ func altersRecords(edit func(*store.Record)) func() store.Store {
 	})
 }
 
-// altersViews edits what View returns.
+// altersViews changes the result of View.
 func altersViews(edit func(store.Names, *store.Rows)) func() store.Store {
 	return viewing(func(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 		rows, err := s.View(ctx, names)
@@ -100,7 +99,7 @@ func altersViews(edit func(store.Names, *store.Rows)) func() store.Store {
 	})
 }
 
-// keepsOld replaces only the expiry of a row that is there.
+// keepsOld changes only the expiry of a row that exists.
 func keepsOld() store.Store {
 	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		return s.Update(ctx, names, func(rows *store.Rows) error {
@@ -120,8 +119,7 @@ func keepsOld() store.Store {
 	})()
 }
 
-// foldsCase takes an upper-case sid for the lower-case one, as the usual
-// collations of MySQL do.
+// foldsCase ignores the case of a sid, like the usual collations of MySQL.
 func foldsCase(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 	rows, err := s.View(ctx, names)
 	if err == nil && names.Session.SID != "" && rows.Session.SID == "" {
@@ -131,7 +129,7 @@ func foldsCase(ctx context.Context, s store.Store, names store.Names) (store.Row
 	return rows, err
 }
 
-// remembersSIDs finds a session by the sids that it had.
+// remembersSIDs also finds a session by its earlier sids.
 func remembersSIDs() store.Store {
 	old := make(map[string]store.Key)
 	return &broken{
@@ -154,14 +152,14 @@ func remembersSIDs() store.Store {
 	}
 }
 
-// dropsErrors reports every failure of the store itself as a success.
+// dropsErrors reports every failure of the store as a success.
 func dropsErrors(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	_ = s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return own })
 	return own
 }
 
-// sharesOut returns the very nonce that it keeps.
+// sharesOut returns the nonce that it stores, not a copy.
 func sharesOut() store.Store {
 	nonces := make(map[string][]byte)
 	return altersViews(func(_ store.Names, rows *store.Rows) {
@@ -174,7 +172,7 @@ func sharesOut() store.Store {
 	})()
 }
 
-// commitsOnError stores what a unit changed before it failed.
+// commitsOnError stores the changes of a unit that fails.
 func commitsOnError(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	if err := s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return nil }); err != nil {
@@ -183,7 +181,7 @@ func commitsOnError(ctx context.Context, s store.Store, names store.Names, chang
 	return own
 }
 
-// commitsOnPanic stores what a unit changed before it panicked.
+// commitsOnPanic stores the changes of a unit that panics.
 func commitsOnPanic(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var value any
 	err := s.Update(ctx, names, func(rows *store.Rows) error {
@@ -196,7 +194,7 @@ func commitsOnPanic(ctx context.Context, s store.Store, names store.Names, chang
 	return err
 }
 
-// swallowsPanic makes an error of a panic.
+// swallowsPanic returns an error for a panic.
 func swallowsPanic(ctx context.Context, s store.Store, names store.Names, change changeFunc) (err error) {
 	defer func() {
 		if recover() != nil {
@@ -221,8 +219,7 @@ func hidesNames(ctx context.Context, s store.Store, names store.Names, change ch
 	return err
 }
 
-// failsUnderLoad refuses a unit while another runs, as SQLite does without a
-// busy timeout.
+// failsUnderLoad refuses a unit while another one runs, as SQLite does without a busy timeout.
 func failsUnderLoad() store.Store {
 	var busy atomic.Bool
 	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
@@ -235,10 +232,10 @@ func failsUnderLoad() store.Store {
 	})()
 }
 
-// sharesFate rolls a whole batch back when one unit of it fails.
+// sharesFate rolls back a complete batch if one unit in it fails.
 func sharesFate() store.Store {
 	var mu sync.Mutex
-	var last error // of the batch
+	var last error // in the batch
 	var until time.Time
 	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		mu.Lock()
@@ -251,7 +248,7 @@ func sharesFate() store.Store {
 	})()
 }
 
-// optimistic checks at the commit only the rows for which checks returns true.
+// optimistic verifies, at the commit, only the rows for which checks returns true.
 func optimistic(checks func(now, before, after any) bool) func() store.Store {
 	return updating(func(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 		return store.Follow(names, func(names store.Names) error {
@@ -267,7 +264,7 @@ func optimistic(checks func(now, before, after any) bool) func() store.Store {
 				if err != nil || !changed {
 					return err
 				}
-				time.Sleep(time.Millisecond) // for others to come between
+				time.Sleep(time.Millisecond) // so that other units run in between
 				err = s.Update(ctx, names, func(rows *store.Rows) error { return commit(rows, before, after, checks) })
 				if !errors.Is(err, errConflict) {
 					return err
@@ -303,7 +300,7 @@ func checksNothing(_, _, _ any) bool { return false }
 
 func checksWritten(_, before, after any) bool { return !same(before, after) }
 
-// checksPresent checks what was present when it was read, or is written.
+// checksPresent verifies rows that existed when they were read, or that are written.
 func checksPresent(now, before, after any) bool {
 	if r, ok := before.(store.Record); ok && r.State == "" {
 		return checksWritten(now, before, after)
@@ -322,7 +319,7 @@ func same(a, b any) bool {
 	return a == b
 }
 
-// drifts reads each row at another time.
+// drifts reads each row at a different time.
 func drifts(ctx context.Context, s store.Store, names store.Names) (store.Rows, error) {
 	rows, err := s.View(ctx, store.Names{Session: names.Session})
 	if err != nil {
@@ -339,7 +336,7 @@ func drifts(ctx context.Context, s store.Store, names store.Names) (store.Rows, 
 	return rows, nil
 }
 
-// sorted returns records in an order of its own.
+// sorted returns the records in another order.
 func sorted(_ store.Names, rows *store.Rows) {
 	slices.SortFunc(rows.Records, func(a, b store.Record) int { return slices.Compare(a.Key[:], b.Key[:]) })
 }
@@ -353,22 +350,21 @@ func nameless(_ store.Names, rows *store.Rows) {
 	}
 }
 
-// named returns an absent session with the key that it would have.
+// named returns a key for an absent session.
 func named(names store.Names, rows *store.Rows) {
 	if rows.Session.SID == "" {
 		rows.Session.Key = names.Session.Key
 	}
 }
 
-// hidesExpired does not find what could be deleted.
+// hidesExpired does not find rows that may be deleted.
 func hidesExpired(_ store.Names, rows *store.Rows) {
 	if rows.Session.ExpiresAt < 1000 {
 		rows.Session = store.Session{}
 	}
 }
 
-// storesAnything stores what change made of the rows as far as it can be stored,
-// and drops the rest.
+// storesAnything stores the rows as far as possible, and drops the rest.
 func storesAnything(ctx context.Context, s store.Store, names store.Names, change changeFunc) error {
 	var own error
 	err := s.Update(ctx, names, func(rows *store.Rows) error { own = change(rows); return own })

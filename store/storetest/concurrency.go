@@ -12,10 +12,10 @@ import (
 	"example.com/threepid/store"
 )
 
-// callers is how many goroutines the checks of concurrency start at once.
+// callers is how many goroutines the checks of concurrency start.
 const callers = 32
 
-// concurrencyChecks are about units of work that run at the same time.
+// concurrencyChecks check concurrent units of work.
 func concurrencyChecks() []storeCheck {
 	return []storeCheck{
 		{"ConcurrentIncrements", checkIncrements},
@@ -30,7 +30,7 @@ func concurrencyChecks() []storeCheck {
 	}
 }
 
-// together runs fn n times at once and joins the errors.
+// together runs fn n times concurrently and joins the errors.
 func together(n int, fn func(i int) error) error {
 	errs := make([]error, n)
 	start := make(chan struct{})
@@ -46,7 +46,7 @@ func together(n int, fn func(i int) error) error {
 	return errors.Join(errs...)
 }
 
-// checkIncrements makes all callers count in one session, half of them by its sid.
+// checkIncrements lets all callers increment a counter in one session, half of them by its sid.
 func checkIncrements(ctx context.Context, s store.Store) error {
 	const each = 5
 	counter := sample(1)
@@ -76,7 +76,7 @@ func checkIncrements(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// checkCreation makes all callers find or create the same session. Only one of them may create it.
+// checkCreation lets all callers find or create the same session. Only one of them may create it.
 func checkCreation(ctx context.Context, s store.Store) error {
 	const rounds = 5
 	for round := range rounds {
@@ -114,7 +114,7 @@ func checkCreation(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// checkKeys makes each caller work on sessions of its own.
+// checkKeys lets each caller use sessions of its own.
 func checkKeys(ctx context.Context, s store.Store) error {
 	const each = 5
 	return together(callers, func(i int) error {
@@ -135,7 +135,7 @@ func checkKeys(ctx context.Context, s store.Store) error {
 	})
 }
 
-// countIn counts in records that are empty or hold a number.
+// countIn increments a counter in records, which may be empty.
 func countIn(records []store.Record) error {
 	for i := range records {
 		n := 0
@@ -149,8 +149,8 @@ func countIn(records []store.Record) error {
 	return nil
 }
 
-// checkCrossing has units name two records in opposite order: where rows are
-// locked in that order, that is a deadlock.
+// checkCrossing runs units that name two records in opposite order. If rows are locked in that
+// order, the units deadlock.
 func checkCrossing(ctx context.Context, s store.Store) error {
 	const units, each = 4, 5
 	keys := recordKeys(2)
@@ -158,7 +158,7 @@ func checkCrossing(ctx context.Context, s store.Store) error {
 		names := store.Names{Records: []store.Key{keys[i%2], keys[1-i%2]}}
 		for range each {
 			err := s.Update(ctx, names, func(rows *store.Rows) error {
-				time.Sleep(time.Millisecond) // for the others to come half-way too
+				time.Sleep(time.Millisecond) // so that the others get half-way too
 				return countIn(rows.Records)
 			})
 			if err != nil {
@@ -176,8 +176,8 @@ func checkCrossing(ctx context.Context, s store.Store) error {
 		store.Record{Key: keys[1], State: want, ExpiresAt: 1_700_000_000_000})
 }
 
-// checkConcurrentRecords makes all callers count in records, some of them shared, that are absent
-// at first, and in a session of their own.
+// checkConcurrentRecords lets all callers increment records that are absent at first, some of them
+// shared, and a session of their own.
 func checkConcurrentRecords(ctx context.Context, s store.Store) error {
 	const each, records = 3, 4
 	keys := recordKeys(records)
@@ -204,14 +204,14 @@ func checkConcurrentRecords(ctx context.Context, s store.Store) error {
 	return expectRecords(ctx, s, want...)
 }
 
-// skew has two units at once, each of which takes its own row if the other's is
-// free, and returns an error if both did. Neither writes what the other writes.
+// skew runs two concurrent units, each of which takes its own row if the other's is free. It
+// returns an error if both did. Neither writes the row that the other one writes.
 func skew(ctx context.Context, s store.Store, names store.Names, isFree, take [2]func(*store.Rows) bool) error {
 	var took [2]bool
 	err := together(2, func(i int) error {
 		return s.Update(ctx, names, func(rows *store.Rows) error {
 			took[i] = isFree[1-i](rows)
-			time.Sleep(time.Millisecond) // for the other to come here
+			time.Sleep(time.Millisecond) // so that the other one gets here
 			if took[i] {
 				take[i](rows)
 			}
@@ -237,7 +237,7 @@ func takeRecord(i int) func(*store.Rows) bool {
 	}
 }
 
-// checkReadRows has two units, each of which reads what the other writes.
+// checkReadRows runs two units, each of which reads the row that the other one writes.
 func checkReadRows(ctx context.Context, s store.Store) error {
 	keys := recordKeys(2)
 	for range skewRounds {
@@ -282,7 +282,7 @@ func checkAbsentRows(ctx context.Context, s store.Store) error {
 		if err != nil {
 			return fmt.Errorf("a record and a session: %w", err)
 		}
-		// Whichever was first, the session can be created now and is found.
+		// Whichever unit was first, the session can be created now and is found.
 		session := sample(round)
 		if err := put(ctx, s, session); err != nil {
 			return err
@@ -294,8 +294,8 @@ func checkAbsentRows(ctx context.Context, s store.Store) error {
 	return nil
 }
 
-// checkConsistent makes writers count in a session and a record at once, which must look equal to
-// every reader.
+// checkConsistent lets writers increment a session and a record together. Every reader must see
+// equal counts.
 func checkConsistent(ctx context.Context, s store.Store) error {
 	const writers, readers, views = 4, 4, 25
 	session := sample(1)
@@ -309,8 +309,8 @@ func checkConsistent(ctx context.Context, s store.Store) error {
 	if err := errors.Join(put(ctx, s, session), putRecords(ctx, s, store.Record{Key: key, State: "1"})); err != nil {
 		return err
 	}
-	// The writers go on for as long as somebody reads: one that was done before
-	// the first View would disturb nobody.
+	// The writers continue until all readers are done: a writer that finished before the first View
+	// would test nothing.
 	var reading atomic.Int64
 	reading.Store(readers)
 	return together(writers+readers, func(i int) error {
@@ -336,7 +336,8 @@ func checkConsistent(ctx context.Context, s store.Store) error {
 	})
 }
 
-// checkNeighbours makes units fail in every way, each among 31 that start with it and must succeed.
+// checkNeighbours lets units fail in various ways, each among 31 concurrent units that must
+// succeed.
 func checkNeighbours(ctx context.Context, s store.Store) error {
 	cancelled, cancel := context.WithCancel(ctx)
 	cancel()
@@ -351,7 +352,7 @@ func checkNeighbours(ctx context.Context, s store.Store) error {
 		func(rows *store.Rows) error { rows.Session.SID = strings.Repeat("x", 1000); return nil },
 		func(rows *store.Rows) error { rows.Session.NextLink = "\xff"; return nil },
 		func(rows *store.Rows) error { rows.Session.SID = taken.SID; return nil },
-		nil, // one whose context is done
+		nil, // a unit whose context has ended
 	} {
 		const who = callers / 2
 		err := together(callers, func(i int) error {
@@ -364,7 +365,7 @@ func checkNeighbours(ctx context.Context, s store.Store) error {
 				}
 				failed = true
 				err := s.Update(own, byKey(session.Key), func(rows *store.Rows) error {
-					time.Sleep(time.Millisecond / 4) // for others to come
+					time.Sleep(time.Millisecond / 4) // so that others arrive
 					rows.Session = session
 					if i == who && guilty != nil {
 						return guilty(rows)

@@ -13,8 +13,8 @@ import (
 	"example.com/threepid/store"
 )
 
-// RunCounters runs the checks of a [store.Counters] as parallel subtests of t. open
-// returns a new, empty one, and closes it in a Cleanup if need be.
+// RunCounters runs the checks of a [store.Counters] as parallel subtests of t. open returns a new,
+// empty one, and closes it in a Cleanup if necessary.
 func RunCounters(t *testing.T, open func(testing.TB) store.Counters) {
 	t.Helper()
 	for _, c := range countersChecks() {
@@ -29,7 +29,7 @@ func RunCounters(t *testing.T, open func(testing.TB) store.Counters) {
 	}
 }
 
-// countersCheck is one thing that a store.Counters must do.
+// countersCheck is one requirement of a store.Counters.
 type countersCheck struct {
 	name string
 	run  func(context.Context, store.Counters) error
@@ -50,7 +50,7 @@ func countOf(subject string, at int64, node string, sent, validated int64) store
 	return store.Count{Subject: subject, At: at, Node: node, Sent: sent, Validated: validated, ExpiresAt: at + 1000}
 }
 
-// expectSums wants these sums, whatever their order.
+// expectSums compares sums, in any order.
 func expectSums(ctx context.Context, c store.Counters, subjects []string, since int64, except string, want ...store.Count) error {
 	got, err := c.SumCounts(ctx, subjects, since, except)
 	if err != nil {
@@ -143,7 +143,7 @@ func checkVerdicts(ctx context.Context, c store.Counters) error {
 	return nil
 }
 
-// checkVerdictsAtOnce has many nodes decide about one subject at the same moment.
+// checkVerdictsAtOnce lets many nodes put a verdict on one subject concurrently.
 func checkVerdictsAtOnce(ctx context.Context, c store.Counters) error {
 	const nodes = 16
 	errs := make([]error, nodes)

@@ -9,7 +9,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// expiryChecks are about DeleteExpired.
+// expiryChecks check DeleteExpired.
 func expiryChecks() []storeCheck {
 	return []storeCheck{
 		{"ExpiredIsFoundUntilDeleted", checkExpiredFound},
@@ -41,7 +41,7 @@ func checkBoundary(ctx context.Context, s store.Store) error {
 	if err := put(ctx, s, before, at, after); err != nil {
 		return err
 	}
-	// What counts is the latest expiry, not the first.
+	// The latest expiry counts, not the first.
 	if err := change(ctx, s, before.Key, func(session *store.Session) { session.ExpiresAt = now + 2 }); err != nil {
 		return err
 	}
@@ -84,7 +84,7 @@ func checkChunks(ctx context.Context, s store.Store) error {
 	return expect(ctx, s, keeps)
 }
 
-// count returns how many of the sessions are there.
+// count returns how many of the sessions exist.
 func count(ctx context.Context, s store.Store, sessions []store.Session) (n int, err error) {
 	for i := range sessions {
 		rows, err := s.View(ctx, byKey(sessions[i].Key))

@@ -15,17 +15,16 @@ const (
 	OpDelete = "delete" // Store.DeleteExpired
 )
 
-// Failing returns a store that calls fail before each operation and returns its
-// error, if any, instead of the operation's result: a database that cannot be
-// reached. fail may be called from many goroutines.
+// Failing returns a store that calls fail before each operation. If fail returns an error, the
+// operation is not run and returns that error, as if the database could not be reached. fail may be
+// called from many goroutines.
 func Failing(s store.Store, fail func(op string) error) store.Store {
 	return &failing{inner: s, before: fail, after: func(string) error { return nil }}
 }
 
-// FailingAfter returns a store that calls fail after each operation that
-// succeeded, and returns its error, if any: a connection that was lost between
-// the commit and its confirmation, so that the caller cannot know the outcome.
-// fail may be called from many goroutines.
+// FailingAfter returns a store that calls fail after each operation that succeeded, and returns its
+// error, if any: as if the connection was lost between the commit and its confirmation, so that the
+// caller cannot know the outcome. fail may be called from many goroutines.
 func FailingAfter(s store.Store, fail func(op string) error) store.Store {
 	return &failing{inner: s, before: func(string) error { return nil }, after: fail}
 }
@@ -82,7 +81,7 @@ var (
 	_ store.Store = (*failing)(nil)
 )
 
-// Counting returns a store that counts the calls of s, failed ones too.
+// Counting returns a store that counts the calls of s, including failed ones.
 func Counting(s store.Store) *Counter { return &Counter{inner: s} }
 
 // Views returns how often View was called.

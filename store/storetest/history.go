@@ -13,14 +13,14 @@ import (
 	"example.com/threepid/store"
 )
 
-// HistoryStore is a store that keeps a history.
+// HistoryStore is a store that implements store.History.
 type HistoryStore interface {
 	store.Store
 	store.History
 }
 
 // RunHistory runs the checks of a [store.History] as parallel subtests of t. open returns a new,
-// empty one, and closes it in a Cleanup if need be.
+// empty one, and closes it in a Cleanup if necessary.
 func RunHistory(t *testing.T, open func(testing.TB) HistoryStore) {
 	t.Helper()
 	for _, c := range historyChecks() {
@@ -35,7 +35,7 @@ func RunHistory(t *testing.T, open func(testing.TB) HistoryStore) {
 	}
 }
 
-// historyCheck is one thing that a store.History must do.
+// historyCheck is one requirement of a store.History.
 type historyCheck struct {
 	name string
 	run  func(context.Context, HistoryStore) error
@@ -64,7 +64,7 @@ func sumOf(at int64, name string, count int64) store.Total {
 	return store.Total{At: at, Name: name, Count: count, Millis: 10 * count, Units: 100 * count}
 }
 
-// expectTotals wants these totals, whatever their order.
+// expectTotals compares totals, in any order.
 func expectTotals(ctx context.Context, h store.History, from, to int64, want ...store.Total) error {
 	got, err := h.Totals(ctx, from, to)
 	if err != nil {

@@ -8,15 +8,15 @@ import (
 	"example.com/threepid/store"
 )
 
-// Node is a store as one process has it.
+// Node is a store as used by one process.
 type Node interface {
 	store.Store
 	store.Accounts
 }
 
-// Nodes returns a store whose calls go to each node in turn, to test that several
-// processes over one database behave as one. It implements store.Counters and
-// store.History if all nodes implement both.
+// Nodes returns a store that passes its calls to each node in turn, to test that several processes
+// over one database behave like one. It implements store.Counters and store.History if all nodes
+// do.
 func Nodes(first Node, others ...Node) Node {
 	n := &nodes{all: append([]Node{first}, others...)}
 	var sharing []sharingNode
@@ -30,7 +30,7 @@ func Nodes(first Node, others ...Node) Node {
 	return &sharingNodes{nodes: n, sharing: sharing}
 }
 
-// sharingNode is what nodes share in addition to sessions, records and accounts.
+// sharingNode is a Node that also implements store.Counters and store.History.
 type sharingNode interface {
 	store.Counters
 	store.History

@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// TestStoreOfAPage is the recipe for a store of one's own: docs/RECIPES.md.
+// TestStoreOfAPage is the recipe in docs/RECIPES.md for a store of your own.
 func TestStoreOfAPage(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(testing.TB) store.Store {
@@ -21,7 +21,7 @@ func TestStoreOfAPage(t *testing.T) {
 	})
 }
 
-// pageStore runs one unit of work after the other.
+// pageStore runs units of work one after the other.
 type pageStore struct {
 	mu       sync.Mutex
 	sessions map[store.Key]store.Session
@@ -48,7 +48,7 @@ func (s *pageStore) Update(ctx context.Context, names store.Names, change func(*
 		if other, taken := s.find(rows.Session.SID); taken && other.Key != rows.Session.Key {
 			return errors.New("another session has that sid")
 		}
-		// A store on a disk writes here, and waits until it is written.
+		// A store on disk writes here, and waits until the data is durable.
 		if rows.Session.SID != "" {
 			s.sessions[rows.Session.Key] = rows.Session
 		}

@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// recordChecks are about records: alone and in one unit with a session.
+// recordChecks check records, alone and together with a session.
 func recordChecks() []storeCheck {
 	return []storeCheck{
 		{"RecordsRoundTrip", checkRecords},
@@ -21,7 +21,7 @@ func recordChecks() []storeCheck {
 	}
 }
 
-// recordKeys are the keys of n records, in no order.
+// recordKeys returns the keys of n records, in no particular order.
 func recordKeys(n int) []store.Key {
 	keys := make([]store.Key, n)
 	for i := range keys {
@@ -30,12 +30,12 @@ func recordKeys(n int) []store.Key {
 	return keys
 }
 
-// record returns one whose state says which it is.
+// record returns a record with a state that identifies it.
 func record(key store.Key, says string) store.Record {
 	return store.Record{Key: key, State: fmt.Sprintf(`{"says":%q}`, says), ExpiresAt: 1_700_000_000_000}
 }
 
-// putRecords stores records, whether they are new or not.
+// putRecords creates or replaces records.
 func putRecords(ctx context.Context, s store.Store, records ...store.Record) error {
 	err := s.Update(ctx, namesOf(records), func(rows *store.Rows) error {
 		copy(rows.Records, records)
@@ -99,7 +99,7 @@ func checkRecords(ctx context.Context, s store.Store) error {
 	if err := expectRecords(ctx, s, longest, absent, negative); err != nil {
 		return err
 	}
-	// A record that was only named, or is emptied, is absent afterwards.
+	// A record that was only named, or that was emptied, is absent afterwards.
 	emptied := store.Record{Key: keys[0]}
 	if err := putRecords(ctx, s, emptied, absent, record(keys[2], "full")); err != nil {
 		return err
@@ -162,7 +162,7 @@ func checkRecordsExpire(ctx context.Context, s store.Store) error {
 	if err != nil {
 		return err
 	}
-	// The same key again: nothing of the deleted record is left.
+	// The same key again: nothing of the deleted record remains.
 	again := record(keys[0], "again")
 	if err := putRecords(ctx, s, again); err != nil {
 		return err

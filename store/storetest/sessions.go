@@ -9,7 +9,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// sessionChecks are about one session and its fields.
+// sessionChecks check a session and its fields.
 func sessionChecks() []storeCheck {
 	return []storeCheck{
 		{"RoundTrip", checkRoundTrip},
@@ -39,7 +39,7 @@ func checkLongest(ctx context.Context, s store.Store) error {
 	longest.Client = strings.Repeat("c", 64)
 	longest.DelegateID, longest.AcceptedTokenDigest = strings.Repeat("h", 255), strings.Repeat("f", 64)
 	longest.MSISDN = strings.Repeat("9", 20)
-	// Two, three and four bytes a character, and what SQL, JSON and URLs read into it.
+	// Characters of two, three and four bytes, and characters with a meaning in SQL, JSON and URLs.
 	longest.NextLink = "https://example.com/é/中/🙂/'\";--\\%_?#&<>" // 47 bytes
 	longest.NextLink += strings.Repeat("🙂", (2048-len(longest.NextLink))/4)
 	longest.Attempt, longest.ClaimAttempt = 1<<53, 1<<63-1
@@ -72,7 +72,7 @@ func checkReplace(ctx context.Context, s store.Store) error {
 	if err := put(ctx, s, sample(1), other); err != nil {
 		return err
 	}
-	// Everything changes but key and sid, also to zero.
+	// All fields except key and sid change, also to zero.
 	one := sample(2)
 	one.Key, one.SID = sample(1).Key, sample(1).SID
 	one.Country, one.NextLink, one.ValidatedAt, one.Attempt, one.Decoy, one.Nonce = "", "", 0, 9, false, nil
@@ -82,8 +82,7 @@ func checkReplace(ctx context.Context, s store.Store) error {
 	if err := expect(ctx, s, one); err != nil {
 		return err
 	}
-	// The same again through the sid, with the expiry as it was: a store may write
-	// that apart.
+	// The same again by sid, with an unchanged expiry: a store may write that separately.
 	again := sample(4)
 	again.Key, again.SID, again.ExpiresAt = one.Key, one.SID, one.ExpiresAt
 	err := s.Update(ctx, bySID(one.SID), func(rows *store.Rows) error {
@@ -110,7 +109,7 @@ func checkReplaceSID(ctx context.Context, s store.Store) error {
 		return err
 	}
 	heir := sample(2)
-	heir.SID = old.SID // free again
+	heir.SID = old.SID // the sid is free again
 	if err := put(ctx, s, heir); err != nil {
 		return err
 	}
@@ -145,7 +144,7 @@ func checkSIDBytes(ctx context.Context, s store.Store) error {
 	if err := put(ctx, s, upper); err != nil {
 		return err
 	}
-	// What is no sid at all names no session.
+	// A string that is no valid sid names no session.
 	for _, sid := range []string{"case-a ", "case-a\x00", "case-\xff", "~", strings.Repeat("x", 5000), "'"} {
 		if err := expectNoSID(ctx, s, sid); err != nil {
 			return err
@@ -154,7 +153,7 @@ func checkSIDBytes(ctx context.Context, s store.Store) error {
 	return errors.Join(expect(ctx, s, lower), expect(ctx, s, upper))
 }
 
-// checkCopies overwrites the bytes of each session that goes in or comes out.
+// checkCopies overwrites the bytes of sessions after they were passed in or returned.
 func checkCopies(ctx context.Context, s store.Store) error {
 	want, given := sample(1), sample(1)
 	if err := put(ctx, s, given); err != nil {
@@ -187,8 +186,8 @@ func spoil(s store.Session) {
 	}
 }
 
-// checkUnstorable tries values that are longer than the contract allows, or that
-// a database might refuse or cut.
+// checkUnstorable tries values that are longer than the contract allows, or that a database might
+// refuse or truncate.
 func checkUnstorable(ctx context.Context, s store.Store) error {
 	key := store.RecordKey("scope", "unstorable")
 	if err := put(ctx, s, sample(1)); err != nil {

@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// errOwn is returned by units of work of the checks.
+// errOwn is the error that units of the checks return.
 var errOwn = errors.New("storetest: the unit's own error")
 
 // keyOf returns the nth key.
@@ -19,8 +19,8 @@ func keyOf(n int) store.Key {
 	return store.SessionKey(fmt.Sprintf("secret%d", n), "GB", "447400123456")
 }
 
-// sample returns the nth session: no two share a key or a sid, and no two
-// fields of it share a value.
+// sample returns the nth session. No two sessions share a key or a sid, and no two fields have the
+// same value.
 func sample(n int) store.Session {
 	base := int64(1_700_000_000_000) + int64(n)*1000
 	return store.Session{
@@ -43,7 +43,7 @@ func bySID(sid string, records ...store.Key) store.Names {
 	return store.Names{Session: store.SessionRef{SID: sid}, Records: records}
 }
 
-// put stores sessions, whether they are new or not.
+// put creates or replaces sessions.
 func put(ctx context.Context, s store.Store, sessions ...store.Session) error {
 	for i := range sessions {
 		if err := change(ctx, s, sessions[i].Key, func(session *store.Session) { *session = sessions[i] }); err != nil {
@@ -53,7 +53,7 @@ func put(ctx context.Context, s store.Store, sessions ...store.Session) error {
 	return nil
 }
 
-// change has a unit of work edit the session with the key.
+// change runs a unit of work that changes the session with the key.
 func change(ctx context.Context, s store.Store, key store.Key, edit func(*store.Session)) error {
 	err := s.Update(ctx, byKey(key), func(rows *store.Rows) error {
 		edit(&rows.Session)
@@ -83,7 +83,7 @@ func expect(ctx context.Context, s store.Store, want store.Session) error {
 	return nil
 }
 
-// compare names the fields that differ. An absent nonce may be nil or empty.
+// compare returns the names of the fields that differ. An absent nonce may be nil or empty.
 func compare(method string, got, want store.Session) error {
 	var errs []error
 	field := func(name string, got, want any) {
@@ -154,7 +154,7 @@ func expectNotFound(method string, err error) error {
 	return nil
 }
 
-// errNone stands for the absence of an error in messages.
+// errNone represents the absence of an error in messages.
 var errNone = errors.New("none")
 
 func orNone(err error) error {

@@ -1,6 +1,6 @@
-// Package storetest holds the checks that every [store.Store] and
-// [store.Accounts] must pass, and small wrappers: one makes a store fail, to test
-// what stands on it, and one makes several nodes of several stores.
+// Package storetest contains the checks that every [store.Store] and [store.Accounts] must pass,
+// and small wrappers: one makes a store fail, to test the code that uses it, and one combines
+// several stores into several nodes.
 //
 // A new store is tested in a few lines:
 //
@@ -17,7 +17,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// Check is one thing that a [store.Store] must do.
+// Check is one requirement of a [store.Store].
 type Check struct {
 	// Name says it, as the name of a subtest.
 	Name string
@@ -50,12 +50,12 @@ type storeCheck struct {
 	run  func(context.Context, store.Store) error
 }
 
-// checkTimeout is far more than any check takes, and less than a test's own
-// limit: a store that hangs is named.
+// checkTimeout is much longer than any check takes, and shorter than the limit of go test, so that
+// the check of a store that hangs is named.
 const checkTimeout = 2 * time.Minute
 
-// Run runs all Checks as parallel subtests of t. open returns a new, empty
-// store, and closes it in a Cleanup if need be.
+// Run runs all Checks as parallel subtests of t. open returns a new, empty store, and closes it in
+// a Cleanup if necessary.
 func Run(t *testing.T, open func(testing.TB) store.Store) {
 	t.Helper()
 	for _, c := range Checks() {
@@ -80,7 +80,7 @@ type AccountsCheck struct {
 	Run func(ctx context.Context, open func() (store.Accounts, error)) error
 }
 
-// AccountsChecks returns all checks of a [store.Accounts] as o describes it.
+// AccountsChecks returns all checks of a [store.Accounts] that o describes.
 func AccountsChecks(o AccountsOptions) []AccountsCheck {
 	var checks []AccountsCheck
 	for _, c := range accountsChecks(o) {
@@ -101,8 +101,8 @@ type accountsCheck struct {
 	run  func(context.Context, accounts) error
 }
 
-// RunAccounts runs all AccountsChecks as parallel subtests of t. open returns a
-// new, empty implementation, and closes it in a Cleanup if need be. o describes it.
+// RunAccounts runs all AccountsChecks as parallel subtests of t. open returns a new, empty
+// implementation, and closes it in a Cleanup if necessary. o describes it.
 func RunAccounts(t *testing.T, open func(testing.TB) store.Accounts, o AccountsOptions) {
 	t.Helper()
 	for _, c := range AccountsChecks(o) {

@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// brokenStores names, for each broken store, checks that it must fail.
+// brokenStores lists, for each broken store, the checks that must fail for it.
 func brokenStores() map[string]struct {
 	open  func() store.Store
 	fails []string
@@ -107,7 +107,7 @@ func brokenStores() map[string]struct {
 	}
 }
 
-// A check that no broken store fails would show nothing when it passes.
+// A check that fails for no broken store would prove nothing when it passes.
 func TestEachCheckFailsOnSomeBrokenStore(t *testing.T) {
 	t.Parallel()
 	checks := make(map[string]storetest.Check)
@@ -156,8 +156,7 @@ func TestChecksPassTheOpenersErrorOn(t *testing.T) {
 	}
 }
 
-// brokenAccountsSpoilers names, for each way to spoil an Accounts, checks that
-// it must fail.
+// brokenAccountsSpoilers lists, for each broken Accounts, the checks that must fail for it.
 func brokenAccountsSpoilers() map[string]struct {
 	spoil func(*brokenAccounts)
 	fails []string

@@ -9,7 +9,7 @@ import (
 	"example.com/threepid/store"
 )
 
-// unitChecks are about what one unit of work stores and returns.
+// unitChecks check what a unit of work stores and returns.
 func unitChecks() []storeCheck {
 	return []storeCheck{
 		{"ErrorKeepsNothing", checkError},
@@ -25,8 +25,7 @@ func halfDone(rows *store.Rows) {
 	rows.Records[0] = record(recordKeys(1)[0], "changed")
 }
 
-// expectUndone checks that nothing of halfDone was stored, and that the store
-// still takes writes.
+// expectUndone checks that nothing of halfDone was stored, and that the store still accepts writes.
 func expectUndone(ctx context.Context, s store.Store) error {
 	key := recordKeys(1)[0]
 	err := errors.Join(expect(ctx, s, sample(1)), expectNoSID(ctx, s, "changed"), expectRecords(ctx, s, store.Record{Key: key}))
@@ -49,7 +48,7 @@ func checkError(ctx context.Context, s store.Store) error {
 		halfDone(rows)
 		return errOwn
 	})
-	const most = 2 // a store may have tried it with rows that it remembered
+	const most = 2 // a store may first try with rows that it remembers
 	if !errors.Is(err, errOwn) || runs < 1 || runs > most {
 		return fmt.Errorf("Update returned %w after %d calls of change, want the error of change after one or two", orNone(err), runs)
 	}
@@ -66,7 +65,7 @@ func checkPanic(ctx context.Context, s store.Store) error {
 			panic(errOwn)
 		})
 	})
-	if value != any(errOwn) { // the very value
+	if value != any(errOwn) { // the same value
 		return fmt.Errorf("Update with a panic in change: got panic %v and error %w, want the panic of change", value, orNone(err))
 	}
 	return expectUndone(ctx, s)
@@ -77,7 +76,7 @@ func recovered(fn func() error) (value any, err error) {
 	return nil, fn()
 }
 
-// checkOtherNames has a unit that learns from its session which record it needs.
+// checkOtherNames runs a unit that learns from its session which record it needs.
 func checkOtherNames(ctx context.Context, s store.Store) error {
 	session := sample(1)
 	if err := put(ctx, s, session); err != nil {
@@ -87,7 +86,7 @@ func checkOtherNames(ctx context.Context, s store.Store) error {
 	err := s.Update(ctx, bySID(session.SID), func(rows *store.Rows) error {
 		needs := store.RecordKey("client", rows.Session.Client)
 		if len(rows.Records) == 0 || rows.Records[0].Key != needs {
-			rows.Session.Attempt = 99 // not kept
+			rows.Session.Attempt = 99 // must not be stored
 			return fmt.Errorf("wrapped: %w", &store.NamesError{Names: bySID(session.SID, needs)})
 		}
 		rows.Records[0] = record(needs, "named")
