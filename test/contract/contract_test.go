@@ -15,8 +15,8 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestDescription runs the tests of the plugin and compares every exchange with the
-// description. Everything that is described must happen.
+// TestDescription runs the tests of the plugin and compares every exchange with the description.
+// Everything in the description must occur.
 func TestDescription(t *testing.T) { //nolint:paralleltest // the client's transport is everybody's
 	if testing.Short() {
 		t.Skip("it runs the plugin's tests once more, which takes a quarter of a minute")
@@ -43,7 +43,7 @@ func TestDescription(t *testing.T) { //nolint:paralleltest // the client's trans
 
 const maxComplaints = 20
 
-// exchange is a request and its answer, and their bodies.
+// exchange is a request and its response, with their bodies.
 type exchange struct {
 	req  *http.Request
 	sent []byte
@@ -51,7 +51,7 @@ type exchange struct {
 	got  []byte
 }
 
-// observer is the transport of all clients, and looks at what passes.
+// observer is the transport of all clients. It checks each exchange.
 type observer struct {
 	t           *testing.T
 	next        http.RoundTripper
@@ -62,7 +62,7 @@ type observer struct {
 	mu         sync.Mutex
 	exchanges  int
 	complaints int
-	met        map[string]int // by row
+	met        map[string]int // number of exchanges by row
 }
 
 // RoundTrip implements [http.RoundTripper].
@@ -108,7 +108,7 @@ func (o *observer) observe(x exchange) {
 	complain := func(what string, errs []string) {
 		if len(errs) > 0 {
 			if o.complaints++; o.complaints > maxComplaints {
-				return // what is wrong once is wrong a thousand times
+				return // report each mistake once
 			}
 			o.t.Errorf("%s %s: %s: %s\nsent %.300s\nanswered %d %.300s",
 				x.req.Method, path, what, strings.Join(errs, "\n"), x.sent, x.res.StatusCode, x.got)
@@ -135,8 +135,8 @@ func (x exchange) errcode() string {
 	return fields.ErrCode
 }
 
-// hosts tells answers that are not the plugin's: nothing is mounted there, or a
-// test's host made tea, recovered from a panic, or asked for its own authentication.
+// hosts reports whether a response is not the plugin's: nothing is mounted at the path, or the host
+// of a test refused the request, recovered from a panic, or demanded its own authentication.
 func (x exchange) hosts() bool {
 	switch x.res.StatusCode {
 	case http.StatusTeapot:
@@ -151,8 +151,7 @@ func (x exchange) hosts() bool {
 	return false
 }
 
-// malformed tells requests that were refused for their form, or before that
-// was looked at.
+// malformed reports whether a request was refused for its form, or before the form was checked.
 func (x exchange) malformed() bool {
 	switch x.res.StatusCode {
 	case http.StatusUnauthorized, http.StatusRequestEntityTooLarge, http.StatusMethodNotAllowed:

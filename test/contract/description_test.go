@@ -26,17 +26,17 @@ const (
 // object is a JSON object.
 type object = map[string]any
 
-// description is docs/openapi.yaml. The schemas of OpenAPI 3.1 are JSON Schema of
-// 2020-12: the validator reads them where they are.
+// description is docs/openapi.yaml. The schemas of OpenAPI 3.1 are JSON Schema 2020-12, so the
+// validator reads them in place.
 type description struct {
 	root     object
 	compiler *jsonschema.Compiler
-	schemas  map[string]*jsonschema.Schema // by place
+	schemas  map[string]*jsonschema.Schema // by JSON pointer
 }
 
 func load(tb testing.TB) *description {
 	tb.Helper()
-	asJSON, err := yaml.YAMLToJSON([]byte(docs.OpenAPI())) // embedded, so that no run is taken from the cache when it has changed
+	asJSON, err := yaml.YAMLToJSON([]byte(docs.OpenAPI())) // embedded, so that a change invalidates the test cache
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -59,15 +59,15 @@ func load(tb testing.TB) *description {
 	return d
 }
 
-// close makes a response with a field that is not described an error: clients must
-// take one, but here it means that the description has fallen behind.
+// close makes a field that is not described an error. Clients must accept such a field, but here it
+// means that the description is out of date.
 func (d *description) close(at string) {
 	if schema, _, ok := d.find(at); ok {
 		schema.(object)["unevaluatedProperties"] = false
 	}
 }
 
-// place is a JSON pointer.
+// place is a JSON pointer into the description.
 func place(root string, names ...string) string {
 	for _, name := range names {
 		root += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
@@ -75,8 +75,7 @@ func place(root string, names ...string) string {
 	return root
 }
 
-// find follows a pointer, and what it meets of references. It also tells the place
-// that it came to.
+// find follows a pointer, and references on the way. It also returns the place at which it ended.
 func (d *description) find(at string) (any, string, bool) {
 	var here any = d.root
 	came := "#"
@@ -98,7 +97,7 @@ func (d *description) find(at string) (any, string, bool) {
 	return here, came, true
 }
 
-// check holds a value against the schema at a place. None there is an error too.
+// check compares a value with the schema at a place. A missing schema is an error too.
 func (d *description) check(value any, at string) []string {
 	_, came, ok := d.find(at)
 	if !ok {
@@ -118,7 +117,7 @@ func (d *description) check(value any, at string) []string {
 	return nil
 }
 
-// path is the path of the description that a request's path ends in.
+// path returns the described path that matches a request's path.
 func (d *description) path(requested string) (string, bool) {
 	for path := range d.root["paths"].(object) {
 		if strings.HasSuffix(requested, path) {
@@ -133,8 +132,8 @@ func (d *description) describes(method, path string) bool {
 	return ok
 }
 
-// rows are all that the description says may happen: each operation with each
-// status, and where that has errcodes each of them.
+// rows returns everything that the description allows: each operation with each status and, where a
+// status has errcodes, each errcode.
 func (d *description) rows() (rows []string) {
 	for path, methods := range d.root["paths"].(object) {
 		for method, operation := range methods.(object) {
@@ -158,7 +157,7 @@ func row(method, path, status, errcode string) string {
 	return strings.TrimSpace(strings.Join([]string{strings.ToUpper(method), path, status, errcode}, " "))
 }
 
-// errcodes are those that a response itself names, in addition to all that exist.
+// errcodes returns the errcodes that a response names itself.
 func errcodes(schema any) (codes []string) {
 	s, _ := schema.(object)
 	for _, word := range []string{"allOf", "anyOf"} {
@@ -187,7 +186,7 @@ func (d *description) checkRequest(path string, x exchange) (wrong []string) {
 		for _, parameter := range parameters.([]any) {
 			p := parameter.(object)
 			if name, _ := p["name"].(string); p["in"] == "query" && query.Get(name) == "" {
-				wrong = append(wrong, "no parameter "+name) // all are required, and none may be empty
+				wrong = append(wrong, "no parameter "+name) // all parameters are required and must not be empty
 			}
 		}
 	}
@@ -198,8 +197,8 @@ func (d *description) checkRequest(path string, x exchange) (wrong []string) {
 	return append(wrong, d.check(body, place(at, "requestBody", "content", kind, "schema"))...)
 }
 
-// requestBody is what was sent. No Content-Type is needed, and JSON under that of
-// a form is JSON.
+// requestBody returns the body of a request. A Content-Type is not required, and JSON with the
+// Content-Type of a form is JSON.
 func (x exchange) requestBody() (any, string) {
 	if strings.HasPrefix(x.req.Header.Get("Content-Type"), formType) && !bytes.HasPrefix(bytes.TrimSpace(x.sent), []byte("{")) {
 		form, _ := url.ParseQuery(string(x.sent))
@@ -222,7 +221,7 @@ func (d *description) checkAnswer(path string, x exchange) (wrong []string) {
 		return []string{"the status is not described"}
 	}
 	if content, _, ok := d.find(at + "/content"); ok {
-		kind := x.res.Header.Get("Content-Type") // with its parameters: some clients compare it whole
+		kind := x.res.Header.Get("Content-Type") // with its parameters, because some clients compare all of it
 		switch _, described := content.(object)[kind]; {
 		case !described:
 			wrong = append(wrong, fmt.Sprintf("Content-Type %q", kind))
@@ -239,8 +238,8 @@ func (d *description) checkAnswer(path string, x exchange) (wrong []string) {
 	return append(wrong, d.checkHeaders(at, x.res.Header)...)
 }
 
-// checkHeaders wants those that are required, all of them right, and no others
-// save what HTTP itself needs.
+// checkHeaders checks that all required headers are present and valid, and that there are no others
+// except those of HTTP itself.
 func (d *description) checkHeaders(at string, got http.Header) (wrong []string) {
 	described, _, _ := d.find(at + "/headers")
 	for name := range described.(object) {

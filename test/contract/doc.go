@@ -1,4 +1,4 @@
-// Package contract holds docs/openapi.yaml against what the plugin does: its tests
-// run all of internal/plugintest and look at each request and its answer. It is a
-// module of its own so that the validator is no dependency of the plugin.
+// Package contract compares the plugin with docs/openapi.yaml: its tests run all of
+// internal/plugintest and check each request and response. It is a module of its own, so that the
+// plugin does not depend on the validator.
 package contract

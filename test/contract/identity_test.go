@@ -11,9 +11,9 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// What the identity service API requires of responses (Matrix specification v1.19, "Phone number
-// validation", "Checking non-published 3PID ownership", "API versions" and "Status check"; version 1 of
-// the API, which is deprecated, had the same bodies). docs/openapi.yaml is stricter, and must not
+// The requirements of the identity service API for responses (Matrix specification v1.19, "Phone
+// number validation", "Checking non-published 3PID ownership", "API versions" and "Status check";
+// the deprecated version 1 has the same bodies). docs/openapi.yaml is stricter, and must not
 // contradict it.
 
 const (
@@ -27,7 +27,7 @@ const (
 	needsObject    = `{"type":"object"}`
 )
 
-// identityEndpoint is what the specification says of an endpoint.
+// identityEndpoint contains the specification's requirements for an endpoint.
 type identityEndpoint struct {
 	method, path string
 	success      string // the schema of a 200; empty: a page
@@ -45,7 +45,8 @@ func identityEndpoints() []identityEndpoint {
 	}
 }
 
-// anyEndpoint are statuses of every endpoint: authentication, size, rate limits and failures.
+// anyEndpoint are the statuses that every endpoint may have: authentication, size, rate limits and
+// failures.
 func anyEndpoint() []int {
 	return []int{
 		http.StatusUnauthorized, http.StatusRequestEntityTooLarge, http.StatusTooManyRequests,
@@ -53,7 +54,7 @@ func anyEndpoint() []int {
 	}
 }
 
-// specification has the schemas of identityEndpoints.
+// specification holds the schemas of identityEndpoints.
 type specification struct{ schemas map[string]*jsonschema.Schema }
 
 func loadSpecification(tb testing.TB) *specification {
@@ -86,7 +87,7 @@ func (s *specification) check(x exchange) []string {
 	endpoints := identityEndpoints()
 	i := slices.IndexFunc(endpoints, func(e identityEndpoint) bool { return e.method == x.req.Method && e.path == path })
 	if i < 0 {
-		return nil // a preflight, or a method that the description has
+		return nil // a preflight, or a method that only the description contains
 	}
 	e, status := endpoints[i], x.res.StatusCode
 	if status != http.StatusOK && !slices.Contains(e.statuses, status) && !slices.Contains(anyEndpoint(), status) {

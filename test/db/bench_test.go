@@ -14,8 +14,8 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// BenchmarkFresh measures what a fresh request asks of the store: two views, a claim
-// that creates a session and n records, and a unit that records its outcome.
+// BenchmarkFresh measures what a fresh request needs of the store: two views, a claim that creates
+// a session and n records, and a unit that records its outcome.
 func BenchmarkFresh(b *testing.B) {
 	for _, s := range servers() {
 		for _, records := range []int{0, 1, 7} {

@@ -18,10 +18,9 @@ import (
 
 const msisdn = "447400123456"
 
-// TestDuplicatesAreNoErrors is for PostgreSQL alone. It writes each failed
-// statement to its log: with DETAIL, which has the values of the key that is
-// duplicated, and over the simple protocol with all values. Two units that
-// create the same row are normal control flow, and put no number there.
+// TestDuplicatesAreNoErrors is for PostgreSQL only. PostgreSQL logs each failed statement: the
+// DETAIL contains the duplicate values and, with the simple protocol, the statement contains all
+// values. Two units that create the same row are normal, and must not write a number to that log.
 func TestDuplicatesAreNoErrors(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -62,8 +61,8 @@ func TestDuplicatesAreNoErrors(t *testing.T) {
 	})
 }
 
-// expectQuietDuplicate runs two units that create the same row. The first one
-// commits when the second has found the row absent and begins to insert it.
+// expectQuietDuplicate runs two units that create the same row. The first commits when the second
+// has found the row absent and begins to insert it.
 func expectQuietDuplicate(t *testing.T, s server, insert string, first, second func(*gormstore.Store) error) {
 	t.Helper()
 	config, err := pgx.ParseConfig(s.newDatabase(t))
@@ -92,7 +91,7 @@ func expectQuietDuplicate(t *testing.T, s server, insert string, first, second f
 	}
 }
 
-// tracer holds the first insert back, and notes what the server refuses.
+// tracer delays the first insert, and records the statements that the server refuses.
 type tracer struct {
 	insert            string
 	inserting, resume chan struct{}

@@ -12,18 +12,17 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// TestMigrateAtOnce has many nodes start together: on an empty database, on what
-// a Migrate left behind that was cut off, and on one that is complete.
+// TestMigrateAtOnce starts many nodes together: with an empty database, with one that an
+// interrupted Migrate left behind, and with a complete one.
 func TestMigrateAtOnce(t *testing.T) {
 	t.Parallel()
 	onEach(t, migrateAtOnce)
 }
 
-// migrateAtOnce begins one way after the other: several nodes have many
-// connections.
+// migrateAtOnce tests the cases one after the other, because several nodes have many connections.
 func migrateAtOnce(t *testing.T, s server) {
 	t.Helper()
-	const rounds = 2 // of each
+	const rounds = 2 // of each case
 	dsn := s.newDatabase(t)
 	db := connect(t, s.dialector(dsn), 1)
 	migrated(t, newStore(t, db, gormstore.Options{}))
@@ -71,7 +70,7 @@ func migrateAtOnce(t *testing.T, s server) {
 	}
 }
 
-// startAtOnce starts many nodes, each of which does its first work.
+// startAtOnce starts many nodes, each of which uses its store once.
 func startAtOnce(t *testing.T, s server, dsn string) {
 	t.Helper()
 	const nodes = 16
@@ -104,7 +103,7 @@ func startAtOnce(t *testing.T, s server, dsn string) {
 	}
 }
 
-// expectComplete looks for all that Migrate makes.
+// expectComplete checks that everything exists that Migrate creates.
 func expectComplete(t *testing.T, db *gorm.DB) {
 	t.Helper()
 	var versions []int

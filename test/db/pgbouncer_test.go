@@ -20,9 +20,9 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// TestPgBouncer runs behind a real PgBouncer in transaction mode. Debian's is
-// older than 1.21 and keeps no prepared statements. The data source name is the one
-// that gormstore.Options.NoPrepare asks for.
+// TestPgBouncer uses a real PgBouncer in transaction mode. Debian's version is older than 1.21 and
+// keeps no prepared statements. The data source name is the one that gormstore.Options.NoPrepare
+// requires.
 func TestPgBouncer(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -61,8 +61,8 @@ func findPgBouncer(t *testing.T) string {
 	return ""
 }
 
-// startPgBouncer starts one in front of a new database, with fewer connections to
-// the server than a store has to it, and returns a data source name.
+// startPgBouncer starts a PgBouncer in front of a new database, with fewer connections to the
+// server than a store has to PgBouncer. It returns a data source name.
 func (s server) startPgBouncer(tb testing.TB, program string) string {
 	tb.Helper()
 	behind, err := url.Parse(s.newDatabase(tb))
@@ -86,7 +86,7 @@ default_pool_size = %d
 max_client_conn = 100
 `, behind.Hostname(), behind.Port(), strings.TrimPrefix(behind.Path, "/"), user,
 		behind.Query().Get("search_path"), port, connections-1)
-	dir, err := os.MkdirTemp("", "pgbouncer") // t.TempDir is closed to other users
+	dir, err := os.MkdirTemp("", "pgbouncer") // other users cannot read t.TempDir
 	if err != nil {
 		tb.Fatal(err)
 	}
@@ -113,7 +113,8 @@ max_client_conn = 100
 	return fmt.Sprintf("postgres://threepid@127.0.0.1:%d/threepid?sslmode=disable", port)
 }
 
-// asNobody makes root run the program as another user, because PgBouncer refuses to run as root.
+// asNobody makes a program that root starts run as another user, because PgBouncer refuses to run
+// as root.
 func asNobody(tb testing.TB, cmd *exec.Cmd, files ...string) {
 	tb.Helper()
 	const nobody = 65534

@@ -12,8 +12,8 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// TestRecentRows has two stores over one database, as two nodes have it: what one remembers of a row,
-// the other has changed since.
+// TestRecentRows uses two stores over one database, like two nodes. One of them remembers a row
+// that the other has changed since.
 func TestRecentRows(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -35,8 +35,8 @@ func TestRecentRows(t *testing.T) {
 	})
 }
 
-// TestRecentSessionThatWasReplaced has stores of its own: units of other tests in its batches could
-// make them run again.
+// TestRecentSessionThatWasReplaced uses stores of its own, because units of other tests in a batch
+// could make it run again.
 func TestRecentSessionThatWasReplaced(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -51,7 +51,7 @@ func TestRecentSessionThatWasReplaced(t *testing.T) {
 	})
 }
 
-// write has the first record of a unit have a text.
+// write stores a state in the first record of a unit.
 func write(ctx context.Context, s store.Store, names store.Names, text string) error {
 	return writeUntil(ctx, s, names, text, 1<<40)
 }
@@ -68,7 +68,7 @@ func remember(ctx context.Context, s store.Store, names store.Names) error {
 	return err
 }
 
-// checkStaleChange has a unit add to what another node has written.
+// checkStaleChange runs a unit that appends to what another node has written.
 func checkStaleChange(ctx context.Context, a, b store.Store, names store.Names) error {
 	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
 		return err
@@ -87,7 +87,7 @@ func checkStaleChange(ctx context.Context, a, b store.Store, names store.Names) 
 	return nil
 }
 
-// checkStaleDecision has a unit that decides to write nothing.
+// checkStaleDecision runs a unit that decides to write nothing.
 func checkStaleDecision(ctx context.Context, a, b store.Store, names store.Names) error {
 	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
 		return err
@@ -111,8 +111,8 @@ func checkStaleDecision(ctx context.Context, a, b store.Store, names store.Names
 	return nil
 }
 
-// checkLateDecision has a unit refuse because of what another node has changed since. Its context has
-// ended, so it cannot run again: it must not return what it decided.
+// checkLateDecision runs a unit that refuses because of a row that another node has changed since.
+// Its context has ended, so it cannot run again, and it must not return its refusal.
 func checkLateDecision(ctx context.Context, a, b store.Store, names store.Names) error {
 	if err := errors.Join(write(ctx, a, names, "x"), remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
 		return err
@@ -129,7 +129,7 @@ func checkLateDecision(ctx context.Context, a, b store.Store, names store.Names)
 	return nil
 }
 
-// checkStaleAbsence has another node create what was absent.
+// checkStaleAbsence creates, on another node, a record that was absent.
 func checkStaleAbsence(ctx context.Context, a, b store.Store, names store.Names) error {
 	if err := errors.Join(remember(ctx, a, names), write(ctx, b, names, "y")); err != nil {
 		return err
@@ -148,7 +148,7 @@ func checkStaleAbsence(ctx context.Context, a, b store.Store, names store.Names)
 	return nil
 }
 
-// checkStaleDeletion has another node delete what was there.
+// checkStaleDeletion deletes a remembered record on another node.
 func checkStaleDeletion(ctx context.Context, a, b store.Store, names store.Names) error {
 	if err := errors.Join(writeUntil(ctx, a, names, "x", 1), remember(ctx, a, names)); err != nil {
 		return err
@@ -172,7 +172,8 @@ func checkStaleDeletion(ctx context.Context, a, b store.Store, names store.Names
 	return nil
 }
 
-// checkStaleSession counts in a session on both nodes at once, by its key and by its sid.
+// checkStaleSession increments a counter in a session on both nodes concurrently, by its key and by
+// its sid.
 func checkStaleSession(ctx context.Context, a, b store.Store, names store.Names) error {
 	key := store.Names{Session: names.Session}
 	err := a.Update(ctx, key, func(rows *store.Rows) error {

@@ -15,13 +15,12 @@ import (
 	"example.com/threepid/store"
 )
 
-// redisStore is the recipe of docs/RECIPES.md for a store that does not lock: WATCH
-// makes the transaction fail if a row that the unit names has changed, has appeared
-// or has been deleted. It is durable with appendonly yes and appendfsync always.
+// redisStore is the recipe in docs/RECIPES.md for a store that does not lock. WATCH makes the
+// transaction fail if a row that the unit names has changed, has appeared or has been deleted. It
+// is durable with appendonly yes and appendfsync always.
 //
-// Sessions and records are JSON, below prefix + "s:" and "r:" and their key.
-// prefix + "i:" and a sid is the key of its session, and prefix + "x" a set of all
-// rows by their expiry.
+// Sessions and records are JSON, at prefix + "s:" or "r:" and their key. prefix + "i:" and a sid is
+// the key of the sid's session, and prefix + "x" is a set of all rows by their expiry.
 type redisStore struct {
 	client *redis.Client
 	prefix string
@@ -62,8 +61,8 @@ func (s *redisStore) Update(ctx context.Context, names store.Names, change func(
 	})
 }
 
-// watch runs fn, which ends with a transaction, until nothing that the unit names has
-// changed under it. key is that of the session.
+// watch runs fn, which ends with a transaction, until no row that the unit names has changed in the
+// meantime. key is the key of the session.
 func (s *redisStore) watch(ctx context.Context, names store.Names, fn func(tx *redis.Tx, key store.Key) error) error {
 	for {
 		err := s.client.Watch(ctx, func(tx *redis.Tx) error {
@@ -153,7 +152,7 @@ func (s *redisStore) put(ctx context.Context, p redis.Pipeliner, before, after s
 }
 
 func (s *redisStore) set(ctx context.Context, p redis.Pipeliner, name string, row any, expiresAt int64) {
-	text, _ := json.Marshal(row) // of strings and numbers
+	text, _ := json.Marshal(row) // strings and numbers only
 	p.Set(ctx, name, text, 0)
 	p.ZAdd(ctx, s.prefix+"x", redis.Z{Score: float64(expiresAt), Member: name})
 }
@@ -163,7 +162,7 @@ func (s *redisStore) DeleteExpired(ctx context.Context, now time.Time, limit int
 		Key: s.prefix + "x", Start: "-inf", Stop: strconv.FormatInt(now.UnixMilli(), 10), ByScore: true, Count: int64(limit),
 	}).Result()
 	for _, name := range due {
-		var row store.Session // of a record it has the expiry
+		var row store.Session // for a record it contains the expiry
 		err := s.client.Watch(ctx, func(tx *redis.Tx) error {
 			if err := get(ctx, tx, name, &row); err != nil || row.ExpiresAt > now.UnixMilli() {
 				return err
@@ -180,7 +179,7 @@ func (s *redisStore) DeleteExpired(ctx context.Context, now time.Time, limit int
 			}
 			return err
 		}, name)
-		if err != nil && !errors.Is(err, redis.TxFailedErr) { // it was changed: the next call looks again
+		if err != nil && !errors.Is(err, redis.TxFailedErr) { // if it has changed, the next call tries again
 			return deleted, fmt.Errorf("delete what has expired: %w", err)
 		}
 	}

@@ -17,16 +17,17 @@ import (
 	"gorm.io/gorm"
 )
 
-// Servers allow 100 and 150 connections by default and have other guests. Few
-// tests open more than one store.
+// Servers allow 100 or 150 connections by default and have other clients. Few tests open more than
+// one store.
 const (
 	testsAtOnce = 6
 	connections = 4 // of a store
 )
 
 func TestMain(m *testing.M) {
-	// On many processors many tests would run at once, and on few the tests would
-	// wait for a disk one after the other. The command line may say otherwise.
+	// The number of parallel tests must not depend on the number of processors: with many there
+	// would be too many connections, and with few the tests would wait for the disk one after the
+	// other. The flag -parallel overrides this.
 	if err := flag.Set("test.parallel", fmt.Sprint(testsAtOnce)); err != nil {
 		panic(err)
 	}
@@ -36,12 +37,12 @@ func TestMain(m *testing.M) {
 // server is a database server.
 type server struct {
 	name      string
-	variable  string // of the environment, with the URL of a database there
+	variable  string // environment variable with the URL of a database
 	url       *url.URL
 	driver    string
-	create    string // makes what a test has to itself
+	create    string // creates a database or schema for a test
 	drop      string
-	dsn       func(address *url.URL, name string) string // an empty name is the database of the URL
+	dsn       func(address *url.URL, name string) string // an empty name means the database of the URL
 	dialector func(dsn string) gorm.Dialector
 }
 
@@ -49,7 +50,7 @@ func servers() []server {
 	return []server{
 		{
 			name: "PostgreSQL", variable: "THREEPID_TEST_POSTGRES", driver: "pgx",
-			// A database of its own takes a hundred times as long to make.
+			// Creating a database takes a hundred times as long as creating a schema.
 			create: "CREATE SCHEMA %s", drop: "DROP SCHEMA %s CASCADE",
 			dsn: postgresDSN, dialector: postgres.Open,
 		},
@@ -65,8 +66,7 @@ func servers() []server {
 func postgresDSN(address *url.URL, name string) string {
 	own := *address
 	query := own.Query()
-	// The tests bring deadlocks about, and by default each is a second old
-	// before PostgreSQL looks for it.
+	// The tests cause deadlocks. By default, PostgreSQL looks for a deadlock only after a second.
 	query.Set("deadlock_timeout", "50ms")
 	if name != "" {
 		query.Set("search_path", name)
@@ -100,7 +100,7 @@ func onEach(t *testing.T, run func(t *testing.T, s server)) {
 	}
 }
 
-// at is s at the address that the environment has.
+// at returns s with the address in the environment.
 func (s server) at(tb testing.TB) server {
 	tb.Helper()
 	var err error
@@ -110,14 +110,14 @@ func (s server) at(tb testing.TB) server {
 	return s
 }
 
-// newDatabase makes one for the test alone, and returns its data source name.
+// newDatabase creates a database for the test, and returns its data source name.
 func (s server) newDatabase(tb testing.TB) string {
 	tb.Helper()
 	admin, err := sql.Open(s.driver, s.dsn(s.url, ""))
 	if err != nil {
 		tb.Fatal(err)
 	}
-	admin.SetMaxIdleConns(0) // it is used twice
+	admin.SetMaxIdleConns(0) // it is used only twice
 	name := fmt.Sprintf("threepid_%016x", rand.Uint64())
 	if _, err := admin.Exec(fmt.Sprintf(s.create, name)); err != nil {
 		tb.Fatal(err)

@@ -14,7 +14,7 @@ import (
 	"example.com/threepid/store/storetest"
 )
 
-// connect opens a pool of n connections, as one process has it.
+// connect opens a pool of n connections, like one process.
 func connect(tb testing.TB, dialector gorm.Dialector, connections int) *gorm.DB {
 	tb.Helper()
 	db, err := gorm.Open(dialector, &gorm.Config{Logger: logger.Discard})
@@ -63,7 +63,7 @@ func migrated(tb testing.TB, st *gormstore.Store) *gormstore.Store {
 	return st
 }
 
-// openNodes returns a new database as several processes have it.
+// openNodes returns a new database as used by several processes.
 func (s server) openNodes(tb testing.TB) plugintest.Store {
 	tb.Helper()
 	dsn := s.newDatabase(tb)
@@ -105,7 +105,7 @@ func TestAccountsOnSeveralNodes(t *testing.T) {
 	})
 }
 
-// TestPlugin runs on several nodes alone: what holds on them holds on one.
+// TestPlugin runs only with several nodes: what holds for them holds for one.
 func TestPlugin(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -126,8 +126,8 @@ func TestRedeemTx(t *testing.T) {
 	})
 }
 
-// openPooled returns a store as a host behind a connection pooler has it, which
-// keeps no statement from one transaction to the next.
+// openPooled returns a store as a host behind a connection pooler uses it. Such a pooler keeps no
+// prepared statement from one transaction to the next.
 func (s server) openPooled(tb testing.TB) (*gorm.DB, *gormstore.Store) {
 	tb.Helper()
 	dialector := postgres.New(postgres.Config{DSN: s.newDatabase(tb), PreferSimpleProtocol: true})
@@ -135,7 +135,7 @@ func (s server) openPooled(tb testing.TB) (*gorm.DB, *gormstore.Store) {
 	return db, migrated(tb, newStore(tb, db, gormstore.Options{NoPrepare: true}))
 }
 
-// TestNoPrepare is for PostgreSQL alone: MySQL's poolers keep statements.
+// TestNoPrepare is for PostgreSQL only: poolers for MySQL keep statements.
 func TestNoPrepare(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -158,7 +158,7 @@ func expectNothingPrepared(t *testing.T, s server) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	pool.SetMaxOpenConns(1) // so that the connection asked is the one that was used
+	pool.SetMaxOpenConns(1) // so that the query uses the same connection
 	if err := put(t.Context(), st, store.Session{Key: store.Key{1}, SID: "sid", MSISDN: "447400123456"}); err != nil {
 		t.Fatal(err)
 	}
@@ -168,7 +168,7 @@ func expectNothingPrepared(t *testing.T, s server) {
 	}
 }
 
-// put stores a session, whether it is new or not.
+// put creates or replaces a session.
 func put(ctx context.Context, s store.Store, session store.Session) error {
 	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: session.Key}}, func(rows *store.Rows) error {
 		rows.Session = session

@@ -24,8 +24,7 @@ import (
 	"example.com/threepid/store/gormstore"
 )
 
-// one returns the nth session, and the names of a unit that changes it and a record
-// of its own.
+// one returns the nth session, and the names of a unit that changes it and a record.
 func one(n int) (store.Session, store.Names) {
 	key := store.SessionKey("secret", "GB", fmt.Sprint(n))
 	session := store.Session{Key: key, SID: fmt.Sprintf("sid-%d", n), MSISDN: "447400123456"}
@@ -44,7 +43,7 @@ func bump(ctx context.Context, st *gormstore.Store, n int) error {
 }
 
 // TestLockedRowsHoldUpNoOther keeps a host's transaction open after UpdateTx. Units that name none
-// of its rows continue, also those that share batches with one that does. That one waits, and
+// of its rows continue, even those that share a batch with one that does. That one waits, and
 // succeeds when the transaction ends.
 func TestLockedRowsHoldUpNoOther(t *testing.T) {
 	t.Parallel()
@@ -119,8 +118,8 @@ func expectOthersGoOn(t *testing.T, st *gormstore.Store, others int, long time.D
 	}
 }
 
-// TestNoTransactionWaitsForAUnit looks at the server while a unit runs: nothing is
-// locked, and no transaction is open, that a client which stops there would hold.
+// TestNoTransactionWaitsForAUnit inspects the server while a unit runs. There is no lock and no
+// open transaction that a client which stops at this point would keep.
 func TestNoTransactionWaitsForAUnit(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -146,8 +145,7 @@ func TestNoTransactionWaitsForAUnit(t *testing.T) {
 	})
 }
 
-// TestRoundTrips counts the statements of a unit on PostgreSQL: one reads and one
-// writes, and that is all.
+// TestRoundTrips counts the statements of a unit on PostgreSQL: one that reads and one that writes.
 func TestRoundTrips(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -193,8 +191,8 @@ func TestRoundTrips(t *testing.T) {
 	})
 }
 
-// TestRoundTripsOfAVerification counts the statements of requestToken and submitToken on PostgreSQL,
-// as docs/SCALING.md has them.
+// TestRoundTripsOfAVerification counts the statements of requestToken and submitToken on
+// PostgreSQL: see docs/SCALING.md.
 func TestRoundTripsOfAVerification(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
@@ -236,7 +234,7 @@ func TestRoundTripsOfAVerification(t *testing.T) {
 		}
 		verify("+447700900001") // prepares
 		fewest := int64(1000)
-		for i := range 10 { // the guard's own statements, once a second, are not in all of them
+		for i := range 10 { // the guard's statements, once a second, affect only some of these
 			fewest = min(fewest, verify(fmt.Sprintf("+44770090%04d", 10+i)))
 		}
 		if fewest != 8 {
@@ -254,21 +252,22 @@ func (c *counter) TraceQueryStart(ctx context.Context, _ *pgx.Conn, _ pgx.TraceQ
 
 func (*counter) TraceQueryEnd(context.Context, *pgx.Conn, pgx.TraceQueryEndData) {}
 
-// TestPlansDoNotDependOnStatistics makes plans for tables that are empty and were never analyzed,
-// or that are tiny and were vacuumed. Then the tables grow: neither units nor the deletion of expired
-// rows reads a whole table. Other statements are planned again when autovacuum analyzes their tables.
+// TestPlansDoNotDependOnStatistics plans the statements while the tables are empty and were never
+// analyzed, or while they are tiny and were vacuumed. Then the tables grow: neither units nor the
+// deletion of expired rows reads a complete table. Other statements are planned again when
+// autovacuum analyzes their tables.
 func TestPlansDoNotDependOnStatistics(t *testing.T) {
 	t.Parallel()
 	onEach(t, func(t *testing.T, s server) {
 		t.Helper()
 		if s.name != "PostgreSQL" {
-			return // elsewhere the statements name their indexes
+			return // elsewhere, the statements name their indexes
 		}
 		for _, vacuumed := range []bool{false, true} {
 			t.Run(fmt.Sprint("vacuumed ", vacuumed), func(t *testing.T) {
 				t.Parallel()
 				dsn := s.newDatabase(t)
-				db := connect(t, s.dialector(dsn), 1) // whose plans are kept
+				db := connect(t, s.dialector(dsn), 1) // one connection, which caches the plans
 				st := migrated(t, newStore(t, db, gormstore.Options{}))
 				admin, err := connect(t, s.dialector(dsn), 1).DB()
 				if err != nil {
@@ -283,7 +282,7 @@ func TestPlansDoNotDependOnStatistics(t *testing.T) {
 func expectNoSequentialScans(t *testing.T, db *gorm.DB, admin *sql.DB, st *gormstore.Store, vacuumed bool) {
 	t.Helper()
 	use := func() {
-		for i := range 12 { // more often than a statement is planned again
+		for i := range 12 { // after some executions, PostgreSQL keeps a plan
 			ctx := t.Context()
 			_, err := st.DeleteExpired(ctx, time.UnixMilli(-1), 1000)
 			_, historyErr := st.DeleteExpiredHistory(ctx, time.UnixMilli(-1), 1000)
@@ -314,7 +313,7 @@ func expectNoSequentialScans(t *testing.T, db *gorm.DB, admin *sql.DB, st *gorms
 	}
 	for _, statement := range statements {
 		if statement == "" {
-			use() // is planned for what was vacuumed
+			use() // plan for the vacuumed tables
 			continue
 		}
 		if _, err := admin.ExecContext(t.Context(), statement); err != nil {

@@ -8,9 +8,9 @@ import (
 	"example.com/threepid/store"
 )
 
-// brokenStore is a store whose Update is not serializable for some units: it does
-// not notice what others write between its reads and its writes. The checker must
-// find that. All that depends on how a unit of work is written is in this file.
+// brokenStore is a store whose Update is not serializable for some units: it does not notice what
+// others write between its reads and its writes. The checker must find that. Everything that
+// depends on how a unit of work is written is in this file.
 type brokenStore struct {
 	bothStores
 
@@ -34,7 +34,7 @@ func (b *brokenStore) Update(ctx context.Context, names store.Names, change func
 		}
 		time.Sleep(b.pause)
 		return b.bothStores.Update(ctx, names, func(rows *store.Rows) error {
-			*rows = after // over whatever there is by now
+			*rows = after // whatever others have written in the meantime
 			return nil
 		})
 	})

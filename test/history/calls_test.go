@@ -15,14 +15,14 @@ import (
 	"example.com/threepid/store"
 )
 
-// The calls of the workload, and what their responses mean.
+// The calls of the workload, and the meaning of their responses.
 
 const basePath = "/_api/client/v3"
 
-// errNotConnected means that the node does not take calls: nothing was sent to it.
+// errNotConnected means that the node accepts no connections, so nothing was sent to it.
 var errNotConnected = errors.New("the node cannot be reached")
 
-// response is a JSON response, or as much of it as is of interest.
+// response is the relevant part of a JSON response.
 type response struct {
 	Status  int    `json:"-"`
 	SID     string `json:"sid"`
@@ -57,8 +57,8 @@ func post(ctx context.Context, url string, user int, body any) (response, error)
 	return r, err
 }
 
-// meaning maps a response to a result. What is not listed is an internal error or
-// none of the protocol's, so its effect is unknown.
+// meaning maps a response to a result. Any other response is an internal error or not part of the
+// protocol, so its effect is unknown.
 func (r response) meaning(errcodes map[string]result) result {
 	if r.Status == http.StatusOK {
 		return ok

@@ -21,15 +21,15 @@ const (
 	checkTimeout = 10 * time.Second
 )
 
-// verdict is what the checker says of a history.
+// verdict is the result of checking a history.
 type verdict struct {
 	numbers, calls, steps int
-	repetitions           int // SMS for attempts that had one, which the documents allow
+	repetitions           int // repeated SMS that the documents allow
 	illegal               []violation
-	undecided             []violation // perhaps: the time was too short
+	undecided             []violation // not decided in time
 }
 
-// violation is a number whose calls no sequential order explains.
+// violation is a number whose calls fit no sequential order.
 type violation struct {
 	number int
 	steps  []porcupine.Operation
@@ -70,12 +70,12 @@ func (h *history) check() verdict {
 	return v
 }
 
-// search looks for a sequential order. Two things make the search long and are rarely needed: many
-// simultaneous steps, and steps that may never have happened. So it first looks for an order in
-// which each step happens late in its interval and the unknown calls had no effect. Then it adds
-// these call by call, and in the end it searches everything. An order that is found early is valid:
-// it obeys narrower intervals than it must, and calls that may have happened can come at the end,
-// where nobody observes them.
+// search looks for a sequential order. Two things make the search long and rarely matter: many
+// simultaneous steps, and steps that may not have happened. So it first looks for an order in which
+// each step happens late in its interval and unknown calls had no effect. Then it adds the unknown
+// calls one by one, and finally it searches everything. An order that is found early is valid: it
+// obeys narrower intervals than required, and calls that may have happened can be placed at the
+// end, where nothing observes them.
 func search(steps []porcupine.Operation) porcupine.CheckResult {
 	var sure, maybe []porcupine.Operation
 	byCall := map[*call][]porcupine.Operation{}
@@ -107,7 +107,7 @@ func search(steps []porcupine.Operation) porcupine.CheckResult {
 	return porcupine.CheckOperationsTimeout(model(), steps, checkTimeout)
 }
 
-// narrowed removes the first percent of each interval that has an end.
+// narrowed removes the first percentage of each interval that has an end.
 func narrowed(steps []porcupine.Operation, percent int64) []porcupine.Operation {
 	narrow := slices.Clone(steps)
 	for i := range narrow {
@@ -118,7 +118,7 @@ func narrowed(steps []porcupine.Operation, percent int64) []porcupine.Operation 
 	return narrow
 }
 
-// expectLegal fails the test if the history has no sequential order, and prints why.
+// expectLegal fails the test if the history has no sequential order, and explains why.
 func (h *history) expectLegal(t *testing.T) {
 	t.Helper()
 	begin := time.Now()
@@ -131,14 +131,14 @@ func (h *history) expectLegal(t *testing.T) {
 	for _, open := range v.undecided {
 		t.Logf("number %d: not checked in time:\n%s", open.number, open.explain())
 	}
-	// An order that is not found in time is no proof that there is none.
+	// Not finding an order in time does not prove that there is none.
 	if 20*len(v.undecided) > v.numbers {
 		t.Errorf("%d of %d numbers could not be checked in time", len(v.undecided), v.numbers)
 	}
 	h.expectOneSID(t)
 }
 
-// summary counts the calls by result, for a reader to see what the history exercised.
+// summary counts the calls by result, to show what the history exercised.
 func (h *history) summary() string {
 	count := map[string]int{}
 	for _, c := range h.calls {
@@ -154,7 +154,7 @@ func (h *history) summary() string {
 	return out.String()
 }
 
-// explain prints the steps, those that fit in no order marked, and draws them.
+// explain prints the steps, marks those that fit no order, and draws them.
 func (v violation) explain() string {
 	_, info := porcupine.CheckOperationsVerbose(model(), v.steps, checkTimeout)
 	fits := map[int]bool{}
@@ -189,7 +189,7 @@ func (v violation) explain() string {
 	return out.String()
 }
 
-// draw writes porcupine's page. It is kept when the test ends.
+// draw writes porcupine's page. The file remains after the test.
 func draw(info porcupine.LinearizationInfo) (string, error) {
 	file, err := os.CreateTemp("", "threepid-history-*.html")
 	if err != nil {

@@ -21,7 +21,7 @@ type cluster struct {
 	provider *provider
 	database database
 	server   string     // the address of the database server; empty: there is none
-	memory   bothStores // instead of a database
+	memory   bothStores // used instead of a database
 
 	mix     mix
 	numbers map[int]*number
@@ -30,7 +30,7 @@ type cluster struct {
 	nodes []*node
 }
 
-// node is one of them. A node that is started again is another one.
+// node is a node of a cluster. A node that is started again is a new one.
 type node struct {
 	id     int
 	offset time.Duration
@@ -48,7 +48,7 @@ func newCluster(t *testing.T, d database, server string) *cluster {
 	return c
 }
 
-// newMemoryCluster has all nodes over one store.
+// newMemoryCluster starts all nodes over one store.
 func newMemoryCluster(t *testing.T, st bothStores, offsets ...time.Duration) *cluster {
 	t.Helper()
 	c := newCluster(t, database{}, "")
@@ -87,7 +87,7 @@ func (c *cluster) alive() []*node {
 	return nodes
 }
 
-// add makes a node that has yet to start, and its settings.
+// add creates a node that is not started yet, and its settings.
 func (c *cluster) add(offset time.Duration) (*node, nodeSettings) {
 	n := &node{offset: offset}
 	settings := nodeSettings{Database: c.database, Offset: offset, Provider: c.provider.url}
@@ -103,7 +103,7 @@ func (c *cluster) add(offset time.Duration) (*node, nodeSettings) {
 	return n, settings
 }
 
-// startHere starts a node in this process, over a store of its own.
+// startHere starts a node in this process, with a store of its own.
 func (c *cluster) startHere(offset time.Duration) *node {
 	c.t.Helper()
 	n, settings := c.add(offset)
@@ -136,8 +136,8 @@ func (c *cluster) publish(n *node, url string) {
 	n.url = url
 }
 
-// startProcess starts a node in a process of its own. It may be called from any
-// goroutine: a node that does not start fails the test, and gets no calls.
+// startProcess starts a node in a process of its own. It may be called from any goroutine: if the
+// node does not start, the test fails, and the node gets no calls.
 func (c *cluster) startProcess(offset time.Duration) *node {
 	n, settings := c.add(offset)
 	if err := c.launch(n, settings); err != nil {
@@ -158,7 +158,7 @@ func (c *cluster) launch(n *node, settings nodeSettings) error {
 	n.cmd = exec.Command(self)
 	n.cmd.Env = append(os.Environ(), asNode+"="+string(env))
 	n.cmd.Stderr = os.Stderr
-	stdin, err := n.cmd.StdinPipe() // the node ends when it is closed
+	stdin, err := n.cmd.StdinPipe() // the node exits when it is closed
 	if err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (c *cluster) launch(n *node, settings nodeSettings) error {
 	return nil
 }
 
-// kill ends a node with SIGKILL, and returns when it is gone.
+// kill ends a node with SIGKILL, and returns when it has ended.
 func (c *cluster) kill(n *node) {
 	c.mu.Lock()
 	dead := n.dead
@@ -190,12 +190,12 @@ func (c *cluster) kill(n *node) {
 	if dead {
 		return
 	}
-	c.history.fault(n.id, "killed") // it never ends
+	c.history.fault(n.id, "killed") // this fault has no end
 	_ = n.cmd.Process.Kill()
 	_ = n.cmd.Wait()
 }
 
-// stop halts a node's process for some time.
+// stop stops a node's process for some time.
 func (c *cluster) stop(n *node, d time.Duration) {
 	defer c.history.fault(n.id, "stopped")()
 	_ = n.cmd.Process.Signal(syscall.SIGSTOP)
@@ -203,7 +203,7 @@ func (c *cluster) stop(n *node, d time.Duration) {
 	_ = n.cmd.Process.Signal(syscall.SIGCONT)
 }
 
-// cut resets a node's connections to the database, and new ones, for some time.
+// cut resets a node's connections to the database, old and new ones, for some time.
 func (c *cluster) cut(n *node, d time.Duration) {
 	defer c.history.fault(n.id, "cut")()
 	n.proxy.cut()
@@ -211,7 +211,7 @@ func (c *cluster) cut(n *node, d time.Duration) {
 	n.proxy.restore()
 }
 
-// freeze lets nothing through between a node and the database, for some time.
+// freeze blocks all traffic between a node and the database for some time.
 func (c *cluster) freeze(n *node, d time.Duration) {
 	defer c.history.fault(n.id, "frozen")()
 	n.proxy.freeze()

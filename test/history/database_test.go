@@ -23,16 +23,16 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// bothStores is what the nodes need.
+// bothStores is the interface that the nodes need.
 type bothStores interface {
 	store.Store
 	store.Accounts
 }
 
-// connections is how many a node has.
+// connections is the number of connections of each node.
 const connections = 8
 
-// database is where the nodes of a test meet.
+// database is the database that the nodes of a test share.
 type database struct {
 	Kind string // sqlite, postgres or mysql
 	DSN  string
@@ -73,7 +73,7 @@ func (d database) open(ctx context.Context) (st bothStores, closeStore func(), e
 	return server, func() { _, _ = server.Close(), pool.Close() }, nil
 }
 
-// through returns the database as it is reached through another address.
+// through returns the database as reached through another address.
 func (d database) through(address string) database {
 	if d.Kind == "postgres" {
 		u, err := url.Parse(d.DSN)
@@ -96,7 +96,7 @@ func newFile(t *testing.T) database {
 	return database{"sqlite", filepath.Join(t.TempDir(), "threepid.db")}
 }
 
-// newPostgres makes a schema for the test alone, and returns the server's address too.
+// newPostgres creates a schema for the test, and also returns the server's address.
 func newPostgres(t *testing.T) (d database, address string) {
 	t.Helper()
 	u := serverURL(t, "THREEPID_TEST_POSTGRES")
@@ -107,7 +107,7 @@ func newPostgres(t *testing.T) (d database, address string) {
 	return database{"postgres", u.String()}, u.Host
 }
 
-// newMySQL makes a database for the test alone, and returns the server's address too.
+// newMySQL creates a database for the test, and also returns the server's address.
 func newMySQL(t *testing.T) (d database, address string) {
 	t.Helper()
 	u := serverURL(t, "THREEPID_TEST_MYSQL")
@@ -132,7 +132,7 @@ func serverURL(t *testing.T, variable string) *url.URL {
 	return u
 }
 
-// create makes a name and what it names, until the test ends.
+// create creates a schema or database with a random name until the test ends.
 func create(t *testing.T, driver, dsn, create, drop string) (name string) {
 	t.Helper()
 	admin, err := sql.Open(driver, dsn)

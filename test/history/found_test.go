@@ -12,10 +12,10 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// Each guarantee that these tests break must be found by the checker. Else it would
-// say nothing that it finds none.
+// The checker must find each guarantee that these tests break. Otherwise its silence would prove
+// nothing.
 
-// TestFindsBrokenClaims has a store that lets two nodes claim an attempt.
+// TestFindsBrokenClaims uses a store that lets two nodes claim an attempt.
 func TestFindsBrokenClaims(t *testing.T) {
 	t.Parallel()
 	claims := func(s store.Session) bool { return s.LeaseUntil != 0 && s.Outcome == store.OutcomePending }
@@ -24,8 +24,8 @@ func TestFindsBrokenClaims(t *testing.T) {
 	c.expectViolation(t, stepSMS, stepClaim)
 }
 
-// TestFindsBrokenRedeem has a store in which a redeem writes back the number's epoch of
-// before a release, so that what the release has voided counts again.
+// TestFindsBrokenRedeem uses a store in which a redeem writes back the number's epoch from before a
+// release, so that what the release has voided is valid again.
 func TestFindsBrokenRedeem(t *testing.T) {
 	t.Parallel()
 	redeems := func(s store.Session) bool { return s.RedeemedAt != 0 }
@@ -34,8 +34,8 @@ func TestFindsBrokenRedeem(t *testing.T) {
 	c.expectViolation(t, stepValidated, stepRedeem, stepRight)
 }
 
-// TestFindsClocksApart has nodes whose clocks differ by more than a lease, so that each
-// sends although the other is sending.
+// TestFindsClocksApart uses nodes whose clocks differ by more than a lease, so that each sends
+// although the other one is sending.
 func TestFindsClocksApart(t *testing.T) {
 	t.Parallel()
 	c := newMemoryCluster(t, memstore.New(), 0, time.Minute)
@@ -43,8 +43,8 @@ func TestFindsClocksApart(t *testing.T) {
 	c.expectViolation(t, stepSMS, stepClaim)
 }
 
-// expectViolation runs the workload until the checker finds something. The first step
-// beyond the longest legal order must be of one of the kinds: it is what went wrong.
+// expectViolation runs the workload until the checker finds something. The first step beyond the
+// longest legal order must be of one of the kinds, because that step violates the guarantee.
 func (c *cluster) expectViolation(t *testing.T, kinds ...kind) {
 	t.Helper()
 	for range 20 {

@@ -30,8 +30,8 @@ func TestMemory(t *testing.T) {
 	c.history.expectLegal(t)
 }
 
-// TestFile has two nodes in this process and one that is killed now and then. A node
-// that is stopped would stop the others: a file is not for that.
+// TestFile runs two nodes in this process, and one that is repeatedly killed. No node is stopped,
+// because a stopped node would hold the lock of the file.
 func TestFile(t *testing.T) {
 	t.Parallel()
 	c := newCluster(t, newFile(t), "")
@@ -61,9 +61,8 @@ func TestMySQL(t *testing.T) {
 	testServer(t, d, address)
 }
 
-// testServer has all faults: a node that is cut from the database, one whose
-// connections freeze, one that is stopped, one that is stopped for longer than a
-// lease, and one that is killed.
+// testServer injects all faults: one node is cut off from the database, the connections of another
+// freeze, one is stopped briefly, one is stopped for longer than a lease, and one is killed.
 func testServer(t *testing.T, d database, address string) {
 	t.Helper()
 	c := newCluster(t, d, address)
@@ -94,8 +93,8 @@ func testServer(t *testing.T, d database, address string) {
 	c.history.expectLegal(t)
 }
 
-// background repeats do, which takes about a cycle, as often as it fits into d, and
-// then closes the channel.
+// background repeats do, which takes about a cycle, as often as it fits into d, and then closes the
+// channel.
 func background(d, cycle time.Duration, do func()) <-chan struct{} {
 	ended := make(chan struct{})
 	last := time.Now().Add(d - cycle)

@@ -8,7 +8,7 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// at returns a call that takes place between two milliseconds.
+// at returns a call between two times, in milliseconds.
 func at(begin, end int, c call) *call {
 	c.begin, c.end = time.Duration(begin)*time.Millisecond, time.Duration(end)*time.Millisecond
 	if c.result == "" {
@@ -17,7 +17,7 @@ func at(begin, end int, c call) *call {
 	return &c
 }
 
-// asked is requestToken and its SMS.
+// asked returns a requestToken call and its SMS.
 func asked(begin int, attempt int, code string) []*call {
 	return []*call{
 		at(begin, begin+9, call{op: requestToken, attempt: attempt}),
@@ -25,12 +25,12 @@ func asked(begin int, attempt int, code string) []*call {
 	}
 }
 
-// proved is a whole validation.
+// proved returns the calls of a complete validation.
 func proved(code string) []*call {
 	return append(asked(0, 1, code), at(10, 11, call{op: submitToken, code: code}))
 }
 
-// TestModel breaks each guarantee once, next to a history that keeps it.
+// TestModel contains, for each guarantee, a history that breaks it and one that keeps it.
 func TestModel(t *testing.T) {
 	t.Parallel()
 	const leaseMS = int(lease / time.Millisecond)

@@ -9,10 +9,10 @@ import (
 )
 
 // This is the model of one number: its account and its sessions. Sessions of one number are checked
-// together, because a release concerns all of them; different numbers are independent, so each is a
-// partition. The model is strict about what may be accepted, because the guarantees are about that.
-// It is also strict about refusals (a lost validation is an error), except where the comment of the
-// step says otherwise.
+// together, because a release affects all of them. Different numbers are independent, so each is a
+// partition. The model is strict about what is accepted, because the guarantees are about that. It
+// is also strict about refusals (a lost validation is an error), unless the comment of a step says
+// otherwise.
 
 const (
 	maxSessions = 4
@@ -23,15 +23,15 @@ const (
 	theHost = -1
 
 	noCode     = 0  // before the first claim
-	unseenCode = -1 // of a claim whose SMS the provider never saw
+	unseenCode = -1 // for a claim whose SMS never reached the provider
 )
 
-// state is what the model remembers of a number. Epochs need no number: what counts
-// is only whether a code or a validation is of the current one.
+// state is the model's state of a number. Epochs need no number: a code or a validation either
+// belongs to the current epoch or not.
 type state struct {
 	owner    int8
-	began    uint64 // releases that have voided the proofs, and have yet to free the number
-	skipped  uint64 // those of them that found nothing to void
+	began    uint64 // releases that have voided the proofs but not yet freed the number
+	skipped  uint64 // those of them that found the number on another account
 	sessions [maxSessions]session
 }
 
@@ -43,20 +43,20 @@ type session struct {
 	tries     int8  // wrong codes compared with code
 	validated bool  // in the number's epoch
 	consumed  int8  // its consumer: nobody, theHost or a user
-	taken     int8  // a bit for each user whose add has consumed a proof, and has yet to use it
+	taken     int8  // a bit for each user whose add has consumed a proof but not yet used it
 }
 
 // kind is what a step does.
 type kind int
 
 const (
-	stepClaim     kind = iota // a claim, with the code that the provider was handed
-	stepLostClaim             // perhaps a claim, whose SMS the provider was never handed
+	stepClaim     kind = iota // a claim, with the code that the provider received
+	stepLostClaim             // perhaps a claim whose SMS never reached the provider
 	stepSMS                   // the provider accepts an SMS
 	stepSeen                  // a 200 of requestToken
-	stepOwned                 // somebody finds that the number is on an account
-	stepUnowned               // or that it is on none
-	stepOwner                 // somebody reads whose the number is
+	stepOwned                 // a call finds that the number is on an account
+	stepUnowned               // a call finds that it is on none
+	stepOwner                 // the owner is read
 
 	stepRight      // a code is right
 	stepWrong      // a code is compared, and wrong
@@ -67,7 +67,7 @@ const (
 
 	stepValidated    // a look-up succeeds
 	stepNotValidated // a look-up or redeem finds no validation
-	stepConsumed     // or one that was consumed
+	stepConsumed     // or finds one that was consumed
 	stepRedeem
 	stepMaybeRedeem
 
@@ -75,29 +75,29 @@ const (
 	stepAddInUse
 	stepAddRefused
 	stepMaybeTake      // perhaps an add consumes the validation
-	stepMaybeAssociate // and perhaps it puts the number on the account
+	stepMaybeAssociate // perhaps an add puts the number on the account
 
 	stepVoid // a release or removal voids all proofs of the number
-	stepFree // and takes the number from its account
+	stepFree // a release or removal takes the number from its account
 )
 
-// step is one thing that happens at one instant within its interval.
+// step is something that happens at one instant within its interval.
 type step struct {
 	kind    kind
 	session int
 	attempt int8
 	code    int16
-	user    int8 // who adds or removes; of stepOwner: the owner
-	release int  // which release or removal this is a part of
+	user    int8 // the user who adds or removes; for stepOwner, the owner
+	release int  // the release or removal that this is a part of
 	maybe   bool // it may not have happened: the call has no result
 
-	owned   bool // the release says that it took the number from an account
-	unowned bool // or that it found none
+	owned   bool // the release returned that it took the number from an account
+	unowned bool // the release returned that it found no account
 	excused bool // the documents allow this SMS although an earlier one was accepted
-	slack   int8 // how many codes were being submitted at the same time
-	soft    bool // an add that was not completed at the same time may have had the number for a moment
+	slack   int8 // number of codes that were submitted at the same time
+	soft    bool // a concurrent add that failed may have had the number for a moment
 
-	call *call // what was recorded
+	call *call // the recorded call
 }
 
 func model() porcupine.Model {
@@ -116,7 +116,7 @@ func model() porcupine.Model {
 	return nondeterministic.ToModel()
 }
 
-// after returns the states that the step may lead to: none if it is illegal.
+// after returns the states to which the step may lead. There are none if the step is illegal.
 func (s state) after(p step) []state {
 	switch p.kind {
 	case stepOwned:
@@ -152,8 +152,7 @@ func (s state) with(i int, changed session) state {
 	return s
 }
 
-// void begins a release or removal. A removal that finds the number on another
-// account does nothing.
+// void begins a release or removal. A removal does nothing if the number is on another account.
 func (s state) void(p step) []state {
 	bit := uint64(1) << p.release
 	var next []state
@@ -172,8 +171,8 @@ func (s state) void(p step) []state {
 	return next
 }
 
-// free ends a release or removal. The two are not one step: between them somebody
-// else may prove the number, and even add it if it is on no account.
+// free ends a release or removal. The two are not one step: between them, another user may prove
+// the number, and even add it if it is on no account.
 func (s state) free(p step) []state {
 	bit := uint64(1) << p.release
 	if s.began&bit == 0 {
@@ -185,7 +184,7 @@ func (s state) free(p step) []state {
 	case skipped, p.user != nobody && had != p.user:
 		return []state{s}
 	case p.unowned && had != nobody && p.soft:
-		freed := s // by the add that was not completed
+		freed := s // by the add that failed
 		freed.owner = nobody
 		return []state{s, freed}
 	case p.unowned:
@@ -197,9 +196,9 @@ func (s state) free(p step) []state {
 	return []state{s}
 }
 
-// add first consumes the proof for a user and then puts the number on the account. In
-// between a release may void the proof: then the add must not put the number on the
-// account, whatever it had looked up before.
+// add first consumes the proof for a user and then puts the number on the account. In between, a
+// release may void the proof. The add must then not put the number on the account, whatever it read
+// before.
 func (s state) add(p step) []state {
 	v := s.sessions[p.session]
 	bit := int8(1) << p.user
@@ -210,7 +209,7 @@ func (s state) add(p step) []state {
 	used := taken
 	used.taken &^= bit
 	if v.taken&bit != 0 && v.consumed != p.user {
-		// Another code was sent and submitted in the meantime: its proof stays.
+		// Another code was sent and submitted in the meantime. Its proof remains.
 		mine, used.consumed = true, v.consumed
 	}
 	put := s.with(p.session, used)
@@ -242,13 +241,13 @@ func (s state) add(p step) []state {
 	return unchanged
 }
 
-// after is for the steps that concern one session only.
+// after handles the steps that affect only one session.
 func (v session) after(p step) []session {
 	switch p.kind {
 	case stepClaim, stepLostClaim:
 		return v.claim(p)
 	case stepSMS:
-		// The rule of the document: only if the attempt is greater than each seen.
+		// The documented rule: only if the attempt is greater than all seen before.
 		if p.attempt <= v.acked || p.attempt <= v.sent && !p.excused {
 			return nil
 		}
@@ -283,9 +282,8 @@ func (v session) when(legal bool) []session {
 	return []session{v}
 }
 
-// claim gives the session the code of its next SMS: the same as before, unless that
-// is used up, void, or its validation was consumed. A code that is void hands its
-// tries on or not.
+// claim gives the session the code of its next SMS: the same code as before, unless that is used up
+// or void, or its validation was consumed. The tries of a void code may or may not carry over.
 func (v session) claim(p step) []session {
 	lost := p.kind == stepLostClaim
 	if !lost && p.attempt <= v.acked {
@@ -320,10 +318,9 @@ func (v session) claim(p step) []session {
 	return []session{next}
 }
 
-// submit is a code that was submitted. A code counts as a wrong one before it is
-// compared, so while a right one is being checked it uses up a try: slack. When a store
-// loses the connection during a COMMIT, it runs the unit of work again, and a code that
-// was counted is counted twice.
+// submit handles a submitted code. A code is counted as a wrong one before it is compared, so a
+// right code uses up a try while it is being checked: slack. If a store loses the connection during
+// a COMMIT, it runs the unit again, and a counted code is counted twice.
 func (v session) submit(p step) []session {
 	right := v.code == p.code && v.current
 	counted, twice := v, v
@@ -348,7 +345,7 @@ func (v session) submit(p step) []session {
 		}
 		return []session{counted, twice}
 	case stepExpired:
-		// With one try left, the code itself used it up if it was counted twice.
+		// With one try left, a code that is counted twice uses up the tries itself.
 		if v.current && v.consumed == nobody && v.tries+1+p.slack < maxTries {
 			return nil
 		}

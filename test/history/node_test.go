@@ -21,8 +21,7 @@ import (
 )
 
 const (
-	// asNode is set for processes that are to be a node and not the test: to its
-	// settings in JSON.
+	// asNode is set, to the settings in JSON, for processes that run as a node and not as the test.
 	asNode = "THREEPID_TEST_HISTORY_NODE"
 
 	sendTimeout = time.Second
@@ -43,14 +42,14 @@ func TestMain(m *testing.M) {
 		fmt.Println("skipped with -short: these tests start nodes and stop them, which takes a quarter of a minute")
 		return
 	}
-	// The tests wait more than they work.
+	// The tests mostly wait.
 	if err := flag.Set("test.parallel", "8"); err != nil {
 		panic(err)
 	}
 	m.Run()
 }
 
-// nodeSettings are what a node is made of.
+// nodeSettings configure a node.
 type nodeSettings struct {
 	ID       int
 	Database database
@@ -58,7 +57,7 @@ type nodeSettings struct {
 	Provider string        // URL
 }
 
-// runNode is a node in a process of its own, until it is killed.
+// runNode runs a node in a process of its own until it is killed.
 func runNode(settings string) error {
 	var s nodeSettings
 	if err := json.Unmarshal([]byte(settings), &s); err != nil {
@@ -87,8 +86,8 @@ func runNode(settings string) error {
 	return http.Serve(listener, handler)
 }
 
-// newNode is a host with the plugin. What a host calls in Go has a path here, so that
-// nodes in this process and in others look the same.
+// newNode returns a host with the plugin. Go calls of the host have paths here, so that nodes in
+// this process and in others look the same.
 func newNode(st bothStores, s nodeSettings) (handler http.Handler, closePlugin func(), err error) {
 	router := gin.New()
 	plugin, err := threepid.Register(router, st, senderTo(s.Provider, s.ID), threepid.Options{
@@ -113,7 +112,7 @@ func newNode(st bothStores, s nodeSettings) (handler http.Handler, closePlugin f
 	return router, func() { _ = plugin.Close() }, nil
 }
 
-// hostCall is what a host calls in Go.
+// hostCall is a Go call of a host.
 type hostCall struct {
 	SID     string `json:"sid"`
 	Secret  string `json:"client_secret"`

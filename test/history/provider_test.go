@@ -20,15 +20,15 @@ import (
 	"example.com/threepid/sms/smstest"
 )
 
-// handover is what a node posts to the provider.
+// handover is the body that a node posts to the provider.
 type handover struct {
 	Node     int
 	Deadline time.Time // until when the node waits
 	Message  sms.Message
 }
 
-// senderTo returns a sender of a node that posts to the provider. It says of an SMS
-// what a sender of a real provider says.
+// senderTo returns a node's sender, which posts to the provider. It returns the errors that the
+// sender of a real provider returns.
 func senderTo(url string, node int) sms.Sender {
 	return sms.Func(func(ctx context.Context, m sms.Message) error {
 		deadline, _ := ctx.Deadline()
@@ -65,11 +65,11 @@ func handOver(ctx context.Context, url string, h handover) error {
 	}
 }
 
-// lostPath is where a node reports that it does not know whether an SMS was sent.
+// lostPath is the path at which a node reports that it does not know whether an SMS was sent.
 const lostPath = "/lost"
 
-// reportLost reports that a node does not know whether an SMS was sent. The provider cannot tell: its
-// response may be late although it was written in time.
+// reportLost reports that a node does not know whether an SMS was sent. The provider cannot know
+// this: its response may arrive late although it was written in time.
 func reportLost(url string, node int, messageID string) {
 	query := neturl.Values{"node": {strconv.Itoa(node)}, "message": {messageID}}
 	res, err := http.Post(url+lostPath+"?"+query.Encode(), "", nil)
@@ -78,22 +78,22 @@ func reportLost(url string, node int, messageID string) {
 	}
 }
 
-// provider accepts SMS, or fails, and records each.
+// provider accepts or refuses SMS, and records each.
 type provider struct {
 	url      string
 	history  *history
-	received func(*call) // is called for each SMS that was accepted
+	received func(*call) // called for each accepted SMS
 	mood     func() mood
 
-	serving sync.RWMutex // read-locked by calls of which history does not have the end yet
+	serving sync.RWMutex // read-locked by calls that are not in the history yet
 }
 
-// mood is how the provider treats one SMS.
+// mood is how the provider handles one SMS.
 type mood struct {
 	delay  time.Duration
 	accept bool
 	status int           // of its response
-	stalls time.Duration // between its decision and its response, as on a busy machine
+	stalls time.Duration // between the decision and the response, as on a busy machine
 }
 
 // anyMood mostly accepts at once.
@@ -103,7 +103,7 @@ func anyMood() mood {
 	case 0:
 		return mood{delay: delay, status: http.StatusServiceUnavailable}
 	case 1:
-		return mood{delay: delay, accept: true, status: http.StatusGatewayTimeout} // it accepts, and fails after that
+		return mood{delay: delay, accept: true, status: http.StatusGatewayTimeout} // it accepts and then fails
 	case 2:
 		return mood{delay: sendTimeout + 300*time.Millisecond, accept: true, status: http.StatusOK} // the node does not wait for that
 	case 3, 4:
@@ -127,7 +127,7 @@ func startProvider(t *testing.T, h *history) *provider {
 	return p
 }
 
-// lost notes that a node does not know whether the SMS of a message was sent.
+// lost records that a node does not know whether the SMS of a message was sent.
 func (p *provider) lost(_ http.ResponseWriter, r *http.Request) {
 	p.serving.RLock()
 	defer p.serving.RUnlock()
@@ -143,7 +143,7 @@ func (p *provider) serve(w http.ResponseWriter, r *http.Request) {
 		w.WriteHeader(http.StatusBadRequest)
 		return
 	}
-	// On a busy machine the node may have given up already: then nothing is sent.
+	// On a busy machine, the node may have given up already. Then nothing is sent.
 	begin, deadline := p.history.now(), h.Deadline.Sub(p.history.start)
 	late := begin > deadline
 	c := &call{

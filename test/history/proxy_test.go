@@ -6,15 +6,15 @@ import (
 	"testing"
 )
 
-// proxy is the network between a node and a database server, and fails on demand.
+// proxy is the network between a node and a database server. It fails on demand.
 type proxy struct {
 	addr   string
 	server string
 
 	mu     sync.Mutex
 	change *sync.Cond
-	down   bool // connections are reset, new ones too
-	frozen bool // connections stay, and nothing gets through
+	down   bool // connections are reset, including new ones
+	frozen bool // connections remain open, but nothing gets through
 	conns  map[net.Conn]bool
 }
 
@@ -45,10 +45,10 @@ func newProxy(t *testing.T, server string) *proxy {
 // cut resets all connections, and from now on every new one. The port stays open.
 func (p *proxy) cut() { p.set(true, false) }
 
-// freeze lets nothing through, like a machine that lost its power.
+// freeze blocks all traffic, like a machine that lost its power.
 func (p *proxy) freeze() { p.set(false, true) }
 
-// restore ends both.
+// restore ends cut and freeze.
 func (p *proxy) restore() { p.set(false, false) }
 
 func (p *proxy) set(down, frozen bool) {

@@ -7,7 +7,7 @@ import (
 	"time"
 )
 
-// operation is what a call does.
+// operation is the kind of a call.
 type operation string
 
 const (
@@ -22,7 +22,7 @@ const (
 	sendSMS      operation = "sendSMS" // a node calls the provider
 )
 
-// result is how a call ended.
+// result is the outcome of a call.
 type result string
 
 const (
@@ -37,13 +37,13 @@ const (
 	noAccount    result = "no account"
 	notSent      result = "not sent" // of requestToken: 502; of sendSMS: the provider did not accept
 	unavailable  result = "unavailable"
-	unknown      result = "unknown" // none, or an internal error: it may take effect at any time
+	unknown      result = "unknown" // no response, or an internal error: it may take effect at any time
 )
 
-// never is when a call without a result ends.
+// never is the end of a call without a result.
 const never = time.Duration(math.MaxInt64)
 
-// call is one call, or one SMS. Times are since the history began.
+// call is one call, or one SMS. Times are relative to the start of the history.
 type call struct {
 	op      operation
 	node    int
@@ -51,16 +51,16 @@ type call struct {
 	session int
 	attempt int
 	code    string
-	user    int // who adds or removes, or the owner that was read
+	user    int // the user who adds or removes, or the owner that was read
 	begin   time.Duration
 	end     time.Duration
 	result  result
 
 	sid       string        // of a 200
 	messageID string        // of an SMS
-	lost      bool          // the SMS was accepted, and the node was told or must assume that it may not have been
-	lostAt    time.Duration // the earliest time at which the node can have assumed it
-	detail    string        // for people
+	lost      bool          // the SMS was accepted, but the node does not know that
+	lostAt    time.Duration // the earliest time at which the node may send again
+	detail    string        // for people to read
 }
 
 func (c *call) String() string {
@@ -68,17 +68,17 @@ func (c *call) String() string {
 		c.begin.Seconds(), c.end.Seconds(), c.node, c.number, c.session, c.attempt, c.op, c.code, c.user, c.result, c.detail)
 }
 
-// overlaps reports whether there is an instant at which both are under way.
+// overlaps reports whether both calls are in progress at some instant.
 func (c *call) overlaps(other *call) bool { return c.begin <= other.end && other.begin <= c.end }
 
-// fault is a time in which a node could not be relied on.
+// fault is a time in which a node is unreliable.
 type fault struct {
 	node       int
 	kind       string
 	begin, end time.Duration
 }
 
-// history is all that was recorded.
+// history is everything that was recorded.
 type history struct {
 	start   time.Time
 	offsets func(node int) time.Duration // of the nodes' clocks
@@ -98,8 +98,8 @@ func (h *history) add(c *call) {
 	h.calls = append(h.calls, c)
 }
 
-// lose records that a node does not know whether the SMS of a message was sent, because the response
-// of the provider was late.
+// lose records that a node does not know whether the SMS of a message was sent, because the
+// provider's response was late.
 func (h *history) lose(node int, messageID string) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
@@ -110,8 +110,7 @@ func (h *history) lose(node int, messageID string) {
 	}
 }
 
-// fault records that a node cannot be relied on until the returned function is
-// called.
+// fault records that a node is unreliable until the returned function is called.
 func (h *history) fault(node int, kind string) (end func()) {
 	h.mu.Lock()
 	defer h.mu.Unlock()

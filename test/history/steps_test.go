@@ -7,20 +7,18 @@ import (
 	"github.com/anishathalye/porcupine"
 )
 
-// The translation of calls into steps. It is where time counts: the model only knows
-// an order.
+// The translation of calls into steps. Time matters only here: the model knows only an order.
 
 const (
-	// lease is how long a node that died holds its claim, as README has it:
-	// SendTimeout and five seconds.
+	// lease is how long a node that died holds its claim: see README.md.
 	lease = sendTimeout + 5*time.Second
 
-	// recordTime is how long after its SMS a node may still be recording it: what is
-	// left of the lease. A fault of the node in that time excuses a second SMS.
+	// recordTime is how long after its SMS a node may still be recording it: the rest of the lease.
+	// A fault of the node in that time excuses a second SMS.
 	recordTime = lease - sendTimeout
 )
 
-// partition is the calls of one number, in order of their begin.
+// partition is the calls of one number, ordered by their begin.
 type partition struct {
 	*history
 	calls    []*call
@@ -77,13 +75,13 @@ func (p *partition) code(code string) int16 {
 	return n
 }
 
-// any reports whether another call is under way at the same time as c, and like it.
+// any reports whether another call that satisfies like is in progress at the same time as c.
 func (p *partition) any(c *call, like func(*call) bool) bool {
 	return slices.ContainsFunc(p.calls, func(o *call) bool { return o != c && o.overlaps(c) && like(o) })
 }
 
-// unfinishedAdd reports whether an add is under way at the same time that may put the
-// number on an account and take it off again, because its proof was voided.
+// unfinishedAdd reports whether, at the same time, an add is in progress that may put the number on
+// an account and take it off again because its proof was voided.
 func (p *partition) unfinishedAdd(c *call) bool {
 	return p.any(c, func(o *call) bool { return o.op == addNumber && o.result != ok })
 }
@@ -107,8 +105,8 @@ func (p *partition) request(c *call) {
 	}
 }
 
-// sms is the claim, which was made between the request and the call of the provider,
-// and the SMS, if the provider accepted it.
+// sms adds the claim, which was made between the request and the call of the provider, and the SMS,
+// if the provider accepted it.
 func (p *partition) sms(c *call) {
 	p.putWithin(c, p.asked(c), c.begin, step{kind: stepClaim, code: p.code(c.code)})
 	if c.result == ok {
@@ -116,10 +114,10 @@ func (p *partition) sms(c *call) {
 	}
 }
 
-// asked returns when the earliest request began that the SMS may be for.
+// asked returns when the earliest request began that the SMS may belong to.
 func (p *partition) asked(sms *call) time.Duration {
 	for _, c := range p.calls {
-		// A request that was given up goes on.
+		// A request continues after its client has given up.
 		mayGoOn := c.begin <= sms.begin && (c.end >= sms.begin || c.result == unknown)
 		if c.op == requestToken && c.node == sms.node && c.session == sms.session && c.attempt == sms.attempt && mayGoOn {
 			return c.begin
@@ -128,15 +126,15 @@ func (p *partition) asked(sms *call) time.Duration {
 	return 0
 }
 
-// excused reports whether the documents allow an SMS although the provider accepted
-// one for this attempt, or a greater one, before. They do in two cases, and only if
-// no 200 acknowledged the attempt (which the model checks):
+// excused reports whether the documents allow an SMS although the provider accepted one for this or
+// a greater attempt before. They do in two cases, and only if no 200 acknowledged the attempt
+// (which the model checks):
 //
-//   - The provider did not say that it accepted: it returned an error, or nothing
+//   - The node does not know that the provider accepted: it received an error, or nothing
 //     within SendTimeout (sms.ErrUncertain). The next try follows at once.
-//   - The node could not record that the provider accepted, because a fault came
-//     between: it was killed or stopped, or cut from the database. The next
-//     try follows when the lease is over by the clock of the node that makes it.
+//   - The node could not record that the provider accepted, because of a fault: it was
+//     killed or stopped, or cut off from the database. The next try follows when the lease
+//     has ended by the clock of the node that makes it.
 //
 // Each SMS before must have such an excuse.
 func (p *partition) excused(later *call) bool {
@@ -154,9 +152,9 @@ func (p *partition) excused(later *call) bool {
 	return found
 }
 
-// notRecorded reports whether a fault may have kept the node from recording the SMS,
-// and its lease was over when the later one was sent: by the clock of the node that
-// sent it, or of one that had taken the claim over before, for another attempt.
+// notRecorded reports whether a fault may have kept the node from recording the SMS, and whether
+// its lease had ended when the later one was sent: by the clock of the node that sent it, or of one
+// that had taken over the claim before, for another attempt.
 func (p *partition) notRecorded(sms, later *call) bool {
 	until := p.asked(sms) + p.offsets(sms.node) + lease
 	return p.faulty(sms.node, sms.begin, sms.end+recordTime) && slices.ContainsFunc(p.calls, func(o *call) bool {
@@ -218,11 +216,11 @@ func (p *partition) lookUp(c *call) {
 	}
 }
 
-// add may consume the proof some time before it returns, visibly for others, and then fail
-// nevertheless: because of a release, or because another account was given the number.
+// add may consume the proof some time before it returns, visibly for others, and then fail: because
+// of a release, or because the number was given to another account.
 func (p *partition) add(c *call) {
 	user := int8(c.user)
-	// It takes the proof before it puts the number on the account: others can see that.
+	// It consumes the proof before it puts the number on the account, and others can observe that.
 	if c.result == ok || c.result == inUse || c.result != unknown && p.any(c, changesOwner) {
 		p.put(c, step{kind: stepMaybeTake, user: user, maybe: true})
 	}
@@ -246,7 +244,7 @@ func (p *partition) release(c *call) {
 	}) {
 		return // the user never had the number
 	}
-	// The user may have had the number when the removal looked, and not after that.
+	// The user may have had the number when the removal read it, and not afterwards.
 	brief := func(o *call) bool {
 		return o.op == removeNumber || o.op == release || o.op == addNumber && o.user == c.user && o.result != ok
 	}

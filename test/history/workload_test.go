@@ -13,25 +13,25 @@ import (
 	"example.com/threepid/store"
 )
 
-// The workload: for each number a few callers, who each call any node again and
-// again. A number is left after some calls, so that its partition stays small.
+// The workload: each number has a few callers, which repeatedly call any node. After some calls, a
+// number is left, so that its partition stays small.
 
 const (
 	numberPrefix       = "+44770090" // and four digits
-	attemptsPerSession = 1000        // send_attempt names the session too, since the provider must know it
+	attemptsPerSession = 1000        // send_attempt also identifies the session, for the provider
 	maxAttempts        = 6           // of a session
 
-	callers       = 3 // for each number
+	callers       = 3 // per number
 	maxCalls      = 60
 	maxReleases   = 8
-	maxUnknown    = 4 // calls without a result: the checker tries each at every later time
+	maxUnknown    = 4 // calls without a result, because the checker tries each at every later time
 	users         = 2
 	callTimeout   = 3 * time.Second
-	patience      = lease + 3*time.Second // of every third call: requestToken may wait for a lease
+	patience      = lease + 3*time.Second // for every third call, because requestToken may wait for a lease
 	hangUpTimeout = 60 * time.Millisecond
 )
 
-// mix is how often each call is made, of the sum.
+// mix is the relative frequency of each call.
 type mix map[operation]int
 
 func anyCall() mix {
@@ -59,26 +59,26 @@ type workload struct {
 	numbers map[int]*number
 }
 
-// number is what the callers know of a number.
+// number is what the callers know about a number.
 type number struct {
 	id       int
 	mu       sync.Mutex
 	calls    int
 	releases int
 	unknown  int
-	owned    bool // an add succeeded, so a password may be reset
+	owned    bool // an add succeeded, so a password can be reset
 	sessions [maxSessions]knowledge
 }
 
-// knowledge is what they know of one of its sessions.
+// knowledge is what the callers know about one of its sessions.
 type knowledge struct {
 	sid     string
 	attempt int
 	codes   []string // oldest first
 }
 
-// purposes are the sessions' own. A password is reset only while the number is on an
-// account, so it comes last, and there is one for each other thing.
+// purposes returns the purposes of the sessions. A password can be reset only while the number is
+// on an account, so it comes last.
 func purposes() [maxSessions]store.Purpose {
 	return [maxSessions]store.Purpose{store.PurposeAdd, store.PurposeAdd, store.PurposeRegister, store.PurposePassword}
 }
@@ -111,7 +111,7 @@ func (w *workload) newNumber() *number {
 	return n
 }
 
-// received learns the code of an SMS.
+// received stores the code of an SMS.
 func (w *workload) received(c *call) {
 	w.mu.Lock()
 	n := w.numbers[c.number]
@@ -124,7 +124,7 @@ func (w *workload) received(c *call) {
 	}
 }
 
-// live is all calls for one number. In the end each session is looked up.
+// live makes all calls for one number. At the end, it looks up each session.
 func (w *workload) live(n *number, end time.Time) {
 	var all sync.WaitGroup
 	for range callers {
@@ -149,7 +149,7 @@ func (n *number) goesOn() bool {
 	return n.calls <= maxCalls && n.unknown < maxUnknown
 }
 
-// callAny makes one call, or two or three at once: much goes wrong only then.
+// callAny makes one call, or two or three concurrently, because many failures need concurrency.
 func (w *workload) callAny(n *number) {
 	calls := []func(){w.choose(n)}
 	switch rand.IntN(6) {
@@ -204,7 +204,7 @@ func (w *workload) choose(n *number) func() {
 	}
 }
 
-// chooseCode mostly returns the latest code, else an older or a wrong one.
+// chooseCode mostly returns the latest code, and otherwise an older or a wrong one.
 func (w *workload) chooseCode(codes []string) string {
 	switch rand.IntN(8) {
 	case 0:
@@ -220,8 +220,8 @@ func (w *workload) chooseCode(codes []string) string {
 	}
 }
 
-// record makes a call of any node and records it, unless it never reached the node
-// or says nothing. make returns the result.
+// record makes a call to any node and records it, unless it did not reach the node or has no
+// meaning. make returns the result.
 func (w *workload) record(n *number, c call, make func(ctx context.Context, nodeURL string, c *call) (result, error)) {
 	nodes := w.alive()
 	chosen := nodes[rand.IntN(len(nodes))]
@@ -261,7 +261,7 @@ func (n *number) learn(c call) {
 	n.owned = n.owned || c.op == addNumber && c.result == ok
 }
 
-// readOwners reads whose each number is, when all calls have ended.
+// readOwners reads the owner of each number after all calls.
 func (w *workload) readOwners(t *testing.T) {
 	t.Helper()
 	accounts, closeStore, err := w.open()

@@ -11,9 +11,8 @@ import (
 	"time"
 )
 
-// client is one connection that sends one request after the other. It is written
-// by hand because it shares the processors with what it measures: net/http's
-// client takes about as much of them as the server.
+// client is one connection that sends one request after the other. It does not use net/http, whose
+// client needs about as much of the shared processors as the server that is measured.
 type client struct {
 	conn    net.Conn
 	reader  *bufio.Reader
@@ -23,8 +22,7 @@ type client struct {
 	from string // the address in X-Forwarded-For; none if empty
 }
 
-// requestTimeout is more than any response should take, and ends a measurement
-// that hangs.
+// requestTimeout is longer than any response should take, and ends a measurement that hangs.
 const requestTimeout = 30 * time.Second
 
 func dial(addr string) (*client, error) {
@@ -35,8 +33,8 @@ func dial(addr string) (*client, error) {
 	return &client{conn: conn, reader: bufio.NewReader(conn)}, nil
 }
 
-// expect posts a body to a path and returns the body of the response, which is
-// valid until the next call. Another status is an error.
+// expect posts a body to a path and returns the body of the response, which is valid until the next
+// call. Any other status is an error.
 func (c *client) expect(status int, path string, body []byte) ([]byte, error) {
 	got, err := c.post(path, body)
 	if err == nil && got != status {
@@ -63,7 +61,7 @@ func (c *client) post(path string, body []byte) (status int, err error) {
 	return c.readResponse()
 }
 
-// readResponse reads a response whose length is given, as these servers' are.
+// readResponse reads a response with a Content-Length, like those of these servers.
 func (c *client) readResponse() (status int, err error) {
 	line, err := c.reader.ReadSlice('\n')
 	if err != nil {

@@ -10,16 +10,16 @@ import (
 	"time"
 )
 
-// cluster is one or several nodes of the example over one database, and the
-// provider that receives what they send.
+// cluster is one or several nodes of the example over one database, and the provider that receives
+// their SMS.
 type cluster struct {
 	nodes    []*server
 	provider *provider
 	delays   []*delay
 }
 
-// startCluster starts the nodes with their limits on (default) or off. With "+ops" after that
-// they have events and metrics too, and with "+quiet" no history.
+// startCluster starts the nodes with their limits on (default) or off. With "+ops" they also
+// produce events and metrics, and with "+quiet" they keep no history.
 func startCluster(ctx context.Context, cfg config, limits string) (c *cluster, err error) {
 	c = &cluster{}
 	defer func() {
@@ -53,8 +53,8 @@ func startCluster(ctx context.Context, cfg config, limits string) (c *cluster, e
 	return c, nil
 }
 
-// database returns what node i is given as -db: of several URLs in the flag, each
-// node has its own, as in a cluster of databases.
+// database returns the -db of node i. If the flag contains several URLs, each node uses its own, as
+// in a cluster of databases.
 func (c *cluster) database(cfg config, i int, limits string) (string, error) {
 	if cfg.db == "" {
 		return filepath.Join(cfg.dir, fmt.Sprintf("%s-%d.db", limits, time.Now().UnixNano())), nil

@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// delay is a TCP proxy before a database that is further away: each byte arrives
-// half a round trip after it was sent, in both directions.
+// delay is a TCP proxy that simulates a distant database: each byte arrives half a round trip after
+// it was sent, in both directions.
 type delay struct {
 	listener net.Listener
 	addr     string
@@ -44,7 +44,7 @@ func (d *delay) accept() {
 	}
 }
 
-// chunk is what was read at once, and when it is due.
+// chunk is data that was read together, and when it is to be forwarded.
 type chunk struct {
 	data []byte
 	due  time.Time

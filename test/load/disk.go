@@ -13,7 +13,7 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// printDisk prints how fast the disk is: a lone caller's fresh request waits for two commits.
+// printDisk prints the speed of the disk: the fresh request of a lone caller waits for two commits.
 func printDisk(ctx context.Context, dir string, out io.Writer) error {
 	sync, err := syncTime(dir)
 	if err != nil {
@@ -29,7 +29,7 @@ func printDisk(ctx context.Context, dir string, out io.Writer) error {
 
 const samples = 301
 
-// syncTime is the median time to overwrite 4 KiB and have it on disk.
+// syncTime returns the median time to overwrite and sync 4 KiB.
 func syncTime(dir string) (d time.Duration, err error) {
 	f, err := os.Create(filepath.Join(dir, "sync"))
 	if err != nil {
@@ -45,7 +45,7 @@ func syncTime(dir string) (d time.Duration, err error) {
 	})
 }
 
-// commitTime is the median time of the smallest unit of work that writes.
+// commitTime returns the median time of the smallest unit of work that writes.
 func commitTime(ctx context.Context, dir string) (d time.Duration, err error) {
 	s, err := sqlite.Open(filepath.Join(dir, "commit.db"))
 	if err != nil {

@@ -12,13 +12,13 @@ import (
 	"time"
 )
 
-// freezeGrace is how long after a node was stopped the others may still be held
-// up by what it had begun.
+// freezeGrace is how long the other nodes may be delayed by a node that was stopped in the middle
+// of its work.
 const freezeGrace = 300 * time.Millisecond
 
-// freeze measures whole verifications on all nodes, stops the first one with
-// SIGSTOP in the middle of its work, and measures the others again from
-// freezeGrace later on, as many times as there are rounds.
+// freeze measures complete verifications on all nodes, stops the first node with SIGSTOP in the
+// middle of its work, and measures the others again after freezeGrace. It repeats this for each
+// round.
 func freeze(ctx context.Context, cfg config, out io.Writer) (err error) {
 	c, err := startCluster(ctx, cfg, cfg.limits[0])
 	if err != nil {
@@ -43,9 +43,9 @@ func freeze(ctx context.Context, cfg config, out io.Writer) (err error) {
 	return err
 }
 
-// frozen is what one round found of the nodes that were not stopped: verifications
-// a second before, while and after one was, and the longest time in which none of
-// them completed any, from the moment of the stop.
+// frozen is the result of one round for the nodes that were not stopped: verifications per second
+// before, during and after the stop, and the longest time after it in which none of them completed
+// any.
 type frozen struct {
 	before, frozen, after float64
 	pause                 time.Duration
@@ -54,7 +54,7 @@ type frozen struct {
 func freezeOnce(ctx context.Context, c *cluster, cfg config) (f frozen, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	var done atomic.Int64 // by the others
+	var done atomic.Int64 // on the other nodes
 	var last, longest atomic.Int64
 	callers := cfg.callers[len(cfg.callers)-1]
 	errs := make([]error, callers)
@@ -73,7 +73,7 @@ func freezeOnce(ctx context.Context, c *cluster, cfg config) (f frozen, err erro
 				return err
 			}}
 			_, err := call(ctx, c.nodes[node].addr, counted, i)
-			if node > 0 { // the stopped node's own requests may find their time over when it goes on
+			if node > 0 { // requests of the stopped node may time out when it continues
 				errs[i] = err
 			}
 		})

@@ -14,10 +14,11 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// fewSessions is how many the small database has.
+// fewSessions is the size of the small database.
 const fewSessions = 10_000
 
-// growth sends fresh requests to the example over a small database and over a large one, in turn.
+// growth sends fresh requests to the example over a small database and over a large one,
+// alternately.
 func growth(ctx context.Context, cfg config, out io.Writer) (err error) {
 	sizes := []int{fewSessions, cfg.sessions}
 	servers := make([]*server, len(sizes))
@@ -82,7 +83,7 @@ func fill(ctx context.Context, db string, n int) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, s.Close()) }()
-	const callers = 256 // the store joins what they put
+	const callers = 256 // the store batches their units
 	now := time.Now()
 	errs := make([]error, callers)
 	var wg sync.WaitGroup
@@ -97,7 +98,7 @@ func fill(ctx context.Context, db string, n int) (err error) {
 	return errors.Join(errs...)
 }
 
-// put stores a session, whether it is new or not.
+// put creates or replaces a session.
 func put(ctx context.Context, s store.Store, session store.Session) error {
 	return s.Update(ctx, store.Names{Session: store.SessionRef{Key: session.Key}}, func(rows *store.Rows) error {
 		rows.Session = session
@@ -105,7 +106,7 @@ func put(ctx context.Context, s store.Store, session store.Session) error {
 	})
 }
 
-// stored is the i-th session: an SMS was sent and its code never submitted.
+// stored returns the i-th session, for which an SMS was sent and no code submitted.
 func stored(i int, now time.Time) store.Session {
 	const numbers = 1_000_000
 	number := fmt.Sprintf("447400%06d", i%numbers)

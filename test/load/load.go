@@ -8,16 +8,15 @@ import (
 	"time"
 )
 
-// result is what a measurement found.
+// result is the result of a measurement.
 type result struct {
 	done          int
 	perSecond     float64
 	p50, p99, max time.Duration
 }
 
-// drive has callers work for a while, caller i at node i modulo the number of
-// nodes. It fails when a response is not as it should be: a figure of failures is
-// no figure.
+// drive lets callers work for a while; caller i uses node i modulo the number of nodes. It fails if
+// a response is not the expected one, because a rate of failures means nothing.
 func drive(ctx context.Context, addrs []string, w work, callers int, duration time.Duration) (result, error) {
 	ctx, cancel := context.WithTimeout(ctx, duration)
 	defer cancel()
@@ -62,8 +61,8 @@ func summary(took []time.Duration, elapsed time.Duration) result {
 	}
 }
 
-// percentile returns the least value that p of a hundred of the sorted values
-// do not exceed, 0 if there is none.
+// percentile returns the smallest of the sorted values that at least p percent do not exceed, or 0
+// if there are none.
 func percentile(sorted []time.Duration, p int) time.Duration {
 	if len(sorted) == 0 {
 		return 0
@@ -72,7 +71,7 @@ func percentile(sorted []time.Duration, p int) time.Duration {
 	return sorted[max(0, (len(sorted)*p+hundred-1)/hundred-1)]
 }
 
-// median returns the middle value, the lower one of two.
+// median returns the middle value, or the lower one of two.
 func median[T int | float64 | time.Duration](values []T) T {
 	sorted := slices.Sorted(slices.Values(values))
 	return sorted[(len(sorted)-1)/2]

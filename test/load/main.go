@@ -33,7 +33,7 @@ import (
 	"time"
 )
 
-// These bounds keep a mistyped flag from running without end.
+// These bounds keep a mistyped flag from running forever.
 const (
 	maxCallers  = 1024
 	maxNodes    = 16
@@ -45,7 +45,7 @@ const (
 
 type config struct {
 	growth, timing, freeze bool
-	serve                  bool // hidden: be the server of -timing
+	serve                  bool // hidden: run as the server of -timing
 	listen                 string
 
 	works     []string

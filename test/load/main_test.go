@@ -11,7 +11,7 @@ import (
 	"time"
 )
 
-// TestMain lets the program start itself as the server of -timing.
+// TestMain lets the test binary start itself as the server of -timing.
 func TestMain(m *testing.M) {
 	if len(os.Args) > 1 && os.Args[1] == "-serve" {
 		main()
@@ -20,7 +20,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// TestRuns runs each mode for a moment: every response is counted and is the right one.
+// TestRuns runs each mode briefly. Every response is checked and counted.
 func TestRuns(t *testing.T) {
 	t.Parallel()
 	if os.Getenv("THREEPID_TEST_LONG") == "" {
@@ -122,7 +122,7 @@ func TestTests(t *testing.T) {
 	for _, row := range []struct {
 		name   string
 		a, b   []time.Duration
-		z      float64 // by hand: (U - nm/2) / √(nm(n+m+1)/12)
+		z      float64 // computed by hand: (U - nm/2) / √(nm(n+m+1)/12)
 		differ bool
 	}{
 		{"the same", series(200, 0, 2), series(200, 0, 2), 0, false},
@@ -139,7 +139,7 @@ func TestTests(t *testing.T) {
 			t.Errorf("%s: p of K-S %.4f", row.name, p)
 		}
 	}
-	// Around the same middle, only one of the two can tell.
+	// With equal medians, only one of the two tests finds the difference.
 	wide, narrow := series(201, 0, 10), series(201, 900, 1)
 	if _, p := mannWhitney(wide, narrow); p < 0.01 {
 		t.Errorf("p of U %.4f", p)

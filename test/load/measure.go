@@ -11,9 +11,8 @@ import (
 
 const warmUp = 500 * time.Millisecond
 
-// measure drives clusters of the example, one with each setting of the limits, in
-// turn, so that whatever else the machine does concerns all of them, and prints
-// the medians of all rounds.
+// measure measures clusters of the example, one for each setting of the limits, alternately, so
+// that other load on the machine affects all of them. It prints the medians of all rounds.
 func measure(ctx context.Context, cfg config, out io.Writer) (err error) {
 	if err := printDisk(ctx, cfg.dir, out); err != nil {
 		return err
@@ -71,7 +70,7 @@ func measureOnce(ctx context.Context, cfg config, limits string, out io.Writer, 
 	return err
 }
 
-// perSecond is the median rate of some rounds.
+// perSecond returns the median rate of several rounds.
 func perSecond(rounds []result) float64 {
 	values := make([]float64, len(rounds))
 	for i := range rounds {
@@ -80,7 +79,7 @@ func perSecond(rounds []result) float64 {
 	return median(values)
 }
 
-// of is the median of a time of some rounds.
+// of returns the median of a time over several rounds.
 func of(rounds []result, field func(result) time.Duration) time.Duration {
 	values := make([]time.Duration, len(rounds))
 	for i := range rounds {

@@ -10,9 +10,8 @@ import (
 	"time"
 )
 
-// provider is an HTTP server in the place of an SMS provider: it accepts each
-// message that the webhook sender posts, and keeps the code for the caller that
-// waits for it.
+// provider is an HTTP server in place of an SMS provider. It accepts each message that the webhook
+// sender posts, and keeps the code for the caller that waits for it.
 type provider struct {
 	server *http.Server
 	url    string

@@ -16,8 +16,8 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// serve runs the plugin over a SQLite file with accounts concealed, no limits, no
-// log and a provider that accepts at once, for -timing.
+// serve runs the plugin for -timing: over a SQLite file, with accounts concealed, without limits
+// and log, and with a provider that accepts at once.
 func serve(ctx context.Context, listen, db string) (err error) {
 	const asTheExample = 400
 	debug.SetGCPercent(asTheExample)

@@ -14,14 +14,13 @@ import (
 	"time"
 )
 
-// server is a child process that is under load.
+// server is a child process under load.
 type server struct {
 	cmd  *exec.Cmd
 	addr string
 }
 
-// startExample builds the example and starts it. Its log goes nowhere, but is
-// written.
+// startExample builds the example and starts it. Its log is written, but discarded.
 func startExample(ctx context.Context, dir string, args ...string) (*server, error) {
 	program := filepath.Join(dir, "example")
 	if _, err := os.Stat(program); err != nil {
@@ -82,8 +81,8 @@ func freeAddr() (string, error) {
 	return l.Addr().String(), l.Close()
 }
 
-// memory returns the lines of /proc about what the process has in memory,
-// or nothing on a system without it.
+// memory returns the lines about the process's memory in /proc, or nothing on a system without
+// /proc.
 func (s *server) memory() string {
 	f, err := os.Open(fmt.Sprintf("/proc/%d/status", s.cmd.Process.Pid))
 	if err != nil {

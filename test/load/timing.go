@@ -19,15 +19,15 @@ import (
 	"example.com/threepid/store/sqlite"
 )
 
-// timingWarmUp is how many questions of each kind come before those that count.
+// timingWarmUp is the number of requests of each kind before those that count.
 const timingWarmUp = 200
 
-// pair is two kinds of request whose responses are the same. Response times must not distinguish
-// them either.
+// pair is two kinds of request with equal responses. Response times must not distinguish them
+// either.
 type pair struct {
 	name    string
 	path    string
-	known   string // what is asked about the numbers and sids that the database knows
+	known   string // the request about a number or sid in the database
 	unknown string
 	status  int
 	body    func(i int) []byte
@@ -48,7 +48,7 @@ func pairs() []pair {
 	}
 }
 
-// deck deals numbers and sids that were not used before: known ones, and unknown ones between them.
+// deck returns numbers and sids that were not used before, alternately in the database and not.
 type deck struct{ known, unknown []int }
 
 func shuffledDeck(each int) *deck {
@@ -124,10 +124,10 @@ func know(ctx context.Context, db string, numbers []int) (err error) {
 	return nil
 }
 
-// interleave returns the response times without those of the warm-up.
+// interleave returns the response times after the warm-up.
 func interleave(ctx context.Context, c *client, p pair, cards *deck, samples int) (known, unknown []time.Duration, err error) {
 	runtime.GC()
-	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a pause of this program is not to count as the server's
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // so that a pause of this program does not count as the server's
 	for _, part := range []int{timingWarmUp, samples} {
 		known, unknown = make([]time.Duration, 0, part), make([]time.Duration, 0, part)
 		for _, i := range rand.Perm(2 * part) {
@@ -161,7 +161,7 @@ func mannWhitney(a, b []time.Duration) (z, p float64) {
 	all := slices.Concat(a, b)
 	slices.Sort(all)
 	n, m := float64(len(a)), float64(len(b))
-	rank := make(map[time.Duration]float64, len(all)) // equal ones share the mean of their ranks
+	rank := make(map[time.Duration]float64, len(all)) // equal values share the mean of their ranks
 	ties := 0.0
 	for i := 0; i < len(all); {
 		j := i
@@ -186,8 +186,8 @@ func mannWhitney(a, b []time.Duration) (z, p float64) {
 	return z, math.Erfc(math.Abs(z) / math.Sqrt2)
 }
 
-// kolmogorovSmirnov returns how likely it is by chance that the two distributions
-// lie as far apart as they do at some point.
+// kolmogorovSmirnov returns the probability that two samples of one distribution differ at some
+// point by at least as much as these.
 func kolmogorovSmirnov(a, b []time.Duration) (p float64) {
 	a, b = slices.Sorted(slices.Values(a)), slices.Sorted(slices.Values(b))
 	n, m := float64(len(a)), float64(len(b))
@@ -205,7 +205,7 @@ func kolmogorovSmirnov(a, b []time.Duration) (p float64) {
 	root := math.Sqrt(n * m / (n + m))
 	lambda := (root + 0.12 + 0.11/root) * apart
 	if lambda < 0.2 {
-		return 1 // the series converges slowly there, to this
+		return 1 // near 0, the series converges slowly to 1
 	}
 	const terms = 100
 	for k := 1; k <= terms; k++ {

@@ -15,20 +15,20 @@ const (
 	passwordPath = "/_api/client/v3/account/password/msisdn/requestToken"
 )
 
-// work is what the callers of a measurement do again and again. Its do returns an
-// error when a response is not the one that it must be.
+// work is what the callers of a measurement repeat. Its do returns an error if a response is not
+// the expected one.
 type work struct {
 	name string
 	do   func(c *client, caller, n int) error
 }
 
-// workNames are the kinds of work, in the order in which they are measured.
+// workNames are the kinds of work, in the order of measurement.
 func workNames() []string {
 	return []string{"verification", "fresh", "retry", "no number", "no account"}
 }
 
-// newWork returns a kind of work with secrets that were not used before. Only a
-// whole verification takes codes from the provider.
+// newWork returns a kind of work with unused secrets. Only a complete verification takes codes from
+// the provider.
 func newWork(name string, p *provider) work {
 	run := time.Now().UnixNano()
 	switch name {
@@ -45,8 +45,8 @@ func newWork(name string, p *provider) work {
 	}
 }
 
-// verification asks for a code, as a client that was never seen before and for a
-// number that few others ask for, takes the code from the provider, and submits it.
+// verification requests a code, as a new client and for a number in a rarely used range, takes the
+// code from the provider, and submits it.
 func verification(run int64, p *provider) work {
 	return work{"verification", func(c *client, caller, n int) error {
 		number := numberOf(caller, n)
@@ -70,9 +70,9 @@ func verification(run int64, p *provider) work {
 	}}
 }
 
-// fresh is an attempt that the server has not seen: it is claimed, sent and
-// recorded, and never confirmed. The guard takes many of these for an attack,
-// rightly: measure them with -guard observe, or with -limits off.
+// fresh is an attempt that is new to the server: it is claimed, sent and recorded, but never
+// confirmed. The guard treats many of these as an attack, correctly: measure them with -guard
+// observe, or with -limits off.
 func fresh(run int64) work {
 	return work{"fresh", func(c *client, caller, n int) error {
 		c.from = anyAddress()
@@ -90,7 +90,7 @@ func retry(run int64) work {
 	}}
 }
 
-// noNumber sends a phone_number that is far too short.
+// noNumber sends a phone_number that is much too short.
 func noNumber() work {
 	return work{"no number", func(c *client, caller, n int) error {
 		_, err := c.expect(http.StatusBadRequest, addPath, body(fmt.Sprintf("s%d.%d", caller, n), "12"))
@@ -107,17 +107,16 @@ func noAccount() work {
 	}}
 }
 
-// numberOf returns a mobile number of the United Kingdom. No two callers share
-// one. A caller's numbers lie in ranges of 10,000 far from each other, because
-// the limits allow few unconfirmed numbers of one range, and repeat after a
-// million.
+// numberOf returns a mobile number of the United Kingdom. Callers do not share numbers. A caller's
+// numbers are in distant ranges of 10,000, because the limits allow few unconfirmed numbers of one
+// range, and repeat after a million.
 func numberOf(caller, n int) string {
 	const all, apart, step = 600_000_000, 4_000_003, 10_007
 	return fmt.Sprintf("07%09d", 400_000_000+(caller*apart+n%1_000_000*step)%all)
 }
 
-// anyAddress is the address of a client that the server has not seen, most likely,
-// in a network that it has hardly seen.
+// anyAddress returns the address of a client that is probably new to the server, in a network that
+// is almost new.
 func anyAddress() string {
 	const hosts = 1 << 24
 	n := rand.N(hosts)

@@ -51,21 +51,21 @@ type spender struct {
 	unsent []taken
 }
 
-// taken is an SMS that was taken from the budget, at a time.
+// taken is an SMS that was taken from the budget, and when.
 type taken struct {
 	limit.Grant
 
 	at time.Time
 }
 
-// budgetMachine is several spenders of one budget.
+// budgetMachine simulates several spenders of one budget.
 type budgetMachine struct {
 	limit limits.Limit
 	now   time.Time
 	store store.Store
 	nodes []*spender
-	made  int         // nodes so far, also those that died
-	sent  []time.Time // when those SMS were taken that were sent
+	made  int         // number of nodes so far, including those that died
+	sent  []time.Time // when the SMS that were sent had been taken
 }
 
 func (m *budgetMachine) add(t *rapid.T) {
@@ -135,15 +135,15 @@ func (m *budgetMachine) breakStore(t *rapid.T) {
 	n.store.before, n.store.after = rapid.Bool().Draw(t, "before"), rapid.Bool().Draw(t, "after")
 }
 
-// die loses what a node holds, and starts another in its place.
+// die drops a node with everything that it holds, and starts another one.
 func (m *budgetMachine) die(t *rapid.T) {
 	i := rapid.IntRange(0, len(m.nodes)-1).Draw(t, "node")
 	m.nodes = append(m.nodes[:i], m.nodes[i+1:]...)
 	m.add(t)
 }
 
-// check compares every span of time with the bound: Burst, one for each Every, and what
-// the nodes held when the span began. A request may send its SMS until the lease ends.
+// check compares every span of time with the bound: Burst, one for each Every, and what the nodes
+// held when the span began. A request may send its SMS until the lease ends.
 func (m *budgetMachine) check(t *rapid.T) {
 	held := max(m.made, m.limit.Burst/20)
 	for i, from := range m.sent {
@@ -156,8 +156,7 @@ func (m *budgetMachine) check(t *rapid.T) {
 	}
 }
 
-// TestBudgetIsNeverExceeded has nodes whose clocks differ, that die, and whose store
-// fails.
+// TestBudgetIsNeverExceeded simulates nodes whose clocks differ, that die, and whose store fails.
 func TestBudgetIsNeverExceeded(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {
@@ -178,7 +177,7 @@ func TestBudgetIsNeverExceeded(t *testing.T) {
 	})
 }
 
-// TestLeaseEnds stops a node for longer than its lease: the rest of the lease may not be sent, and
+// TestLeaseEnds stops a node for longer than its lease. The rest of the lease may not be sent, and
 // is not given back.
 func TestLeaseEnds(t *testing.T) {
 	t.Parallel()
@@ -209,7 +208,7 @@ func TestLeaseEnds(t *testing.T) {
 	})
 }
 
-// TestBudgetOfOneNodeIsExact makes one node send all of a budget and nothing beyond it.
+// TestBudgetOfOneNodeIsExact lets one node send a complete budget and nothing more.
 func TestBudgetOfOneNodeIsExact(t *testing.T) {
 	t.Parallel()
 	rapid.Check(t, func(t *rapid.T) {

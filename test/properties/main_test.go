@@ -6,7 +6,7 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	// Short schedules find little. Both replace what the command line says.
+	// Short schedules find little. Both settings replace those of the command line.
 	for name, value := range map[string]string{"rapid.checks": "1000", "rapid.steps": "80"} {
 		if err := flag.Set(name, value); err != nil {
 			panic(err)

@@ -11,12 +11,11 @@ import (
 const (
 	burstRequests = 3_000 // at one instant
 	burstOpenings = 6
-	burstPause    = 12 * time.Hour // as long as the longest block
+	burstPause    = 12 * time.Hour // the duration of the longest block
 )
 
-// playBurst has an attacker who owns one IPv6 /48 ask for numbers all over the country
-// as fast as it can, and again each time the block has ended. It returns the SMS of
-// each time.
+// playBurst simulates an attacker with an IPv6 /48 who requests SMS to numbers all over the country
+// as fast as possible, and again after each block. It returns the number of SMS each time.
 func playBurst(nodes int) ([]int, error) {
 	w, err := newNodes(4, nodes, func(*threepid.Options) {})
 	if err != nil {

@@ -5,15 +5,15 @@ import (
 	"time"
 )
 
-// guesser is an attacker who wants to validate somebody else's number.
+// guesser is an attacker who wants to validate another person's number.
 type guesser struct {
 	*world
 	victim   string
 	texts    int
-	compared int // tries that reached a comparison
+	compared int // codes that were compared
 }
 
-// guessPause is how soon each client of the guesser tries again.
+// guessPause is the pause of each of the guesser's clients between tries.
 const guessPause = 20 * time.Minute
 
 func (g *guesser) start(clients int) {
@@ -23,7 +23,7 @@ func (g *guesser) start(clients int) {
 	}
 }
 
-// try asks for a new code, in a new session, and guesses until it is refused.
+// try requests a code in a new session, and guesses until a guess is refused.
 func (g *guesser) try(client string) {
 	defer g.in(guessPause, func() { g.try(client) })
 	secret := g.secret()
@@ -32,14 +32,13 @@ func (g *guesser) try(client string) {
 		return
 	}
 	g.texts++
-	// The guess is never right here: what counts is how many are compared.
+	// The guess is never right here: the simulation counts how many are compared.
 	for g.submit(client, secret, a.SID, "guess").ErrCode == "M_TOKEN_INCORRECT" {
 		g.compared++
 	}
 }
 
-// owner makes the victim ask for a code and submit it every few hours, and counts how often that
-// failed.
+// owner lets the victim request a code and submit it every few hours, and counts the failures.
 type owner struct {
 	*world
 	number        string

@@ -7,26 +7,26 @@ import (
 	"time"
 )
 
-// crowd are honest people, each with one number to validate.
+// crowd is the honest people, each with one number to validate.
 type crowd struct {
 	*world
 	people    int
 	texts     int
 	validated int
-	refused   int // people who were ever refused
+	refused   int // people who were refused at least once
 
-	refusedSolving int // those of them who solve CAPTCHAs
+	refusedSolving int // refused people who solve CAPTCHAs
 }
 
-// person is one of them.
+// person is one person of the crowd.
 type person struct {
 	client, secret, number, sid string
 	attempt                     int
 	refused                     bool
-	solves                      bool // CAPTCHAs
+	solves                      bool // solves CAPTCHAs
 }
 
-// start spreads people over a day, few at night and many in the evening.
+// start distributes people over a day, few at night and many in the evening.
 func (c *crowd) start(people int) {
 	c.people = people
 	for i := range people {
@@ -35,8 +35,8 @@ func (c *crowd) start(people int) {
 	}
 }
 
-// address is a person's own, or for one in five a carrier's that fifty share,
-// or for one in five an IPv6 address.
+// address returns a person's address: for one in five, that of a carrier, which fifty people share;
+// for one in five, an IPv6 address; otherwise an address of their own.
 func (c *crowd) address(i int) string {
 	switch i % 5 {
 	case 0:
@@ -47,7 +47,7 @@ func (c *crowd) address(i int) string {
 	return fmt.Sprintf("10.%d.%d.%d", i/65536, i/256%256, i%256)
 }
 
-// timeOfDay is drawn by how much goes on then.
+// timeOfDay returns a random time, weighted by the usual activity.
 func (c *crowd) timeOfDay() time.Duration {
 	for {
 		d := c.between(0, 24*time.Hour)
@@ -75,7 +75,7 @@ func (c *crowd) ask(p *person) {
 	p.sid = a.SID
 	const validates = 70
 	switch n := c.dice.IntN(100); {
-	case p.attempt == 1 && n < 15, p.attempt == 2 && n < 30, p.attempt == 3 && n < 30: // the text is long in coming
+	case p.attempt == 1 && n < 15, p.attempt == 2 && n < 30, p.attempt == 3 && n < 30: // the SMS is late
 		c.in(c.between(30*time.Second, 90*time.Second), func() { c.ask(p) })
 	case c.chance(validates):
 		c.in(c.between(20*time.Second, 2*time.Minute), func() { c.submit(p) })

@@ -1,6 +1,6 @@
-// Command simulation plays days of attackers and of honest people against the
-// plugin, on a clock of its own, and prints what got through: the figures of
-// docs/LIMITS.md. It runs in memory and takes a minute or so.
+// Command simulation simulates days of attackers and of honest people with the plugin, on a
+// simulated clock, and prints the figures of docs/LIMITS.md. It runs in memory and takes about a
+// minute.
 //
 //	go run ./test/simulation
 package main
@@ -20,13 +20,13 @@ func main() {
 	}
 }
 
-// size is how much is played.
+// size is the size of the simulation.
 type size struct {
 	numbers  int // of the pump
-	users    int // honest ones
+	users    int // honest people
 	clients  int // of the pump
 	guessers int // clients of the attacker who guesses
-	days     int // of guessing
+	days     int // days of guessing
 }
 
 //nolint:gochecknoglobals // constants

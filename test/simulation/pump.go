@@ -5,28 +5,28 @@ import (
 	"time"
 )
 
-// pump is an attacker that causes SMS to numbers that nobody reads.
+// pump is an attacker who causes SMS to numbers that nobody reads.
 type pump struct {
 	*world
 	number  func(i int) string
 	numbers int
-	fresh   bool // each try is from an address that was never seen
+	fresh   bool // each try uses a new address
 	next    int
 	tries   int
-	texts   int       // that got out
-	pays    bool      // for CAPTCHAs
-	paid    int       // for how many of them
-	free    time.Time // when the next can be solved
+	texts   int       // SMS that were sent
+	pays    bool      // pays for CAPTCHAs
+	paid    int       // CAPTCHAs paid for
+	free    time.Time // when the next one can be solved
 }
 
-// pumpPause is how long each of the pump's clients waits before it tries again.
+// pumpPause is the pause of each of the pump's clients between tries.
 const pumpPause = 10 * time.Minute
 
-// start makes all clients begin within one pause of each other. Each asks for the next number,
-// whichever client asked for the previous one.
+// start starts all clients within one pause. Each requests an SMS to the next number, whichever
+// client used the previous one.
 func (p *pump) start(clients int) {
 	for i := range clients {
-		client := fmt.Sprintf("100.%d.%d.7", i/250, i%250) // in as many networks
+		client := fmt.Sprintf("100.%d.%d.7", i/250, i%250) // each in a network of its own
 		p.in(p.between(0, pumpPause), func() { p.try(client) })
 	}
 }
@@ -43,7 +43,7 @@ func (p *pump) try(client string) {
 	p.in(pumpPause, func() { p.try(client) })
 }
 
-// send asks for the next number, and reports whether the SMS is sent.
+// send requests an SMS to the next number, and reports whether it is sent.
 func (p *pump) send(from string) bool {
 	if !p.pays || p.now().Before(p.free) {
 		return p.ask(from, p.secret(), p.number(p.next), 1).status == 200
@@ -56,8 +56,8 @@ func (p *pump) send(from string) bool {
 	return a.status == 200
 }
 
-// threeRanges are numbers of three ranges of British mobiles, in order, or as
-// the step mixes them.
+// threeRanges returns numbers of three ranges of British mobile numbers, in order or, with a step,
+// mixed.
 func threeRanges(numbers, step int) func(i int) string {
 	ranges := []string{"+44740012", "+44752134", "+44779056"}
 	each := numbers/len(ranges) + 1
@@ -67,10 +67,10 @@ func threeRanges(numbers, step int) func(i int) string {
 	}
 }
 
-// anyRange are numbers all over the British mobiles.
+// anyRange returns numbers from all British mobile ranges.
 func (w *world) anyRange(int) string { return w.mobile() }
 
-// mobile is a random British mobile.
+// mobile returns a random British mobile number.
 func (w *world) mobile() string {
 	ranges := []string{"+44740", "+44741", "+44752", "+44757", "+44771", "+44774", "+44779", "+44780", "+44785", "+44791"}
 	return fmt.Sprintf("%s%07d", ranges[w.dice.IntN(len(ranges))], w.dice.IntN(10_000_000))

@@ -13,7 +13,7 @@ import (
 
 const day = 24 * time.Hour
 
-// setting is a combination of options that is compared with others.
+// setting is a combination of options to compare.
 type setting struct {
 	name   string
 	change func(*threepid.Options)
@@ -27,17 +27,17 @@ func settings() []setting {
 	}
 }
 
-// result is what came of a day.
+// result is the result of a day.
 type result struct {
 	pumped, honestTexts, validated, refused int
 	blocks                                  int
 }
 
-// scenario is a day with a pump, or with honest people, or with both.
+// scenario is a day with a pump, with honest people, or with both.
 type scenario struct {
 	name   string
 	pump   func(w *world, s size) func(i int) string // nil: none
-	fresh  bool                                      // the pump has a new address for each try
+	fresh  bool                                      // the pump uses a new address for each try
 	honest bool
 }
 
@@ -57,7 +57,7 @@ func scenarios() []scenario {
 	}
 }
 
-// playDay plays a scenario for a day.
+// playDay simulates a day of a scenario.
 func playDay(sc scenario, s size, change func(*threepid.Options)) (result, error) {
 	w, err := newWorld(1, change)
 	if err != nil {
@@ -88,7 +88,7 @@ func playSettings(sc scenario, s size) ([]result, error) {
 	return results, errors.Join(errs...)
 }
 
-// guessing is what came of days of guessing.
+// guessing is the result of days of guessing.
 type guessing struct {
 	texts, compared, ownerTried, ownerFailed int
 }
@@ -101,14 +101,14 @@ func playGuessing(clients int, s size, change func(*threepid.Options)) (guessing
 	const victim = "+447400123456"
 	g, o := &guesser{world: w, victim: victim}, &owner{world: w, number: victim}
 	g.start(clients)
-	if clients == 1 { // what is promised to the owner, is in face of one client
+	if clients == 1 { // the owner is protected against one client
 		o.start(5 * time.Hour)
 	}
 	w.play(time.Duration(s.days) * day)
 	return guessing{g.texts, g.compared, o.tried, o.failed}, nil
 }
 
-// run plays everything and prints the tables.
+// run simulates everything and prints the tables.
 func run(out io.Writer, s size) error {
 	if err := reportDays(out, s); err != nil {
 		return err

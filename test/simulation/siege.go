@@ -11,31 +11,31 @@ import (
 )
 
 const (
-	siegePause = time.Hour     // how soon each client of the attacker tries again
-	ownerPause = 6 * time.Hour // how soon the owner tries again
+	siegePause = time.Hour     // pause of each of the attacker's clients between tries
+	ownerPause = 6 * time.Hour // pause of the owner between tries
 	siegeDays  = 60
 	month      = 30 * day
 )
 
-// siege is an attack on one number by a few clients that never give up, while
-// the number's owner validates it, or tries to, from an address of their own.
+// siege is an attack on one number by a few persistent clients, while the number's owner tries to
+// validate it from another address.
 type siege struct {
 	clients   int
-	ownerFrom time.Duration // when the owner first tries
-	moving    bool          // the owner has a new address each time
+	ownerFrom time.Duration // when the owner tries for the first time
+	moving    bool          // the owner uses a new address each time
 	silent    bool          // the owner receives no SMS, so that nothing validates
 
 	*world
-	sent, compared []time.Time // SMS to the number, and codes that were compared
-	tries, refused int         // of the owner
-	row, maxRow    int         // refused one after another
-	since          time.Time   // when the owner was first refused in this row
+	sent, compared []time.Time // times of SMS to the number, and of compared codes
+	tries, refused int         // the owner's tries and refusals
+	row, maxRow    int         // successive refusals
+	since          time.Time   // when the first of these refusals was
 	longest        time.Duration
 }
 
 const besieged = "+447400123456"
 
-// playSiege plays 60 days of a siege.
+// playSiege simulates 60 days of a siege.
 func playSiege(s siege, change func(*threepid.Options)) (*siege, error) {
 	w, err := newWorld(3, change)
 	if err != nil {
@@ -51,7 +51,7 @@ func playSiege(s siege, change func(*threepid.Options)) (*siege, error) {
 	return &s, nil
 }
 
-// attack asks for a code and guesses until a guess is refused.
+// attack requests a code and guesses until a guess is refused.
 func (s *siege) attack(client string) {
 	defer s.in(siegePause, func() { s.attack(client) })
 	secret := s.secret()
@@ -65,7 +65,7 @@ func (s *siege) attack(client string) {
 	}
 }
 
-// owner asks for a code and submits it.
+// owner requests a code and submits it.
 func (s *siege) owner() {
 	defer s.in(ownerPause, s.owner)
 	s.tries++
@@ -91,7 +91,7 @@ func (s *siege) owner() {
 	s.longest = max(s.longest, s.now().Add(ownerPause).Sub(s.since))
 }
 
-// maxWithin is the greatest number of times within any span.
+// maxWithin returns the greatest number of times within a span.
 func maxWithin(times []time.Time, span time.Duration) int {
 	most, first := 0, 0
 	for i, at := range times {
@@ -103,7 +103,7 @@ func maxWithin(times []time.Time, span time.Duration) int {
 	return most
 }
 
-// reportSieges plays sieges by more and more clients at once, and prints them.
+// reportSieges simulates sieges by more and more clients, and prints them.
 func reportSieges(out io.Writer) error {
 	_, _ = fmt.Fprintf(out, "\n%d days against one number; its owner tries every %v.\n\n", siegeDays, ownerPause)
 	_, _ = fmt.Fprintln(out, "| clients | owner comes | owner refused | in a row | for up to | SMS a day, 30 days | codes compared a day, 30 days |")
@@ -129,7 +129,7 @@ func reportSieges(out io.Writer) error {
 	return errors.Join(errs...)
 }
 
-// line is the siege's line of the table.
+// line returns the siege's line of the table.
 func (s *siege) line() string {
 	when := "at once"
 	if s.ownerFrom > 0 {

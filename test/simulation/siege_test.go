@@ -8,13 +8,13 @@ import (
 	"example.com/threepid"
 )
 
-// TestSiegeLeavesTheOwnerRoom makes clients ask for codes of a number and guess every hour for 60
-// days. Its owner, who tries every six hours, validates it nevertheless.
+// TestSiegeLeavesTheOwnerRoom lets clients request codes for a number and guess every hour for 60
+// days. Its owner, who tries every six hours, can still validate it.
 func TestSiegeLeavesTheOwnerRoom(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		clients int
-		row     int // how often the owner may be refused one after another
+		row     int // maximum number of successive refusals of the owner
 		longest time.Duration
 	}{
 		{1, 1, ownerPause}, {10, 3, 24 * time.Hour},

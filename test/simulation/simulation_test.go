@@ -22,7 +22,7 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// named returns the scenario whose name begins so.
+// named returns the scenario whose name begins with a prefix.
 func named(t *testing.T, name string) scenario {
 	t.Helper()
 	for _, sc := range scenarios() {
@@ -34,13 +34,13 @@ func named(t *testing.T, name string) scenario {
 	return scenario{}
 }
 
-// TestPump has the defaults let a small part out of what limits alone do, and
-// those a small part of what would leave without them.
+// TestPump checks that the defaults let through few of the SMS that the limits alone let through,
+// and these few of those without any limit.
 func TestPump(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		name string
-		most int // texts in a day over three ranges, with the defaults
+		most int // SMS in a day to three ranges, with the defaults
 	}{
 		{"pump over three ranges, in order", 150}, {"pump over three ranges, mixed", 200},
 	} {
@@ -58,8 +58,8 @@ func TestPump(t *testing.T) {
 	}
 }
 
-// TestPumpFromNewAddresses has an attacker who owns a network: the guard must not
-// take each of its addresses for a person's.
+// TestPumpFromNewAddresses simulates an attacker who owns a network. The guard must not treat each
+// of its addresses as a person.
 func TestPumpFromNewAddresses(t *testing.T) {
 	t.Parallel()
 	results, err := playSettings(named(t, "pump all over the country, each"), small)
@@ -71,7 +71,7 @@ func TestPumpFromNewAddresses(t *testing.T) {
 	}
 }
 
-// TestHonestPeople allows fewer than one in a thousand to be refused.
+// TestHonestPeople checks that fewer than one in a thousand honest people are refused.
 func TestHonestPeople(t *testing.T) {
 	t.Parallel()
 	s := small
@@ -85,8 +85,8 @@ func TestHonestPeople(t *testing.T) {
 	}
 }
 
-// TestGuessing checks that an attacker has few tries compared in a week, however many clients there
-// are, and that the owner is never refused.
+// TestGuessing checks that few of an attacker's guesses are compared in a week, with any number of
+// clients, and that the owner is never refused.
 func TestGuessing(t *testing.T) {
 	t.Parallel()
 	s := small
@@ -109,7 +109,7 @@ func TestGuessing(t *testing.T) {
 	}
 }
 
-// TestBurst has an attacker that sends requests as fast as it can, to one node and to three.
+// TestBurst simulates an attacker who sends requests as fast as possible, to one node and to three.
 func TestBurst(t *testing.T) {
 	t.Parallel()
 	for _, nodes := range []int{1, 3} {

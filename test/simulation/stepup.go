@@ -10,15 +10,15 @@ import (
 	"example.com/threepid/limits"
 )
 
-// What is assumed of CAPTCHAs: most people solve one, and an attacker has them solved
-// for 2 USD a thousand, one a second.
+// The assumptions about CAPTCHAs: most people solve one, and an attacker pays 2 USD for a thousand,
+// solved at one per second.
 const (
-	peopleSolve   = 90 // of a hundred
+	peopleSolve   = 90 // percent
 	usdPerCAPTCHA = 0.002
 	solvingPause  = time.Second
 )
 
-// stepUp asks for a CAPTCHA where the guard blocks, and trusts a request that has one.
+// stepUp requests a CAPTCHA where the guard blocks, and trusts a request with a solved one.
 func stepUp(o *threepid.Options) {
 	o.Policy.Approve = func(_ context.Context, r limits.ApprovalRequest) (limits.Approval, error) {
 		switch {
@@ -31,9 +31,9 @@ func stepUp(o *threepid.Options) {
 	}
 }
 
-// stepUpDay is a day of honest people, and of a pump all over their country.
+// stepUpDay is the result of a day with honest people, and with a pump all over their country.
 type stepUpDay struct {
-	pumped, paid     int // SMS, and CAPTCHAs of the attacker
+	pumped, paid     int // the attacker's SMS and CAPTCHAs
 	validated        int
 	refused, solving int // people who were refused, and those of them who solve CAPTCHAs
 }

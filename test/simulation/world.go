@@ -29,13 +29,13 @@ type world struct {
 	clock  atomic.Int64 // Unix nanoseconds
 	events events
 	dice   *rand.Rand
-	router *gin.Engine // of the node that is asked
+	router *gin.Engine // of the node that gets the request
 	nodes  []*node
 
-	solved bool // a CAPTCHA, by the client of the next request
+	solved bool // the client of the next request has solved a CAPTCHA
 
 	mu     sync.Mutex
-	texts  map[string]string // the latest to each number, by number
+	texts  map[string]string // the latest SMS, by number
 	blocks int
 
 	secrets int
@@ -53,7 +53,7 @@ type node struct {
 	plugin *threepid.Plugin
 }
 
-// newWorld begins at midnight. change adjusts the options.
+// newWorld returns a world at midnight. change adjusts the options.
 func newWorld(seed uint64, change func(*threepid.Options)) (*world, error) {
 	return newNodes(seed, 1, change)
 }
@@ -90,7 +90,7 @@ func newNodes(seed uint64, nodes int, change func(*threepid.Options)) (*world, e
 	return w, nil
 }
 
-// answer is what the server answered.
+// answer is a response of the server.
 type answer struct {
 	status  int
 	SID     string  `json:"sid"`
@@ -114,7 +114,7 @@ func (w *world) post(client, path string, body map[string]any) answer {
 	return a
 }
 
-// askSolving is ask, with a CAPTCHA solved if the server wants one.
+// askSolving is ask, but solves a CAPTCHA if the server requires one.
 func (w *world) askSolving(client, secret, number string, attempt int) (a answer, solved bool) {
 	a = w.ask(client, secret, number, attempt)
 	if a.status != http.StatusForbidden {
@@ -125,7 +125,7 @@ func (w *world) askSolving(client, secret, number string, attempt int) (a answer
 	return w.ask(client, secret, number, attempt), true
 }
 
-// ask asks for a text.
+// ask requests an SMS.
 func (w *world) ask(client, secret, number string, attempt int) answer {
 	return w.post(client, addPath, map[string]any{
 		"client_secret": secret, "country": "GB", "phone_number": number, "send_attempt": attempt,
@@ -136,7 +136,7 @@ func (w *world) submit(client, secret, sid, code string) answer {
 	return w.post(client, subPath, map[string]any{"client_secret": secret, "sid": sid, "token": code})
 }
 
-// code is the one in the latest text to a number.
+// code returns the code in the latest SMS to a number.
 func (w *world) code(number string) string {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -149,7 +149,7 @@ func (w *world) texted(m sms.Message) {
 	w.texts[m.To] = m.Text
 }
 
-// closed counts one more block by the guard.
+// closed counts a block of the guard.
 func (w *world) closed() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -158,18 +158,18 @@ func (w *world) closed() {
 
 func (w *world) now() time.Time { return time.Unix(0, w.clock.Load()).UTC() }
 
-// secret is a new client_secret.
+// secret returns a new client_secret.
 func (w *world) secret() string {
 	w.secrets++
 	return fmt.Sprintf("secret-%d", w.secrets)
 }
 
-// in has something done after a while.
+// in schedules do to run after a while.
 func (w *world) in(d time.Duration, do func()) {
 	heap.Push(&w.events, event{w.now().Add(d), w.events.order(), do})
 }
 
-// play lets all happen that happens before the end.
+// play runs all events that are scheduled before the end.
 func (w *world) play(d time.Duration) {
 	end := w.now().Add(d)
 	for len(w.events.queue) > 0 && w.events.queue[0].at.Before(end) {
@@ -183,14 +183,14 @@ func (w *world) play(d time.Duration) {
 	}
 }
 
-// between is a random span.
+// between returns a random duration.
 func (w *world) between(least, most time.Duration) time.Duration {
 	return least + time.Duration(w.dice.Int64N(int64(most-least)))
 }
 
 func (w *world) chance(percent int) bool { return w.dice.IntN(100) < percent }
 
-// events are what is to happen, the soonest first.
+// events is a queue of events, ordered by time.
 type events struct {
 	queue []event
 	count int
@@ -198,7 +198,7 @@ type events struct {
 
 type event struct {
 	at    time.Time
-	order int // those of one moment happen in the order in which they were said
+	order int // events at one moment run in the order in which they were scheduled
 	do    func()
 }
 
