@@ -45,8 +45,8 @@ const (
 	request = `{"client_secret":"` + secret + `","country":"GB","phone_number":"` + spoken + `","send_attempt":1}`
 )
 
-// testsAtOnce is for tests that mostly wait, and is independent of the number of
-// processors. It replaces -parallel.
+// testsAtOnce is the number of parallel tests, independent of the number of processors, because
+// most tests wait. The flag -parallel overrides it.
 const testsAtOnce = "8"
 
 func TestMain(m *testing.M) {

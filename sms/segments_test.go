@@ -59,8 +59,8 @@ func TestRedact(t *testing.T) {
 	}
 }
 
-// TestRedactShortNumbers has numbers of countries whose numbers are short, with and
-// without the calling code.
+// TestRedactShortNumbers removes numbers of countries with short numbers, with and without the
+// calling code.
 func TestRedactShortNumbers(t *testing.T) {
 	t.Parallel()
 	for number, national := range map[string]string{

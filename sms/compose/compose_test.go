@@ -159,8 +159,8 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestRetryRemembersWhatMayHaveLeft has a first try that may have sent the SMS and a second one
-// that did not: the error must not say that it was not sent.
+// TestRetryRemembersWhatMayHaveLeft lets the first try perhaps send the SMS, and the second one
+// certainly not. The error must not say that nothing was sent.
 func TestRetryRemembersWhatMayHaveLeft(t *testing.T) {
 	t.Parallel()
 	for _, then := range []error{errBusy, errNoCredit} {
@@ -186,8 +186,8 @@ func TestRetryWithoutPause(t *testing.T) {
 	})
 }
 
-// TestRetryPauses has them grow, and end at once when the next would outlast the
-// deadline.
+// TestRetryPauses checks that pauses grow, and that Retry returns at once if the next pause would
+// exceed the deadline.
 func TestRetryPauses(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -249,7 +249,7 @@ func TestCapRate(t *testing.T) {
 	})
 }
 
-// TestCapIsFull has no room in time: nothing was sent, and the error says so.
+// TestCapIsFull checks that the error says that nothing was sent if the limit leaves no time.
 func TestCapIsFull(t *testing.T) {
 	t.Parallel()
 	for name, o := range map[string]compose.ThrottleOptions{

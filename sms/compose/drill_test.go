@@ -26,10 +26,10 @@ func TestMain(m *testing.M) {
 	m.Run()
 }
 
-// drillTimeout is Options.SendTimeout in the drill, 10 s otherwise.
+// drillTimeout is Options.SendTimeout in the drill. The default is 10 s.
 const drillTimeout = time.Second
 
-// provider is a server that speaks a provider's wire format, or nothing.
+// provider is a server with a provider's API, or one that does not respond.
 type provider struct {
 	url    string
 	mu     sync.Mutex
@@ -66,9 +66,9 @@ func says(status int, body string) http.HandlerFunc {
 
 func hangs(_ http.ResponseWriter, r *http.Request) { <-r.Context().Done() }
 
-// TestWholeDrill makes the first of two providers fail in each way, and checks which were called,
-// and what the caller and the operator saw. It prints the table of docs/PROVIDERS.md with the times
-// of this run.
+// TestWholeDrill makes the first of two providers fail in various ways, and checks which providers
+// were called, and what the caller and the operator see. It prints the table of docs/PROVIDERS.md
+// with the times of this run.
 func TestWholeDrill(t *testing.T) {
 	t.Parallel()
 	const accepted, no = true, false
@@ -76,10 +76,10 @@ func TestWholeDrill(t *testing.T) {
 		first          string
 		answer         http.HandlerFunc
 		afterUncertain bool
-		second         bool // whether the second provider texts the first attempt
+		second         bool // whether the second provider sends the first attempt
 		status         int
-		loud           string // what the log has
-		resent         int    // status of the next attempt, which begins with the second provider if the first may have sent
+		loud           string // the expected log record
+		resent         int    // status of the next attempt, which begins with the second provider if the first may have sent the SMS
 	}{
 		{"well", says(201, `{"sid":"SM1"}`), false, no, 200, "accepted", 200},
 		{"hanging", hangs, false, no, 502, "level=WARN", 200},
@@ -132,7 +132,7 @@ func TestWholeDrill(t *testing.T) {
 			lines[i] = fmt.Sprintf("| %s | %s | %d ms | %d %s | %s |", row.first, who, took.Milliseconds(), status, body, row.loud)
 			mu.Unlock()
 
-			// The person did not get it, and asks once more.
+			// The person did not receive the SMS and requests another one.
 			texts := second.texts()
 			want := texts
 			if row.resent == http.StatusOK {
@@ -145,8 +145,8 @@ func TestWholeDrill(t *testing.T) {
 	}
 }
 
-// host is a server with two providers. request asks for a text and returns the
-// status and the errcode.
+// host is a server with two providers. request requests an SMS and returns the status and the
+// errcode.
 func host(t *testing.T, first, second *provider, afterUncertain bool, log *bytes.Buffer) (request func(attempt int) (int, string)) {
 	t.Helper()
 	logger := slog.New(slog.NewTextHandler(log, nil))

@@ -10,8 +10,8 @@ import (
 	"example.com/threepid/sms/compose"
 )
 
-// Two providers that stand in for each other, and one for a country of its own: the
-// recipe of docs/RECIPES.md.
+// Two providers, each as a fallback for the other, and one for a country of its own: the recipe in
+// docs/RECIPES.md.
 func Example() {
 	texts := func(name string, err error) sms.Sender {
 		return sms.Func(func(_ context.Context, m sms.Message) error {

@@ -1,6 +1,6 @@
 package compose
 
-// Places returns how many places are kept.
+// Places returns the number of places that are kept.
 func (h *Health) Places() int {
 	h.mu.Lock()
 	defer h.mu.Unlock()

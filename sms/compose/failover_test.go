@@ -32,8 +32,8 @@ func failover(t *testing.T, o compose.FailoverOptions, senders ...sms.Sender) *c
 	return f
 }
 
-// TestFailoverRemembersWhatMayHaveLeft has the first provider perhaps text a number
-// that the second rejects: it is not to be taken for one that was not texted.
+// TestFailoverRemembersWhatMayHaveLeft lets the first provider perhaps send an SMS to a number that
+// the second one rejects. The result must not be that nothing was sent.
 func TestFailoverRemembersWhatMayHaveLeft(t *testing.T) {
 	t.Parallel()
 	f := failover(t, compose.FailoverOptions{ContinueOnUncertain: true}, fail(errUncertain), fail(errRefused))
@@ -46,8 +46,8 @@ func TestFailoverRemembersWhatMayHaveLeft(t *testing.T) {
 	}
 }
 
-// TestFailoverProbeWithoutOutcome has the caller of the one message that tries a
-// provider again give up: that is no sign that the provider works.
+// TestFailoverProbeWithoutOutcome cancels the one message that tries a provider again. That must
+// not count as a sign that the provider works.
 func TestFailoverProbeWithoutOutcome(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -63,21 +63,21 @@ func TestFailoverProbeWithoutOutcome(t *testing.T) {
 		for range 3 {
 			_ = f.Send(t.Context(), message(1))
 		}
-		if n := len(one.Calls()); n != 4 { // those three, and the next probe
+		if n := len(one.Calls()); n != 4 { // these three and the next probe
 			t.Errorf("%d calls", n)
 		}
 	})
 }
 
-// TestDrill makes the first of two providers fail in each way: it checks which provider got the
-// message, in what time, and what the caller saw.
+// TestDrill makes the first of two providers fail in various ways. It checks which provider
+// received the message, how long that took, and what the caller got.
 func TestDrill(t *testing.T) {
 	t.Parallel()
 	const second = time.Second
 	for name, c := range map[string]struct {
 		first   sms.Sender
 		options compose.FailoverOptions
-		by      string // who accepted it
+		by      string // the provider that accepted it
 		took    time.Duration
 		is      error
 	}{
@@ -116,7 +116,7 @@ func TestDrill(t *testing.T) {
 	}
 }
 
-// TestResend has each resend begin with the next provider.
+// TestResend checks that each resend begins with the next provider.
 func TestResend(t *testing.T) {
 	t.Parallel()
 	recorders := []*smstest.Recorder{smstest.New(), smstest.New(), smstest.New()}
@@ -150,8 +150,8 @@ func TestOrder(t *testing.T) {
 	}
 }
 
-// TestBreaker makes a provider fail again and again: it is skipped, tried with one message after
-// the pause, and used again.
+// TestBreaker makes a provider fail repeatedly. It is skipped, tried with one message after the
+// pause, and then used again.
 func TestBreaker(t *testing.T) {
 	t.Parallel()
 	synctest.Test(t, func(t *testing.T) {
@@ -191,7 +191,7 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
-// TestRejectionsBreakNothing: numbers that nobody reaches say nothing about a
+// TestRejectionsBreakNothing checks that rejected numbers do not open the circuit breaker of a
 // provider.
 func TestRejectionsBreakNothing(t *testing.T) {
 	t.Parallel()
@@ -207,7 +207,7 @@ func TestRejectionsBreakNothing(t *testing.T) {
 	}
 }
 
-// TestAllPassedOver: better a slow answer than none.
+// TestAllPassedOver checks that all providers are tried if all would be skipped.
 func TestAllPassedOver(t *testing.T) {
 	t.Parallel()
 	one, two := fail(errBusy), fail(errBusy)
@@ -221,8 +221,8 @@ func TestAllPassedOver(t *testing.T) {
 	}
 }
 
-// TestFailoverLog: the second provider covers for the first, so that the log is the
-// only place where an operator learns of it.
+// TestFailoverLog checks the log of a provider that fails: because the second provider sends the
+// SMS, an operator can learn of the failure only from the log.
 func TestFailoverLog(t *testing.T) {
 	t.Parallel()
 	echo := errors.New("+447400123456 was not sent 123456")

@@ -15,8 +15,8 @@ import (
 	"example.com/threepid/sms/compose"
 )
 
-// place sends through two providers, of which the first is tried first, and tells the health what
-// became of each SMS.
+// place sends through two providers, the first one first, and reports to the Health what happened
+// to each SMS.
 type place struct {
 	t        *testing.T
 	health   *compose.Health
@@ -45,8 +45,8 @@ func newPlace(t *testing.T) *place {
 	return p
 }
 
-// send sends to a country, and returns through which provider. The receipt has a status, unless it is
-// empty.
+// send sends to a country and returns the provider. If status is not empty, a receipt with that
+// status follows.
 func (p *place) send(country string, confirmed bool, receipt string) string {
 	p.t.Helper()
 	if err := p.failover.Send(p.t.Context(), sms.Message{ID: "m", To: "+447700900001", Country: country}); err != nil {
@@ -65,7 +65,7 @@ func (p *place) send(country string, confirmed bool, receipt string) string {
 	return p.used
 }
 
-// usual sends for six hours, one SMS a minute, nine of ten confirmed.
+// usual sends one SMS a minute for six hours, nine of ten confirmed.
 func (p *place) usual() {
 	for i := range 6 * 60 {
 		p.send("GB", i%10 != 0, "")
@@ -73,8 +73,8 @@ func (p *place) usual() {
 	}
 }
 
-// until sends one SMS at each step until it goes through the second provider, and returns how many did
-// not; at most 200.
+// until sends one SMS at each step until one goes through the second provider. It returns the
+// number of SMS that did not, at most 200.
 func (p *place) until(step time.Duration, send func() string) int {
 	for i := range 200 {
 		if send() == "second" {
@@ -119,14 +119,14 @@ func TestHealthOfConfirmations(t *testing.T) {
 	p := newPlace(t)
 	p.usual()
 	n := p.until(time.Minute, func() string { return p.send("GB", false, "") })
-	if n < 15 || n > 40 { // of the half-hour that is judged, less than a quarter are confirmed
+	if n < 15 || n > 40 { // less than a quarter of the judged half hour is confirmed
 		t.Errorf("passed over after %d SMS", n)
 	}
 	p.now = p.now.Add(15 * time.Minute)
 	if got := p.send("GB", true, ""); got != "first" {
 		t.Errorf("15 minutes later: %s", got)
 	}
-	for range 60 { // it works again
+	for range 60 { // the provider works again
 		p.now = p.now.Add(time.Minute)
 		if got := p.send("GB", true, ""); got != "first" {
 			t.Fatalf("although its SMS are confirmed: %s", got)
@@ -134,7 +134,7 @@ func TestHealthOfConfirmations(t *testing.T) {
 	}
 }
 
-// TestHealthOfAPump has ten times as many SMS as usual, which nobody confirms.
+// TestHealthOfAPump sends ten times as many SMS as usual, none of which is confirmed.
 func TestHealthOfAPump(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -144,7 +144,7 @@ func TestHealthOfAPump(t *testing.T) {
 	}
 }
 
-// TestHealthOfAll makes all providers fail: the order is as before.
+// TestHealthOfAll makes all providers fail. Their order does not change.
 func TestHealthOfAll(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -157,7 +157,7 @@ func TestHealthOfAll(t *testing.T) {
 	}
 }
 
-// TestHealthIsNew has a provider without a past.
+// TestHealthIsNew uses a provider without a history.
 func TestHealthIsNew(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -166,8 +166,8 @@ func TestHealthIsNew(t *testing.T) {
 	}
 }
 
-// TestHealthOfTheFirstHour has a new provider confirm well for less than an hour: that is not yet what
-// is usual.
+// TestHealthOfTheFirstHour lets a new provider work well for less than an hour. That is not enough
+// to know what is usual.
 func TestHealthOfTheFirstHour(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -183,7 +183,7 @@ func TestHealthOfTheFirstHour(t *testing.T) {
 	}
 }
 
-// TestHealthOfFewSMS has only ten SMS in half an hour, of which nobody confirms one.
+// TestHealthOfFewSMS sends only ten SMS in half an hour, none of which is confirmed.
 func TestHealthOfFewSMS(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -194,7 +194,7 @@ func TestHealthOfFewSMS(t *testing.T) {
 	}
 }
 
-// TestHealthOfOtherNodes has receipts for SMS that other nodes sent: a third failed.
+// TestHealthOfOtherNodes reports receipts for SMS of other nodes, a third of which failed.
 func TestHealthOfOtherNodes(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -228,7 +228,7 @@ func TestHealthIsBounded(t *testing.T) {
 	}
 }
 
-// TestHealthOfSomeFailures has fewer receipts for failed SMS than for delivered ones.
+// TestHealthOfSomeFailures reports fewer receipts for failed SMS than for delivered ones.
 func TestHealthOfSomeFailures(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -243,7 +243,7 @@ func TestHealthOfSomeFailures(t *testing.T) {
 	}
 }
 
-// TestHealthOfFailuresAlone has networks that send receipts only for the few SMS that fail.
+// TestHealthOfFailuresAlone simulates networks that send receipts only for the few SMS that fail.
 func TestHealthOfFailuresAlone(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)
@@ -276,7 +276,7 @@ func TestHealthOfLateConfirmations(t *testing.T) {
 	}
 }
 
-// TestHealthWaits has many SMS sent within minutes, which their readers have not confirmed yet.
+// TestHealthWaits sends many SMS within minutes, so that none is confirmed yet.
 func TestHealthWaits(t *testing.T) {
 	t.Parallel()
 	p := newPlace(t)

@@ -19,7 +19,7 @@ func Example() {
 	// Output: SMS to +447700900001: 123456 is your Example code.
 }
 
-// TestNothingIsForged writes a text that tries to look like two, and to clear the screen.
+// TestNothingIsForged writes a text that tries to look like two messages, and to clear the screen.
 func TestNothingIsForged(t *testing.T) {
 	t.Parallel()
 	var out bytes.Buffer
@@ -32,7 +32,7 @@ func TestNothingIsForged(t *testing.T) {
 	}
 }
 
-// oneWrite fails when a message does not come in one Write, or in two at once.
+// oneWrite fails if a message is not written with one Write, or if two are written concurrently.
 type oneWrite struct {
 	t    *testing.T
 	mu   sync.Mutex

@@ -14,7 +14,7 @@ import (
 
 var exampleMessage = sms.Message{ID: "msg_1", To: "+447700900001", Text: `123456 is your "Example" code.`, Attempt: 1}
 
-// pretend is a gateway that prints what it is sent.
+// pretend is a gateway that prints the requests that it receives.
 func pretend(status int, answer string) *httptest.Server {
 	return httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
@@ -24,8 +24,8 @@ func pretend(status int, answer string) *httptest.Server {
 	}))
 }
 
-// An app on a telephone, here SMS Gateway for Android with its server in the
-// local network: https://docs.sms-gate.app/integration/api.
+// An app on a phone, here SMS Gateway for Android with its server in the local network:
+// https://docs.sms-gate.app/integration/api.
 func ExampleNew_phone() {
 	phone := pretend(http.StatusAccepted, `{"id":"msg_1","state":"Pending"}`)
 	defer phone.Close()
@@ -46,7 +46,7 @@ func ExampleNew_phone() {
 	// <nil>
 }
 
-// A modem with Gammu behind a REST front, here smsgateway-gammu:
+// A modem with Gammu behind a REST API, here smsgateway-gammu:
 // https://pypi.org/project/smsgateway-gammu.
 func ExampleNew_gammu() {
 	front := pretend(http.StatusOK, "")

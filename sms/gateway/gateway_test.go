@@ -27,7 +27,7 @@ func openJasmin(tb testing.TB, address string) sms.Sender {
 	return open(tb, gateway.Jasmin(address+"/send", "k3y", "pass-k3y", "Example"))
 }
 
-// openPhone is an app on a telephone, which takes JSON.
+// openPhone is an app on a phone that takes JSON.
 func openPhone(tb testing.TB, address string) sms.Sender {
 	tb.Helper()
 	return open(tb, phone(address))
@@ -68,7 +68,7 @@ func TestJasminCodes(t *testing.T) {
 	})
 }
 
-// answerOf splits a code of docs/PROVIDERS.md into status and words.
+// answerOf splits a code in docs/PROVIDERS.md into status and body.
 func answerOf(tb testing.TB, code, format string) (status int, body string) {
 	tb.Helper()
 	number, words, _ := strings.Cut(code, " ")
@@ -79,8 +79,8 @@ func answerOf(tb testing.TB, code, format string) (status int, body string) {
 	return status, fmt.Sprintf(format, words)
 }
 
-// TestStrangers are answers that something else in the gateway's place gives:
-// a text is not taken to have left for a status alone.
+// TestStrangers checks responses of other servers in the gateway's place. The status alone does not
+// mean that a message was accepted.
 func TestStrangers(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]providertest.Open{"Kannel": openKannel, "Jasmin": openJasmin} {
@@ -91,7 +91,7 @@ func TestStrangers(t *testing.T) {
 		}{
 			{200, "<html>Not routable. denied filter mismatch Success</html>", "uncertain"},
 			{202, "", "uncertain"},
-			{200, "0: Accepted for delivery", "uncertain"}, // of Kannel that is a 202
+			{200, "0: Accepted for delivery", "uncertain"}, // Kannel would return 202
 			{502, "", "uncertain"},
 			{429, "", "temporary"},
 			{500, "Success", "temporary"},
@@ -115,7 +115,7 @@ func TestNetwork(t *testing.T) {
 	}
 }
 
-// TestMatches checks that responses are classified as the options say, in their order.
+// TestMatches checks that responses are classified in the order of the options.
 func TestMatches(t *testing.T) {
 	t.Parallel()
 	o := gateway.Options{
@@ -146,7 +146,7 @@ func TestMatches(t *testing.T) {
 	}
 }
 
-// got is a request as a gateway reads it.
+// got is a request as the gateway parses it.
 type got struct {
 	method, target, body, user, password string
 
@@ -154,7 +154,7 @@ type got struct {
 	header http.Header
 }
 
-// send makes a gateway with these options send a message, and returns what arrived.
+// send sends a message through a gateway with these options, and returns what arrived.
 func send(tb testing.TB, options func(address string) gateway.Options, m sms.Message) got {
 	tb.Helper()
 	var g got
@@ -208,7 +208,7 @@ func TestRequests(t *testing.T) {
 	}
 }
 
-// hostile is what a text, or a sender's name, must not be able to be.
+// hostile is a text that must arrive unchanged.
 const hostile = "1\"'&to=+1900&<x>\r\n{{.To}}%26;\\ф ]]>\x00#?/../"
 
 // TestInjection checks that such a text arrives unchanged in every context.
@@ -298,7 +298,7 @@ func TestOptionsRefused(t *testing.T) {
 	}
 }
 
-// TestOptionsAreCopied has a caller change what it gave, which changes nothing.
+// TestOptionsAreCopied changes the options after New, which must have no effect.
 func TestOptionsAreCopied(t *testing.T) {
 	t.Parallel()
 	var key string
@@ -313,7 +313,7 @@ func TestOptionsAreCopied(t *testing.T) {
 	}
 }
 
-// TestEmptyBody has a template that is empty for some messages.
+// TestEmptyBody uses a template that is empty for some messages.
 func TestEmptyBody(t *testing.T) {
 	t.Parallel()
 	body := []byte("none")

@@ -33,10 +33,10 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// kannelTime is what everything with one Kannel may take.
+// kannelTime bounds a test with one Kannel.
 const kannelTime = 20 * time.Second
 
-// kannelConfig has a centre that takes no +447900…, and a user who may not text
+// kannelConfig configures an SMS centre that refuses +447900…, and a user who may not send to
 // +447901….
 const kannelConfig = `
 group = core
@@ -66,7 +66,7 @@ password = k3y
 black-list-regex = "^\\+447901"
 `
 
-// kannel is a real Kannel with a centre that writes texts down.
+// kannel is a real Kannel with an SMS centre that records messages.
 type kannel struct {
 	sendsms string
 	centre  *process
@@ -91,7 +91,7 @@ func (p *process) String() string {
 	return p.log.String()
 }
 
-// await returns what a pattern finds in the log, and fails the test when time is over.
+// await returns the match of a pattern in the log, or fails the test after a while.
 func (p *process) await(ctx context.Context, tb testing.TB, pattern string) []string {
 	tb.Helper()
 	for re := regexp.MustCompile(pattern); ; time.Sleep(5 * time.Millisecond) {
@@ -104,7 +104,7 @@ func (p *process) await(ctx context.Context, tb testing.TB, pattern string) []st
 	}
 }
 
-// programs finds Kannel's, or skips the test.
+// programs finds Kannel's programs, or skips the test.
 func programs(tb testing.TB) (bearerbox, smsbox, fakesmsc string) {
 	tb.Helper()
 	find := func(name, elsewhere string) string {
@@ -119,11 +119,11 @@ func programs(tb testing.TB) (bearerbox, smsbox, fakesmsc string) {
 	return find("bearerbox", "/usr/sbin"), find("smsbox", "/usr/sbin"), find("fakesmsc", "/usr/lib/kannel/test")
 }
 
-// leash runs a program until its standard input ends, as it does when the process that
-// holds its other end is gone: a test that is killed leaves nothing behind.
+// leash runs a program until its standard input ends. That happens when the process at the other
+// end has ended, so a test that is killed leaves no program behind.
 const leash = `"$@" & read _; kill -9 $!; wait`
 
-// run starts a program, which is dead before the test's folder is removed.
+// run starts a program that ends before the test's directory is removed.
 func run(ctx context.Context, tb testing.TB, dir, program string, args ...string) *process {
 	tb.Helper()
 	p := new(process)
@@ -138,14 +138,14 @@ func run(ctx context.Context, tb testing.TB, dir, program string, args ...string
 		tb.Fatal(err)
 	}
 	tb.Cleanup(func() {
-		_ = end.Close() // it may have ended, with ctx
+		_ = end.Close() // the program may have ended already
 		_ = cmd.Wait()
 	})
 	return p
 }
 
-// freePorts are such that nothing else takes them before Kannel does: below those
-// that systems give away by themselves.
+// freePorts returns ports that no other program takes before Kannel does: they are below those that
+// systems assign automatically.
 func freePorts(tb testing.TB, n int) []any {
 	tb.Helper()
 	const low, span = 20_000, 10_000
@@ -187,7 +187,7 @@ func startKannel(t *testing.T) *kannel {
 	return &kannel{sendsms: "http://" + sendsms + "/cgi-bin/sendsms", centre: centre, ctx: ctx}
 }
 
-// waitFor waits until somebody listens.
+// waitFor waits until a program listens.
 func waitFor(ctx context.Context, tb testing.TB, address string) {
 	tb.Helper()
 	for ; ; time.Sleep(5 * time.Millisecond) {
@@ -202,7 +202,7 @@ func waitFor(ctx context.Context, tb testing.TB, address string) {
 	}
 }
 
-// text is what the centre got: for which number, from which sender.
+// text is a message that the SMS centre received.
 func (k *kannel) text(t *testing.T, to string) (from, text string) {
 	t.Helper()
 	found := k.centre.await(k.ctx, t, `(?s)Got message \d+: <(\S+) `+regexp.QuoteMeta(to)+` (\S+) (.*?)>\n`)
@@ -220,14 +220,14 @@ func (k *kannel) text(t *testing.T, to string) (from, text string) {
 	return found[1], string(utf16.Decode(units))
 }
 
-// TestKannel texts through a real Kannel, with its own fake of a centre.
+// TestKannel sends through a real Kannel, with Kannel's fake SMS centre.
 func TestKannel(t *testing.T) {
 	t.Parallel()
 	k := startKannel(t)
 	sender := open(t, gateway.Kannel(k.sendsms, "me", "k3y", "Example"))
 	for number, m := range map[string]sms.Message{
 		"+447400000001": {Text: "123456 is your Example code."},
-		"+447400000002": {Text: `1&to=%2B1 {{.To}} "£" 'è' [@$_€] 100% #;?=+`, From: "Other"}, // all of it GSM 7-bit
+		"+447400000002": {Text: `1&to=%2B1 {{.To}} "£" 'è' [@$_€] 100% #;?=+`, From: "Other"}, // all in GSM 7-bit
 		"+447400000003": {Text: "123456 — ваш код 😀 &coding=0"},
 	} {
 		m.To = number
@@ -246,17 +246,17 @@ func TestKannel(t *testing.T) {
 	t.Run("refused", func(t *testing.T) { k.refuses(t) })
 }
 
-// refuses makes Kannel refuse in each of its ways.
+// refuses makes Kannel refuse messages for each reason.
 func (k *kannel) refuses(t *testing.T) {
 	t.Helper()
 	for _, row := range []struct {
 		number, password, from string
 		want                   error
 	}{
-		{"+447900000001", "k3y", "Example", sms.ErrRejected}, // no centre takes it
-		{"+447901000001", "k3y", "Example", sms.ErrRejected}, // on the black list
+		{"+447900000001", "k3y", "Example", sms.ErrRejected}, // no SMS centre accepts it
+		{"+447901000001", "k3y", "Example", sms.ErrRejected}, // blocked for this user
 		{"+447400000004", "wrong-k3y", "Example", sms.ErrMisconfigured},
-		{"+447400000004", "k3y", "", sms.ErrMisconfigured}, // and no global-sender
+		{"+447400000004", "k3y", "", sms.ErrMisconfigured}, // without a global-sender
 	} {
 		m := providertest.Message()
 		m.To = row.number
@@ -271,8 +271,7 @@ func (k *kannel) refuses(t *testing.T) {
 	}
 }
 
-// TestPluginOverKannel takes a number through the whole flow, the code by way of
-// a real Kannel.
+// TestPluginOverKannel validates a number with a code that is sent through a real Kannel.
 func TestPluginOverKannel(t *testing.T) {
 	t.Parallel()
 	k := startKannel(t)
@@ -309,7 +308,7 @@ func TestPluginOverKannel(t *testing.T) {
 	}
 }
 
-// post asks the plugin, as a client does.
+// post sends a request to the plugin, as a client does.
 func (k *kannel) post(t *testing.T, server, endpoint string, status int, body string) map[string]any {
 	t.Helper()
 	address := server + "/_api/client/v3/account/3pid/msisdn/" + endpoint
@@ -329,7 +328,7 @@ func (k *kannel) post(t *testing.T, server, endpoint string, status int, body st
 	return answer
 }
 
-// TestKannelReceipts makes a real Kannel report that an SMS was delivered.
+// TestKannelReceipts lets a real Kannel report that an SMS was delivered.
 func TestKannelReceipts(t *testing.T) {
 	t.Parallel()
 	k := startKannel(t)

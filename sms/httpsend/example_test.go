@@ -11,7 +11,7 @@ import (
 	"example.com/threepid/sms/httpsend"
 )
 
-// acme is a Sender for a provider whose API takes JSON and returns a code.
+// acme is a Sender for a provider whose API accepts JSON and returns a code.
 type acme struct {
 	client *http.Client
 	base   string

@@ -15,13 +15,13 @@ import (
 	"example.com/threepid/sms/httpsend"
 )
 
-// stalling is a connection whose writes, once told to, arrive but do not return.
+// stalling is a connection whose writes, after a signal, arrive but do not return.
 type stalling struct {
 	net.Conn
 	stall   *atomic.Bool
 	reached <-chan struct{} // closed when the request has arrived
 	over    <-chan struct{}
-	end     func() // closes over; may be called twice
+	end     func() // closes it; may be called twice
 }
 
 func (s stalling) Write(b []byte) (int, error) {
@@ -30,7 +30,7 @@ func (s stalling) Write(b []byte) (int, error) {
 		select {
 		case <-s.reached:
 			<-s.over
-		case <-time.After(100 * time.Millisecond): // what was written was not the request, but HTTP/2's own
+		case <-time.After(100 * time.Millisecond): // this write was not the request but belongs to HTTP/2
 		}
 	}
 	return n, err
@@ -41,8 +41,8 @@ func (s stalling) Close() error {
 	return s.Conn.Close()
 }
 
-// TestWhatArrivedIsUncertain lets a whole request arrive, and its time end before this side has
-// finished writing it.
+// TestWhatArrivedIsUncertain lets a complete request arrive, and its context end before the client
+// has finished writing it.
 func TestWhatArrivedIsUncertain(t *testing.T) {
 	t.Parallel()
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {

@@ -17,8 +17,7 @@ import (
 	"example.com/threepid/sms/httpsend"
 )
 
-// requests are those that net/http takes for ones that it may repeat by itself, and
-// one that it does not.
+// requests are requests that net/http considers repeatable, and one that it does not.
 func requests() map[string]func(tb testing.TB, url string) *http.Request {
 	post := func(header string) func(testing.TB, string) *http.Request {
 		return func(tb testing.TB, url string) *http.Request {
@@ -47,7 +46,7 @@ func requests() map[string]func(tb testing.TB, url string) *http.Request {
 
 func newRequest(tb testing.TB, method, url string, body io.Reader) *http.Request {
 	tb.Helper()
-	// net/http repeats a request that every connection refuses for as long as it may.
+	// net/http repeats a request that every connection refuses until the context ends.
 	ctx, cancel := context.WithTimeout(tb.Context(), 5*time.Second)
 	tb.Cleanup(cancel)
 	req, err := http.NewRequestWithContext(ctx, method, url, body)
@@ -57,12 +56,12 @@ func newRequest(tb testing.TB, method, url string, body io.Reader) *http.Request
 	return req
 }
 
-// TestOneRequestForEachCall checks that a request is not repeated when the server
-// closes a used connection before it responds.
+// TestOneRequestForEachCall checks that a request is not repeated if the server closes a used
+// connection before it responds.
 func TestOneRequestForEachCall(t *testing.T) {
 	t.Parallel()
 	all := requests()
-	// Over HTTP/2 this one may be repeated: see unrepeatable.
+	// Over HTTP/2 this request may be repeated: see unrepeatable.
 	all["POST without a body"] = func(tb testing.TB, url string) *http.Request {
 		tb.Helper()
 		return newRequest(tb, http.MethodPost, url, nil)
@@ -90,15 +89,15 @@ func TestOneRequestForEachCall(t *testing.T) {
 	}
 }
 
-// What an HTTP/2 server can say of a stream: RFC 9113, section 7.
+// What an HTTP/2 server can report about a stream: RFC 9113, section 7.
 const (
 	h2NoError       = 0x0
 	h2ProtocolError = 0x1
 	h2RefusedStream = 0x7
 )
 
-// TestOneRequestOverHTTP2 has a server reset a stream. It may have carried out the
-// request unless it says REFUSED_STREAM, or GOAWAY with a lower stream.
+// TestOneRequestOverHTTP2 lets a server reset a stream. The server may have processed the request
+// unless it sends REFUSED_STREAM, or GOAWAY with a lower stream.
 func TestOneRequestOverHTTP2(t *testing.T) {
 	t.Parallel()
 	for name, request := range requests() {
@@ -125,8 +124,8 @@ func TestOneRequestOverHTTP2(t *testing.T) {
 	}
 }
 
-// TestAnotherConnection checks that a request is made again when the used connection
-// that it was to take turns out to be closing.
+// TestAnotherConnection checks that a request is sent on another connection if the used one is
+// closing.
 func TestAnotherConnection(t *testing.T) {
 	t.Parallel()
 	for name, request := range requests() {
@@ -159,7 +158,7 @@ func h2Client() *http.Client {
 	return httpsend.Client(&http.Client{Transport: &http.Transport{Protocols: &protocols}})
 }
 
-// h2Server speaks as much HTTP/2 as the test needs.
+// h2Server implements as much of HTTP/2 as the test needs.
 type h2Server struct {
 	url      string
 	requests atomic.Int32
@@ -186,7 +185,7 @@ func newH2(t *testing.T, respond func(conn io.Writer, stream uint32)) *h2Server 
 	return server
 }
 
-// serve responds once the request's END_STREAM flag has come.
+// serve responds after the request's END_STREAM flag.
 func (s *h2Server) serve(conn net.Conn, respond func(io.Writer, uint32)) {
 	const (
 		preface                = "PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
@@ -226,8 +225,8 @@ func resetStream(w io.Writer, stream, code uint32) { writeFrame(w, 3, stream, co
 
 func goAway(w io.Writer, last, code uint32) { writeFrame(w, 7, 0, last, code) }
 
-// TestPostWithoutABody checks that it is not sent in chunks: some gateways want a
-// Content-Length.
+// TestPostWithoutABody checks that the request is not sent in chunks, because some gateways require
+// a Content-Length.
 func TestPostWithoutABody(t *testing.T) {
 	t.Parallel()
 	sent := make(chan *http.Request, 1)

@@ -22,7 +22,7 @@ func open(tb testing.TB, address string) sms.Sender {
 	return s
 }
 
-// group is the group of a status, by how its name begins.
+// group returns the group of a status, by the prefix of its name.
 func group(name string) int {
 	for i, prefix := range []string{"PENDING", "UNDELIVERABLE", "DELIVERED", "EXPIRED"} {
 		if strings.HasPrefix(name, prefix) {

@@ -31,7 +31,7 @@ import (
 
 const (
 	secret  = "secret-of-the-receipts"
-	hooks   = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // of the Standard Webhooks specification
+	hooks   = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw" // from the Standard Webhooks specification
 	address = "https://example.org/receipts/provider"
 	form    = "application/x-www-form-urlencoded"
 )
@@ -56,14 +56,14 @@ func (r request) read(reader receipt.Reader) ([]sms.Receipt, error) {
 	return reader.Read(req, []byte(r.body))
 }
 
-// provider makes the requests of a provider, as its documentation describes them: signed at a time,
-// with a key.
+// provider creates the requests of a provider, as its documentation describes them, signed at a
+// time with a key.
 type provider struct {
 	name, section string
 	reader        receipt.Reader
 	sign          func(status, key string, at time.Time) request
 	key           string
-	timed         bool // the signature has a time
+	timed         bool // the signature contains a time
 }
 
 func mac(h func() hash.Hash, key, text string) []byte {
@@ -213,7 +213,7 @@ func TestForgeries(t *testing.T) {
 			forged["too old"] = p.sign(status, p.key, now().Add(-receipt.Tolerance-time.Second))
 			forged["of the future"] = p.sign(status, p.key, now().Add(receipt.Tolerance+time.Second))
 		}
-		if p.name != "infobip" && forged["another key"].header.Get("X-Plivo-Signature-V2-Nonce") == "" { // these sign no parameters
+		if p.name != "infobip" && forged["another key"].header.Get("X-Plivo-Signature-V2-Nonce") == "" { // these providers sign no parameters
 			other := right()
 			other.body = strings.ReplaceAll(other.body, "id-1", "id-2")
 			other.url = strings.ReplaceAll(other.url, "id-1", "id-2")
@@ -241,7 +241,8 @@ func TestForgeries(t *testing.T) {
 	}
 }
 
-// TestTokenOfAnEmptyBody has a valid token of Vonage, which signs the body, sent with a query instead.
+// TestTokenOfAnEmptyBody sends a valid token of Vonage, which signs the body, with a query instead
+// of a body.
 func TestTokenOfAnEmptyBody(t *testing.T) {
 	t.Parallel()
 	reader, err := vonage.NewReceipts(secret, now)
@@ -256,7 +257,7 @@ func TestTokenOfAnEmptyBody(t *testing.T) {
 	}
 }
 
-// TestKnownSignatures compares with signatures that the providers' own libraries test with.
+// TestKnownSignatures compares with signatures from the tests of the providers' own libraries.
 func TestKnownSignatures(t *testing.T) {
 	t.Parallel()
 	reader, err := twilio.NewReceipts("12345", "https://mycompany.com/myapp.php?foo=1&bar=2")
@@ -283,8 +284,8 @@ func TestKnownSignatures(t *testing.T) {
 	}
 }
 
-// TestPortsOfTwilio has Twilio sign the URL with a port although it is set without, and the other way
-// round.
+// TestPortsOfTwilio lets Twilio sign the URL with a port that the configured URL does not contain,
+// and the reverse.
 func TestPortsOfTwilio(t *testing.T) {
 	t.Parallel()
 	for signed, set := range map[string]string{
@@ -305,7 +306,7 @@ func TestPortsOfTwilio(t *testing.T) {
 	}
 }
 
-// TestUnreadable has each provider sign something that is no receipt.
+// TestUnreadable sends, for each provider, a signed request that is no receipt.
 func TestUnreadable(t *testing.T) {
 	t.Parallel()
 	for _, r := range []request{
@@ -353,7 +354,7 @@ func TestConstructors(t *testing.T) {
 
 func second[T any](_ T, err error) error { return err }
 
-// FuzzRead gives every reader anything.
+// FuzzRead passes arbitrary requests to every reader.
 func FuzzRead(f *testing.F) {
 	list := providers(f)
 	for _, p := range list {

@@ -17,8 +17,8 @@ import (
 	"example.com/threepid/sms/vonage"
 )
 
-// TestSendersAskForReceipts has each provider's sender name the URL of the receipts, and report the ID
-// that they will have.
+// TestSendersAskForReceipts checks that each provider's sender passes on the URL for receipts, and
+// reports the message ID that the receipts will contain.
 func TestSendersAskForReceipts(t *testing.T) {
 	t.Parallel()
 	const receipts = "https://example.org/receipts?token=a b"

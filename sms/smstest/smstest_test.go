@@ -93,7 +93,7 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestSendAfterTheEnd has a call that nobody waits for any more.
+// TestSendAfterTheEnd calls Send with a context that has ended.
 func TestSendAfterTheEnd(t *testing.T) {
 	t.Parallel()
 	r := smstest.New()
@@ -134,7 +134,7 @@ func TestHold(t *testing.T) {
 		t.Errorf("after release: %v, %d", err, r.Count())
 	}
 	r.Hold()
-	release() // of the hold before
+	release() // of the earlier Hold
 	short, cancel = context.WithTimeout(t.Context(), time.Millisecond)
 	defer cancel()
 	if err := r.Send(short, message("+4")); !errors.Is(err, context.DeadlineExceeded) {

@@ -54,7 +54,7 @@ func openWith(tb testing.TB, o sns.Options) sms.Sender {
 	return s
 }
 
-// TestCodes reads rows of a code and, where the words decide, one of them.
+// TestCodes reads rows with a code and, where the message decides, one of the messages.
 func TestCodes(t *testing.T) {
 	t.Parallel()
 	providertest.Codes(t, "Amazon SNS", open, func(row string) (int, string) {
@@ -102,8 +102,8 @@ func TestNetwork(t *testing.T) {
 	providertest.Network(t, open)
 }
 
-// TestOneRequest checks that a request that the SDK would repeat is made once: the first may have
-// sent the SMS.
+// TestOneRequest checks that a request that the SDK would repeat is sent once, because the first
+// may have sent the SMS.
 func TestOneRequest(t *testing.T) {
 	t.Parallel()
 	for name, handle := range map[string]http.HandlerFunc{
@@ -172,7 +172,7 @@ func TestRequest(t *testing.T) {
 	}
 }
 
-// attributes are those of a form, as name=value.
+// attributes returns the attributes in a form, as name=value.
 func attributes(form url.Values) string {
 	var all []string
 	for i := 1; form.Has(fmt.Sprintf("MessageAttributes.entry.%d.Name", i)); i++ {
@@ -182,7 +182,7 @@ func attributes(form url.Values) string {
 	return strings.Join(all, " ")
 }
 
-// same compares words without their order.
+// same compares words in any order.
 func same(a, b string) bool {
 	count := map[string]int{}
 	for _, word := range strings.Fields(a) {
@@ -199,13 +199,13 @@ func same(a, b string) bool {
 	return true
 }
 
-// slow is a network in which credentials do not arrive in time.
+// slow is a credentials provider that does not respond in time.
 type slow struct{ error }
 
 func (slow) Timeout() bool   { return true }
 func (slow) Temporary() bool { return true }
 
-// TestCredentials finds no credentials: nothing was sent.
+// TestCredentials checks that nothing was sent if there are no credentials.
 func TestCredentials(t *testing.T) {
 	t.Parallel()
 	address := providertest.Server(t, http.StatusOK, published)

@@ -37,7 +37,7 @@ func TestCodes(t *testing.T) {
 	})
 }
 
-// TestCodesOfMessages has messages that are created and fail at once.
+// TestCodesOfMessages returns messages that are created and fail at once.
 func TestCodesOfMessages(t *testing.T) {
 	t.Parallel()
 	providertest.Codes(t, "Twilio", open, func(code string) (int, string) {
@@ -74,8 +74,8 @@ func TestStatuses(t *testing.T) {
 	}
 }
 
-// TestUnknownFailures has a message that is created and fails for a reason that is in no table:
-// that is no success.
+// TestUnknownFailures returns a message that is created and fails for a reason in no table. That is
+// not a success.
 func TestUnknownFailures(t *testing.T) {
 	t.Parallel()
 	for body, want := range map[string]string{

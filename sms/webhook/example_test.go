@@ -16,12 +16,12 @@ func Example() {
 	gateway := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		body, _ := io.ReadAll(r.Body)
 		fmt.Printf("%s\n", body)
-		w.WriteHeader(http.StatusUnprocessableEntity) // a landline, say
+		w.WriteHeader(http.StatusUnprocessableEntity) // such as a landline
 	}))
 	defer gateway.Close()
 
 	sender, err := webhook.New(gateway.URL+"/texts", webhook.Options{
-		Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", // from where you keep secrets
+		Secret: "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw", // from your secret store
 	})
 	if err != nil {
 		fmt.Println(err)

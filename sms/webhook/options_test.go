@@ -17,8 +17,7 @@ import (
 
 const secret = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
 
-// TestPublishedSignature is the vector that the Standard Webhooks libraries test
-// themselves with.
+// TestPublishedSignature uses the test vector of the Standard Webhooks libraries.
 func TestPublishedSignature(t *testing.T) {
 	t.Parallel()
 	sender := open(t, "https://example.org", webhook.Options{Secret: secret})
@@ -28,7 +27,7 @@ func TestPublishedSignature(t *testing.T) {
 	}
 }
 
-// TestSignature verifies as a receiver does, from what came over the wire.
+// TestSignature verifies the signature as a receiver does, from the bytes received.
 func TestSignature(t *testing.T) {
 	t.Parallel()
 	url := gateway(t, func(w http.ResponseWriter, r *http.Request) {
@@ -75,7 +74,7 @@ func TestSecretRefused(t *testing.T) {
 	}
 }
 
-// forged are headers that are not the caller's to set, in two spellings.
+// forged are headers that the caller cannot set, in two spellings.
 func forged() http.Header {
 	header := make(http.Header)
 	for _, name := range []string{
@@ -88,7 +87,7 @@ func forged() http.Header {
 	return header
 }
 
-// TestHTTP2 has a server that speaks it, which forbids some headers altogether.
+// TestHTTP2 uses a server with HTTP/2, which forbids some headers.
 func TestHTTP2(t *testing.T) {
 	t.Parallel()
 	server := httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -106,7 +105,7 @@ func TestHTTP2(t *testing.T) {
 	}
 }
 
-// TestHeader has a caller that tries to set the sender's own headers.
+// TestHeader tries to set headers that the sender sets itself.
 func TestHeader(t *testing.T) {
 	t.Parallel()
 	for _, given := range []string{"", secret} {

@@ -19,12 +19,12 @@ import (
 	"example.com/threepid/sms/webhook"
 )
 
-// secretParts are what no error may hold of the URLs, secrets and message here.
+// secretParts are the parts of the URLs, secrets and message here that no error may contain.
 func secretParts() []string {
 	return []string{"k3y", "/path", "hunter2", "447700900001", "123456", "MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"}
 }
 
-// tellsNothing fails the test when an error holds what belongs in no log.
+// tellsNothing fails the test if an error contains something that must not be logged.
 func tellsNothing(t *testing.T, err error) {
 	t.Helper()
 	if err == nil {
@@ -37,7 +37,7 @@ func tellsNothing(t *testing.T, err error) {
 	}
 }
 
-// temporary fails the test unless another try is worth while.
+// temporary fails the test unless the error means that another try may work.
 func temporary(t *testing.T, err error) {
 	t.Helper()
 	if err == nil || errors.Is(err, sms.ErrRejected) {
@@ -46,8 +46,8 @@ func temporary(t *testing.T, err error) {
 	tellsNothing(t, err)
 }
 
-// answers is a server that writes raw bytes to each request and then keeps the
-// connection open until the test ends.
+// answers is a server that writes raw bytes in response to each request, and keeps the connection
+// open until the test ends.
 func answers(t *testing.T, raw string) string {
 	t.Helper()
 	listener, err := net.Listen("tcp", "127.0.0.1:0")
@@ -75,7 +75,7 @@ func answers(t *testing.T, raw string) string {
 
 func TestTransportErrors(t *testing.T) {
 	t.Parallel()
-	// Port 1 belongs to nobody; a port just given up may be another test's by now.
+	// Nothing listens on port 1. A port that was just released may belong to another test by now.
 	refused := "me:hunter2@127.0.0.1:1/path?key=k3y"
 	secure := httptest.NewTLSServer(http.NotFoundHandler())
 	t.Cleanup(secure.Close)
@@ -102,8 +102,8 @@ func TestTransportErrors(t *testing.T) {
 	}
 }
 
-// TestOddStatus has statuses that net/http's server does not let a handler send.
-// Of a 101 what follows is not HTTP, and does not end.
+// TestOddStatus returns statuses that net/http's server does not allow. The data after a 101 is not
+// HTTP and has no end.
 func TestOddStatus(t *testing.T) {
 	t.Parallel()
 	const upgrade = "Connection: Upgrade\r\nUpgrade: x\r\n"
@@ -126,8 +126,8 @@ type transport func(*http.Request) (*http.Response, error)
 
 func (f transport) RoundTrip(r *http.Request) (*http.Response, error) { return f(r) }
 
-// TestForeignTransport has a caller's transport put the URL into its errors, as
-// those that use a client inside do.
+// TestForeignTransport uses a caller's transport whose errors contain the URL, as those of a
+// wrapped client do.
 func TestForeignTransport(t *testing.T) {
 	t.Parallel()
 	errInner := errors.New("k3y")
@@ -149,7 +149,7 @@ func TestForeignTransport(t *testing.T) {
 	}
 }
 
-// TestContext has gateways that do not respond in time.
+// TestContext uses gateways that do not respond in time.
 func TestContext(t *testing.T) {
 	t.Parallel()
 	silent := answers(t, "")
@@ -195,8 +195,8 @@ func TestTLSHandshakeTimeout(t *testing.T) {
 	}
 }
 
-// TestBodiesWithoutEnd has gateways whose status comes at once and whose body
-// does not end: the status counts, and neither time nor the context is used up.
+// TestBodiesWithoutEnd uses gateways that send the status at once and a body without end. The
+// status counts, and Send returns before its context ends.
 func TestBodiesWithoutEnd(t *testing.T) {
 	t.Parallel()
 	for name, write := range map[string]func(w http.ResponseWriter) bool{
@@ -232,7 +232,7 @@ func TestBodiesWithoutEnd(t *testing.T) {
 	}
 }
 
-// countedBody is a megabyte that counts what is read of it.
+// countedBody is a megabyte that counts the bytes read.
 type countedBody struct {
 	left   int
 	closed bool
@@ -267,13 +267,13 @@ func TestBodiesAreReadInPart(t *testing.T) {
 	}
 }
 
-// A gateway that read a message and broke the connection may have texted it:
-// the message is not sent again behind the caller's back.
+// A gateway that read a message and closed the connection may have sent the SMS: the message must
+// not be sent again automatically.
 func TestNothingIsSentTwice(t *testing.T) {
 	t.Parallel()
 	var received atomic.Int64
 	url := gateway(t, func(w http.ResponseWriter, _ *http.Request) {
-		if received.Add(1)%2 == 0 { // on a connection that was good before
+		if received.Add(1)%2 == 0 { // on a connection that worked before
 			conn, _, err := http.NewResponseController(w).Hijack()
 			if err == nil {
 				_ = conn.Close()
@@ -292,7 +292,7 @@ func TestNothingIsSentTwice(t *testing.T) {
 	}
 }
 
-// A connection that the gateway closed while it was idle loses no SMS.
+// A connection that the gateway closes while it is idle must not lose an SMS.
 func TestIdleConnectionsClosed(t *testing.T) {
 	t.Parallel()
 	var received atomic.Int64
@@ -315,7 +315,7 @@ func TestIdleConnectionsClosed(t *testing.T) {
 			}
 		}
 		server.CloseClientConnections()
-		time.Sleep(20 * time.Millisecond) // so that the sender nearly always notices before the next round
+		time.Sleep(20 * time.Millisecond) // so that the sender usually notices before the next round
 		if n := received.Load(); n != round+1 {
 			t.Fatalf("the gateway got %d messages after %d", n, round+1)
 		}

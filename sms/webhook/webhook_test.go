@@ -22,7 +22,7 @@ var message = sms.Message{
 	ID: "msg_p5jXN8AQM9LWM0D4loKWxJek", To: "+447700900001", Text: "123456 is your <Example> code.", Country: "GB", Attempt: 2,
 }
 
-// gateway is a server that answers as handler says.
+// gateway is a server with a handler.
 func gateway(t *testing.T, handler http.HandlerFunc) string {
 	t.Helper()
 	server := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -161,8 +161,8 @@ func TestManyAtOnce(t *testing.T) {
 	}
 }
 
-// TestConnectionsAreReused has 32 senders at once, ten times over, and answers
-// that are worth reading to their end.
+// TestConnectionsAreReused sends ten times from 32 goroutines, and the responses have bodies that
+// the sender must read.
 func TestConnectionsAreReused(t *testing.T) {
 	t.Parallel()
 	const senders = 32
@@ -189,14 +189,14 @@ func TestConnectionsAreReused(t *testing.T) {
 		}
 		round.Wait()
 	}
-	// A dial that an idle connection overtakes is kept for later, hence the slack.
+	// A dial whose request takes an idle connection instead is kept for later, hence the slack.
 	if n := connections.Load(); n > 3*senders {
 		t.Errorf("%d connections for %d senders", n, senders)
 	}
 }
 
-// TestADeadConnectionIsOnePost has a gateway that closes connections that were used before: it may
-// have accepted the SMS, so the request must not be repeated.
+// TestADeadConnectionIsOnePost uses a gateway that closes used connections. It may have accepted
+// the SMS, so the request must not be repeated.
 func TestADeadConnectionIsOnePost(t *testing.T) {
 	t.Parallel()
 	var posts, hangUp atomic.Int64
