@@ -246,7 +246,7 @@ func TestFindings(t *testing.T) {
 		h.advance(time.Hour)
 	}
 	if page := h.do(t, http.MethodGet, "/", ""); strings.Contains(page.body, "What stands out") {
-		t.Errorf("a usual hour stands out: %s", page.body)
+		t.Errorf("a normal hour is highlighted: %s", page.body)
 	}
 	ask(60, false)
 	expect(t, "a pump", h.do(t, http.MethodGet, "/", ""), http.StatusOK, "United Kingdom: ", "usually 100%. That is", "it looks like pumping")
@@ -308,7 +308,7 @@ func TestNumber(t *testing.T) {
 	expect(t, "erase", h.do(t, http.MethodPost, "/number/erase", form("number", number, "again", number)), http.StatusOK, "All data about the number is erased.", "Nothing is recorded.")
 	expect(t, "audit", h.do(t, http.MethodGet, "/audit", ""), http.StatusOK, "carol", "explain", "unblock", "release", "export", "erase", "+44770090****")
 	if page := h.do(t, http.MethodGet, "/audit", ""); strings.Contains(page.body, number[1:]) {
-		t.Error("the audit log has a whole number")
+		t.Error("the audit log has a complete number")
 	}
 }
 

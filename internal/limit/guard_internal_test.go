@@ -94,7 +94,7 @@ func TestGuardNoticesARush(t *testing.T) {
 		w.text(-1) // a country
 	}
 	if texts != 500 {
-		t.Errorf("a rush of %d went through", texts)
+		t.Errorf("a rush of %d was allowed", texts)
 	}
 }
 
@@ -171,7 +171,7 @@ func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
 	for strikes := range 40 {
 		s, reason := g.judged(state{Count: strikes, By: []byEntry{{"a", g.slot(1_700_000_000_000)}, {"b", g.slot(1_700_000_000_000)}, {"c", g.slot(1_700_000_000_000)}}, Slots: counts{{g.slot(1_700_000_000_000) - 3, 20, 0}}, Until: 1_700_000_000_000}, situation{area: areaRange, percent: 20}, 1_700_000_000_000)
 		if left := s.blockedFor(1_700_000_000_000); reason == "" || left != g.MaxBlock.Milliseconds() {
-			t.Errorf("closed %d times before, it closes for %d ms", strikes, left)
+			t.Errorf("blocked %d times before, it blocks for %d ms", strikes, left)
 		}
 	}
 }
@@ -214,7 +214,7 @@ func TestGuardTakesBackWhatWasNotSent(t *testing.T) {
 		w.state = guard.notSent(w.state, 1234+i, at, w.now)
 	}
 	if len(w.blocked) > 0 {
-		t.Errorf("closed for texts that did not leave: %v", w.blocked)
+		t.Errorf("blocked for SMS that were not sent: %v", w.blocked)
 	}
 }
 

@@ -143,6 +143,6 @@ func TestSeveralLimitsTakeFromAllOrNone(t *testing.T) {
 		t.Errorf("given back %v: the final one must stay", back)
 	}
 	if back = giveBackAll(list, levels, 2, true, now); back[0] != now || back[1] != now {
-		t.Errorf("given back %v: a text that did not leave must come back to all", back)
+		t.Errorf("given back %v: an SMS that was not sent must be given back to all", back)
 	}
 }

@@ -88,7 +88,7 @@ func (n *node) validatedBy(clientSecret, path string, attempt int) (sid string) 
 func expectDone(t *testing.T, a answer, body string) {
 	t.Helper()
 	if a.status != http.StatusOK || a.body != body {
-		t.Errorf("answered %d %s, want 200 %s", a.status, a.body, body)
+		t.Errorf("got status %d %s, want 200 %s", a.status, a.body, body)
 	}
 }
 

@@ -77,7 +77,7 @@ func testAccountStoreFails(t *testing.T, open opener) {
 	} {
 		expect(t, a, http.StatusInternalServerError, "M_UNKNOWN")
 		if strings.Contains(a.body, "disk") {
-			t.Errorf("the cause is told: %s", a.body)
+			t.Errorf("the response reveals the cause: %s", a.body)
 		}
 	}
 	accounts.fail(nil)

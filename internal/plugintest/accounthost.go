@@ -129,7 +129,7 @@ func testAccountWithoutAUser(t *testing.T, open opener) {
 			a := n.authed(token, method, path, bodies[path])
 			expect(t, a, http.StatusInternalServerError, "M_UNKNOWN")
 			if a.text("error") != "Internal server error" {
-				t.Errorf("the cause is told: %s", a.body)
+				t.Errorf("the response reveals the cause: %s", a.body)
 			}
 		}
 	}
@@ -178,7 +178,7 @@ func testAccountHostAnswersItself(t *testing.T, open opener) {
 	body := fmt.Sprintf(`{"sid":%q,"client_secret":%q}`, sid, secret)
 	a := n.authed(alice, http.MethodPost, putPath, body)
 	if a.status != http.StatusUnauthorized || a.text("session") != "xyz" || strings.Count(a.body, "{") != 3 || a.errcode() != "" {
-		t.Errorf("the host's own answer became %d %s", a.status, a.body)
+		t.Errorf("the host's own response became %d %s", a.status, a.body)
 	}
 	auth := func(session string) string {
 		return strings.TrimSuffix(body, "}") + `,"auth":{"session":"` + session + `"}}`
@@ -187,7 +187,7 @@ func testAccountHostAnswersItself(t *testing.T, open opener) {
 	legacyBody := fmt.Sprintf(`{"three_pid_creds":{"sid":%q,"client_secret":%q},"auth":{"session":"guessed"}}`, sid, secret)
 	expect(t, n.authed(alice, http.MethodPost, listPath, legacyBody), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	if a := n.authed(alice, http.MethodPost, putPath, auth("other")); a.status != http.StatusTeapot || a.body != "" {
-		t.Errorf("the host's own answer became %d %s", a.status, a.body)
+		t.Errorf("the host's own response became %d %s", a.status, a.body)
 	}
 	if _, err := n.store.Owner(t.Context(), msisdn); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the number was added all the same: %v", err)

@@ -275,7 +275,7 @@ func testApproveThatPanics(t *testing.T, open opener) {
 	}
 	n.mustRequest(addPath, attempt(2))
 	if recorder.Count() != 2 {
-		t.Errorf("%d texts", recorder.Count())
+		t.Errorf("%d SMS", recorder.Count())
 	}
 	if err := n.plugin.Close(); err != nil { // and Close does not wait for it
 		t.Error(err)
@@ -303,7 +303,7 @@ func testApproveThatHangs(t *testing.T, open opener) {
 	}()
 	if res, err := n.client.Do(req); err == nil {
 		_ = res.Body.Close()
-		t.Error("answered")
+		t.Error("a response was returned")
 	}
 	select {
 	case err := <-ended:

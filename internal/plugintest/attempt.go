@@ -54,7 +54,7 @@ func testAttempts(t *testing.T, open opener) {
 			t.Errorf("%s: sid %s, first was %s", step.name, got, sid)
 		}
 		if n.sms.Count() != step.texts {
-			t.Errorf("%s: %d texts by now, want %d", step.name, n.sms.Count(), step.texts)
+			t.Errorf("%s: %d SMS by now, want %d", step.name, n.sms.Count(), step.texts)
 		}
 	}
 }
@@ -95,7 +95,7 @@ func testResendWithinLifetimeSendsTheSameToken(t *testing.T, open opener) {
 	n.mustRequest(addPath, attempt(2))
 	second, _ := n.sms.Last()
 	if first.Text != second.Text {
-		t.Errorf("texts differ: %q, %q", first.Text, second.Text)
+		t.Errorf("the SMS differ: %q, %q", first.Text, second.Text)
 	}
 	if first.ID == second.ID {
 		t.Error("two attempts have one message ID: a gateway would drop the second")

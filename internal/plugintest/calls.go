@@ -84,14 +84,14 @@ func same(t *testing.T, name string, err error, a answer) {
 	t.Helper()
 	var refusal *threepid.Error
 	if !errors.As(err, &refusal) {
-		t.Errorf("%s: %v, and the endpoint answered %d %s", name, err, a.status, a.body)
+		t.Errorf("%s: %v, but the endpoint returned %d %s", name, err, a.status, a.body)
 		return
 	}
 	if refusal.Status != a.status || refusal.ErrCode != a.errcode() || refusal.Message != a.text("error") {
-		t.Errorf("%s: %+v, and the endpoint answered %d %s", name, refusal, a.status, a.body)
+		t.Errorf("%s: %+v, but the endpoint returned %d %s", name, refusal, a.status, a.body)
 	}
 	if ms, _ := a.fields["retry_after_ms"].(float64); int64(ms) != refusal.RetryAfter.Milliseconds() {
-		t.Errorf("%s: RetryAfter %v, and the endpoint answered %s", name, refusal.RetryAfter, a.body)
+		t.Errorf("%s: RetryAfter %v, but the endpoint returned %s", name, refusal.RetryAfter, a.body)
 	}
 }
 
@@ -205,7 +205,7 @@ func testCallsCheckWhatHTTPWould(t *testing.T, open opener) {
 		}
 	}
 	if err := n.plugin.AddNumber(ctx, alice, sid, secret); err != nil {
-		t.Errorf("the validation was taken for nobody: %v", err)
+		t.Errorf("the validation was redeemed without a caller: %v", err)
 	}
 }
 

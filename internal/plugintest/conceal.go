@@ -108,7 +108,7 @@ func (tw *twins) each(ask func(n *node) answer) (real, decoy answer) {
 		tw.t.Errorf("told apart: %d and %d reads, %d and %d writes", a.Views(), b.Views(), a.Updates(), b.Updates())
 	}
 	if a, b := len(tw.real.sms.Calls()), len(tw.decoy.sms.Calls()); a != b {
-		tw.t.Errorf("told apart: %d texts and %d", a, b)
+		tw.t.Errorf("distinguishable: %d SMS and %d", a, b)
 	}
 	return real, decoy
 }
@@ -155,15 +155,15 @@ func testConcealedSMS(t *testing.T, open opener) {
 		}
 		texts := tw.decoy.sms.Messages()
 		if len(texts) != 2 || texts[0].ID == texts[1].ID || texts[0].Text != texts[1].Text {
-			t.Fatalf("texts %+v", texts)
+			t.Fatalf("SMS: %+v", texts)
 		}
 		for i, m := range texts {
 			if !strings.Contains(m.Text, says[tw.path]) || !strings.Contains(m.Text, "Example") || strings.ContainsAny(m.Text, "0123456789") {
-				t.Errorf("text %q", m.Text)
+				t.Errorf("the SMS is %q", m.Text)
 			}
 			const oneSMS, maxBrand = 160, 40
 			if len(m.Text)-len("Example")+maxBrand > oneSMS {
-				t.Errorf("a text of %d characters", len(m.Text))
+				t.Errorf("an SMS of %d characters", len(m.Text))
 			}
 			if like := tw.real.sms.Messages()[i]; m.To != like.To || m.Country != like.Country || m.Attempt != like.Attempt || len(m.ID) != len(like.ID) {
 				t.Errorf("%+v, a real one is %+v", m, like)
@@ -253,7 +253,7 @@ func testConcealedLimits(t *testing.T, open opener) {
 			tw.advance(7 * time.Minute)
 		}
 		if statuses[http.StatusOK] < 4 || statuses[http.StatusTooManyRequests] < 10 || statuses[http.StatusBadRequest] < 10 {
-			t.Errorf("answers %v", statuses)
+			t.Errorf("responses %v", statuses)
 		}
 	}, inEarnest)
 }

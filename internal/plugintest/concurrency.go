@@ -139,12 +139,12 @@ func testAttemptsAtOnce(t *testing.T, open opener) {
 	last := int64(-1)
 	for _, m := range n.sms.Messages() {
 		if seen[m.Attempt] || m.Attempt < last {
-			t.Errorf("attempt %d was texted again or late", m.Attempt)
+			t.Errorf("attempt %d was sent again or late", m.Attempt)
 		}
 		seen[m.Attempt], last = true, m.Attempt
 	}
 	if !seen[3] {
-		t.Errorf("the greatest attempt was not texted: %v", seen)
+		t.Errorf("the greatest attempt was not sent: %v", seen)
 	}
 }
 
@@ -202,7 +202,7 @@ func testLeaseOfANodeThatDied(t *testing.T, open opener) {
 	go func() { answered <- second.post(addPath, attempt(1)) }()
 	select {
 	case a := <-answered:
-		t.Fatalf("answered while another node had the lease: %d %s", a.status, a.body)
+		t.Fatalf("responded while another node had the lease: %d %s", a.status, a.body)
 	case <-time.After(100 * time.Millisecond):
 	}
 	second.clock.advance(2 * time.Minute)

@@ -187,7 +187,7 @@ func testEachRequestTokenHasLimits(t *testing.T, open opener) {
 		a := n.post(path, request(map[string]any{"client_secret": "one-more"}))
 		expect(t, a, http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 		if a.header.Get("Retry-After") == "" || a.fields["retry_after_ms"] == nil {
-			t.Errorf("not told when to come back: %v %s", a.header, a.body)
+			t.Errorf("the response does not say when to try again: %v %s", a.header, a.body)
 		}
 		n.expectTexts(t, most)
 	}, limitedByNumber)

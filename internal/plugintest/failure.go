@@ -73,7 +73,7 @@ func testProviderEcho(t *testing.T, open opener) {
 	other := startWith(t, open(t), sender, n.logs)
 	expect(t, other.post(addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
 	if !strings.Contains(n.logs.String(), "cannot text ****** is your") {
-		t.Errorf("the operator hears nothing of the cause: %s", n.logs)
+		t.Errorf("the log does not contain the cause: %s", n.logs)
 	}
 }
 
@@ -93,7 +93,7 @@ func testSenderThatPanicsOrHangs(t *testing.T, open opener) {
 			begin := time.Now()
 			expect(t, n.post(addPath, attempt(1)), http.StatusBadGateway, "M_SEND_ERROR")
 			if took := time.Since(begin); took > late {
-				t.Errorf("answered after %v", took)
+				t.Errorf("responded after %v", took)
 			}
 		})
 	}

@@ -98,7 +98,7 @@ func testGuardBlocksARange(t *testing.T, open opener) {
 	n.clock.advance(14 * time.Minute)
 	again, _ := n.pump(t, scattered(1))
 	if again >= let {
-		t.Errorf("the second time it takes %d texts, the first time %d", again, let)
+		t.Errorf("the second time it takes %d SMS, the first time %d", again, let)
 	}
 }
 
@@ -208,7 +208,7 @@ func testGuardIsSoonerThanTheLimitOfARange(t *testing.T, open opener) {
 	n := start(t, open(t), limited, func(o *threepid.Options) { o.Guard = limits.Guard{} })
 	let, _ := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i/4), mobile(1, 1000+i)) })
 	if let != 8 {
-		t.Errorf("%d consecutive numbers were texted", let)
+		t.Errorf("%d consecutive numbers received an SMS", let)
 	}
 	expect(t, n.asks("somebody", mobile(2, 1)), http.StatusOK, "")
 }
@@ -351,7 +351,7 @@ func testTrustedPassesTheGuard(t *testing.T, open opener) {
 	want := []limits.Block{{Country: "GB", Range: "44740001", Count: 1, Until: until}}
 	expect(t, n.asks("somebody", mobile(1, 9998)), http.StatusTooManyRequests, "M_LIMIT_EXCEEDED")
 	if !slices.Equal(told, want) {
-		t.Errorf("the hook is told %+v, want %+v", told, want)
+		t.Errorf("the hook gets %+v, want %+v", told, want)
 	}
 	body := request(map[string]any{"client_secret": newSecret(), "phone_number": mobile(1, 9999)})
 	expect(t, n.postSolved(addPath, body, "solved"), http.StatusOK, "")

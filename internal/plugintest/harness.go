@@ -257,7 +257,7 @@ func (n *node) token() string {
 	n.tb.Helper()
 	m, ok := n.sms.Last()
 	if !ok {
-		n.tb.Fatal("no text was sent")
+		n.tb.Fatal("no SMS was sent")
 	}
 	return smstest.Token(m)
 }
@@ -272,7 +272,7 @@ func wrong(token string) string {
 func expect(t *testing.T, a answer, status int, errcode string) {
 	t.Helper()
 	if a.status != status || a.errcode() != errcode {
-		t.Errorf("answered %d %q, want %d %q; body %s", a.status, a.errcode(), status, errcode, a.body)
+		t.Errorf("got status %d %q, want %d %q; body %s", a.status, a.errcode(), status, errcode, a.body)
 	}
 	if errcode != "" && a.text("error") == "" {
 		t.Errorf("no sentence for a person: %s", a.body)
@@ -285,7 +285,7 @@ func expect(t *testing.T, a answer, status int, errcode string) {
 func (n *node) expectTexts(t *testing.T, want int) {
 	t.Helper()
 	if got := n.sms.Count(); got != want {
-		t.Errorf("%d texts were sent, want %d", got, want)
+		t.Errorf("%d SMS were sent, want %d", got, want)
 	}
 }
 

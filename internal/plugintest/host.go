@@ -70,7 +70,7 @@ func testOmittedRouteIsTheHosts(t *testing.T, open opener) {
 		o.OmitEndpoints = []threepid.Endpoint{threepid.EndpointRequestTokenRegister}
 	})
 	if a := n.post(regPath, request(nil)); a.status != http.StatusTeapot {
-		t.Errorf("the host's route answered %d", a.status)
+		t.Errorf("the host's route returned %d", a.status)
 	}
 	n.mustRequest(addPath, request(nil))
 }
@@ -81,7 +81,7 @@ func testPreflightsOfAllPathsAreTheHosts(t *testing.T, open opener) {
 	router.OPTIONS("/*any", teapot)
 	n := startOn(t, router, open(t), smstest.New(), &logs{})
 	if a := n.do(http.MethodOptions, addPath, "", ""); a.status != http.StatusTeapot {
-		t.Errorf("OPTIONS answered %d", a.status)
+		t.Errorf("OPTIONS returned %d", a.status)
 	}
 	n.mustRequest(addPath, request(nil))
 }
@@ -153,7 +153,7 @@ func testValidatedAndRedeem(t *testing.T, open opener) {
 	n.mustRequest(addPath, attempt(2))
 	check("asked anew", sid, secret, threepid.ErrNotValidated)
 	if n.token() == old {
-		t.Error("a redeemed token was texted again")
+		t.Error("a redeemed token was sent again")
 	}
 	expect(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 	check("validated anew", sid, secret, nil)

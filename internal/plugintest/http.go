@@ -249,7 +249,7 @@ func testSlowSMSAreNotCutOff(t *testing.T, open opener) {
 	n := startWith(t, open(t), smstest.Delay(recorder, 300*time.Millisecond), &logs{}, func(o *threepid.Options) { o.BodyTimeout = 100 * time.Millisecond })
 	together(2, func(int) { expect(t, n.post(addPath, attempt(1)), http.StatusOK, "") })
 	if recorder.Count() != 1 {
-		t.Errorf("%d texts", recorder.Count())
+		t.Errorf("%d SMS", recorder.Count())
 	}
 }
 

@@ -107,7 +107,7 @@ func testLimitOfANumber(t *testing.T, open opener) {
 	n := start(t, open(t), limited, withoutReserve)
 	let, refused := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), spoken) })
 	if let != 6 {
-		t.Errorf("%d texts at once", let)
+		t.Errorf("%d SMS at once", let)
 	}
 	expectLimited(t, refused, 10*time.Minute)
 	n.clock.advance(10*time.Minute - time.Millisecond)
@@ -126,7 +126,7 @@ func testLimitOfANumber(t *testing.T, open opener) {
 		}
 	}
 	if day != 12 {
-		t.Errorf("%d texts in a day", day)
+		t.Errorf("%d SMS in a day", day)
 	}
 	n.expectTexts(t, day)
 }
@@ -191,7 +191,7 @@ func testReserveTakesAnIPv6NetworkForOneClient(t *testing.T, open opener) {
 	n := start(t, open(t), slowNumber)
 	for i, status := range []int{http.StatusOK, http.StatusOK, http.StatusTooManyRequests} {
 		if a := n.asks(fmt.Sprintf("2001:db8:77:%x::1", i), spoken); a.status != status {
-			t.Errorf("request %d: answered %d %s", i, a.status, a.body)
+			t.Errorf("request %d: status %d %s", i, a.status, a.body)
 		}
 	}
 	expect(t, n.asks("2001:db8:78::1", spoken), http.StatusOK, "")
@@ -202,7 +202,7 @@ func testLimitOfAClientOnANumber(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	let, refused := until(t, func(int) answer { return n.asks("one", spoken) })
 	if let != 4 {
-		t.Errorf("%d texts at once", let)
+		t.Errorf("%d SMS at once", let)
 	}
 	expectLimited(t, refused, 10*time.Minute)
 	expect(t, n.asks("one", mobile(12, 1)), http.StatusOK, "")
@@ -213,7 +213,7 @@ func testLimitOfAClient(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	let, refused := until(t, func(i int) answer { return n.asks("one", mobile(i, 1)) })
 	if let != 20 {
-		t.Errorf("%d texts at once", let)
+		t.Errorf("%d SMS at once", let)
 	}
 	expectLimited(t, refused, time.Minute)
 	expect(t, n.asks("another", mobile(99, 1)), http.StatusOK, "")
@@ -223,13 +223,13 @@ func testLimitOfABlock(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	let, refused := until(t, func(i int) answer { return n.asks(fmt.Sprint("client", i), mobile(1, i*97)) })
 	if let != 20 {
-		t.Errorf("%d texts at once", let)
+		t.Errorf("%d SMS at once", let)
 	}
 	expectLimited(t, refused, 5*time.Minute)
 	expect(t, n.asks("another", mobile(2, 1)), http.StatusOK, "")
 	one, _ := until(t, func(i int) answer { return n.asks("one", mobile(3, i*97)) })
 	if one != 10 {
-		t.Errorf("%d texts of one client", one)
+		t.Errorf("%d SMS of one client", one)
 	}
 }
 
@@ -250,14 +250,14 @@ func testLimitCountsNeighboursOfIPv6AsOne(t *testing.T, open opener) {
 	n := start(t, open(t), limited)
 	let, _ := until(t, func(i int) answer { return n.asks(fmt.Sprintf("2001:db8:1:2:%x::%x", i, i), mobile(i, 1)) })
 	if let != 20 {
-		t.Errorf("%d texts for one /64", let)
+		t.Errorf("%d SMS for one /64", let)
 	}
 	expect(t, n.asks("2001:db8:1:3::1", mobile(99, 1)), http.StatusOK, "")
 	let, _ = until(t, func(i int) answer {
 		return n.asks([]string{"::ffff:192.0.2.1", "192.0.2.1"}[i%2], mobile(i, 2))
 	})
 	if let != 20 {
-		t.Errorf("%d texts for one IPv4 address in two spellings", let)
+		t.Errorf("%d SMS for one IPv4 address in two spellings", let)
 	}
 	expect(t, n.asks("192.0.2.2", mobile(98, 2)), http.StatusOK, "")
 }
@@ -291,11 +291,11 @@ func testLimitsHoldAtOnceAndOnAllNodes(t *testing.T, open opener) {
 			let.Add(1)
 		case http.StatusTooManyRequests:
 		default:
-			t.Errorf("answered %d %s", a.status, a.body)
+			t.Errorf("status %d %s", a.status, a.body)
 		}
 	})
 	if let.Load() != 6 {
-		t.Errorf("%d requests went through", let.Load())
+		t.Errorf("%d requests were allowed", let.Load())
 	}
 	n.expectTexts(t, 6)
 }
@@ -334,7 +334,7 @@ func testValidationGivesSMSBack(t *testing.T, open opener) {
 		}
 		let, _ := until(t, func(i int) answer { return n.as("one", addPath, body(i+1)) })
 		if let != 4 {
-			t.Fatalf("%d texts", let)
+			t.Fatalf("%d SMS", let)
 		}
 		sid := n.as("one", addPath, body(1)).text("sid")
 		expect(t, n.submit(sid, clientSecret, n.token()), http.StatusOK, "")
@@ -354,7 +354,7 @@ func testFinalLimitsGiveNothingBack(t *testing.T, open opener) {
 		expect(t, n.submit(a.text("sid"), clientSecret, n.token()), http.StatusOK, "")
 	}
 	if let != 24 {
-		t.Errorf("one number was texted %d times because it validates", let)
+		t.Errorf("one number received %d SMS because it validates", let)
 	}
 }
 
@@ -370,7 +370,7 @@ func testFailureGivesSMSBack(t *testing.T, open opener) {
 	}
 	let, _ := until(t, func(i int) answer { return n.as("one", addPath, attempt(i+1)) })
 	if let != 4 {
-		t.Errorf("%d texts after failures that cost nothing", let)
+		t.Errorf("%d SMS after failures that cost nothing", let)
 	}
 }
 
@@ -409,7 +409,7 @@ func testRetriesOfAnUncertainSMSAreLimited(t *testing.T, open opener) {
 		a = n.as(fmt.Sprint("client", calls), addPath, attempt(1))
 	}
 	if calls != 21 || len(n.sms.Calls()) != calls {
-		t.Errorf("the provider was called %d times, %d requests were let through", len(n.sms.Calls()), calls)
+		t.Errorf("the provider was called %d times, %d requests were allowed", len(n.sms.Calls()), calls)
 	}
 	expectLimited(t, a, time.Minute)
 	n.sms.FailAlways(nil)
@@ -438,7 +438,7 @@ func testSlowProviderCostsOneSMS(t *testing.T, open opener) {
 	expect(t, n.as("one", addPath, attempt(1)), http.StatusOK, "")
 	let, _ := until(t, func(int) answer { return n.asks("one", spoken) })
 	if let != 2 {
-		t.Errorf("after two texts that may have left there were %d more", let)
+		t.Errorf("after two SMS that may have been sent there were %d more", let)
 	}
 }
 
@@ -503,7 +503,7 @@ func testLimitsCanBeSwitchedOff(t *testing.T, open opener) {
 	})
 	let, _ := until(t, func(int) answer { return n.asks("one", spoken) })
 	if let != 20 { // the limit of the range
-		t.Errorf("%d texts", let)
+		t.Errorf("%d SMS", let)
 	}
 	off := start(t, open(t), limited, func(o *threepid.Options) { o.Limits.Disabled = true })
 	for range 50 {

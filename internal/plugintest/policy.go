@@ -68,7 +68,7 @@ func expectTexted(t *testing.T, n *node, allowed, denied []string) {
 			t.Errorf("%s: %d %s", number, a.status, a.body)
 		}
 		if len(n.sms.To(number)) != 1 {
-			t.Errorf("%s got %d texts", number, len(n.sms.To(number)))
+			t.Errorf("%s got %d SMS", number, len(n.sms.To(number)))
 		}
 	}
 	for _, number := range denied {

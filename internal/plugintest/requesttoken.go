@@ -134,7 +134,7 @@ func testRequestTokenRefusesBadInput(t *testing.T, open opener) {
 				}
 			}
 			if calls := n.sms.Calls(); len(calls) > 0 {
-				t.Fatalf("a text was sent: %v", calls)
+				t.Fatalf("an SMS was sent: %v", calls)
 			}
 			if _, err := n.sessionOf(t); !errors.Is(err, store.ErrNotFound) {
 				t.Fatalf("a session was stored: %v", err)
@@ -184,7 +184,7 @@ func testRequestTokenAccepts(t *testing.T, open opener) {
 			}
 			m, _ := n.sms.Last()
 			if m.To != "+"+row.msisdn {
-				t.Errorf("text went to %s", m.To)
+				t.Errorf("the SMS was sent to %s", m.To)
 			}
 			n.expectTexts(t, 1)
 		})
@@ -217,7 +217,7 @@ func testRequestTokenAnswer(t *testing.T, open opener) {
 		}
 	}
 	if len(a.fields) != len(want) {
-		t.Errorf("answer has other fields: %s", a.body)
+		t.Errorf("the response has other fields: %s", a.body)
 	}
 	m, _ := n.sms.Last()
 	if !regexp.MustCompile(`^[0-9]{6} is your Example code\.$`).MatchString(m.Text) || m.To != "+"+msisdn ||

@@ -157,7 +157,7 @@ func testSubmitFiveWrongTriesUseATokenUp(t *testing.T, open opener) {
 		// A resend has a new code.
 		n.mustRequest(addPath, attempt(2))
 		if n.token() == used {
-			t.Fatal("the used token was texted again")
+			t.Fatal("the used token was sent again")
 		}
 		expectSubmit(t, submit(sid, secret, n.token()), http.StatusOK, "")
 	})
@@ -186,7 +186,7 @@ func testParallelGuessesGetFiveTries(t *testing.T, open opener) {
 		count[code]++
 	}
 	if count["M_TOKEN_INCORRECT"] != 5 || count["M_SESSION_EXPIRED"] != 95 {
-		t.Errorf("answers %v, want 5 compared and 95 refused", count)
+		t.Errorf("responses %v, want 5 compared and 95 refused", count)
 	}
 }
 

@@ -203,7 +203,7 @@ func testTestNumberLooksAsAnyOther(t *testing.T, open opener) {
 	test, other := start(t, open(t), testNumber), start(t, open(t))
 	a, b := test.mustRequest(addPath, attempt(1)), other.mustRequest(addPath, attempt(1))
 	if !slices.Equal(slices.Sorted(maps.Keys(a.fields)), slices.Sorted(maps.Keys(b.fields))) || len(a.text("sid")) != len(b.text("sid")) {
-		t.Errorf("answers %s, %s", a.body, b.body)
+		t.Errorf("responses %s, %s", a.body, b.body)
 	}
 	s, err := test.sessionOf(t)
 	if err != nil {

@@ -132,7 +132,7 @@ func testMessageForTemplates(t *testing.T, open opener) {
 	}
 	n.speaking("de", http.MethodPost, pwdPath, request(map[string]any{"client_secret": "another"}))
 	if m, _ := n.sms.Last(); m.Code != "" || m.Purpose != "password" || m.Language != "de" || m.Text == "" {
-		t.Errorf("without a code: %+v", m)
+		t.Errorf("the SMS has no code: %+v", m)
 	}
 }
 

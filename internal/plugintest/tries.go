@@ -79,7 +79,7 @@ func testGuessesAtOnce(t *testing.T, open opener) {
 				compared.Add(1)
 			case "M_SESSION_EXPIRED":
 			default:
-				t.Errorf("answered %d %s", a.status, a.body)
+				t.Errorf("status %d %s", a.status, a.body)
 			}
 		}
 	})

@@ -39,7 +39,7 @@ func testUnblock(t *testing.T, open opener) {
 	wait := time.Duration(refused.fields["retry_after_ms"].(float64) * float64(time.Millisecond))
 	last := slices.MaxFunc(blocks, func(a, b limits.Block) int { return a.Until.Compare(b.Until) })
 	if got := last.Until.Sub(n.clock.Now()); got != wait {
-		t.Errorf("blocked for %v, and the client is told %v", got, wait)
+		t.Errorf("blocked for %v, but the response says %v", got, wait)
 	}
 	left, err := n.plugin.Unblock(t.Context(), msisdn)
 	if err != nil || len(left) > 0 {
@@ -67,7 +67,7 @@ func testUnblockLeavesTheCountry(t *testing.T, open opener) {
 	}
 	left, err := n.plugin.Unblock(t.Context(), "+"+msisdn)
 	if err != nil || !slices.Equal(left, blocks) {
-		t.Errorf("left is %+v, %v; want %+v", left, err, blocks)
+		t.Errorf("remaining blocks: %+v, %v; want %+v", left, err, blocks)
 	}
 }
 

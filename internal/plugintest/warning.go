@@ -77,7 +77,7 @@ func testWarnsAtStart(t *testing.T, open opener) {
 			log := n.logs.String()
 			for _, says := range row.says {
 				if !strings.Contains(log, says) {
-					t.Errorf("nothing of %q in the log: %s", says, log)
+					t.Errorf("the log does not contain %q: %s", says, log)
 				}
 			}
 			want := 1
@@ -194,7 +194,7 @@ func testLogIsAsLoudAsTheFailure(t *testing.T, open opener) {
 			n := startOn(t, loner(t), open(t), sms.Func(func(context.Context, sms.Message) error { return row.err }), &logs{}, careful)
 			n.post(addPath, attempt(1))
 			if log := n.logs.String(); !strings.Contains(log, row.says) || strings.Contains(log, row.never) {
-				t.Errorf("the log should have %q and not %q: %s", row.says, row.never, log)
+				t.Errorf("the log must contain %q and not %q: %s", row.says, row.never, log)
 			}
 		})
 	}

@@ -263,7 +263,7 @@ func Network(t *testing.T, open Open) {
 		})
 		expect(t, open(t, url).Send(t.Context(), Message()), "misconfigured")
 		if followed {
-			t.Error("a redirect was followed, and with it went the credentials")
+			t.Error("a redirect was followed with the credentials")
 		}
 	})
 }

@@ -67,7 +67,7 @@ func TestLongHeaders(t *testing.T) {
 		}
 	}
 	if got := c.Match("de," + strings.Repeat("x", 1<<20)); got != "de" {
-		t.Errorf("what stands before the limit: %s", got)
+		t.Errorf("the part before the limit: %s", got)
 	}
 	if got := c.Match(strings.Repeat("ko,", 9) + "de"); got != "de" {
 		t.Errorf("the tenth: %s", got)

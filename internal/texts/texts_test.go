@@ -121,7 +121,7 @@ func TestDirection(t *testing.T) {
 		text := catalog(t, brand("Example")).Text("ar", kind, "123456")
 		first := strings.IndexFunc(text, func(r rune) bool { return r >= 'A' && r <= 'z' || r >= 0x600 })
 		if r, _ := utf8.DecodeRuneInString(text[first:]); r < 0x600 || r > 0x6FF {
-			t.Errorf("%s: goes left to right: %q", kind, text)
+			t.Errorf("%s: is left to right: %q", kind, text)
 		}
 		if strings.ContainsAny(text, "\u200e\u200f\u061c") {
 			t.Errorf("%s: direction marks: %q", kind, text)

@@ -144,7 +144,7 @@ func faultAt(t *testing.T, step int64, after bool, fault func(cancel func()) err
 	receipt, err := recovered(func() (verify.Receipt, error) { return service.Request(ctx, request(1)) })
 	answered := len(texts.Calls())
 	if err == nil && answered != 1 {
-		t.Errorf("it succeeded after %d texts", answered)
+		t.Errorf("it succeeded after %d SMS", answered)
 	}
 	if ctx.Err() != nil && step >= claimStep && err != nil {
 		t.Errorf("it was cut off after it had begun to claim: %v", err)
@@ -159,7 +159,7 @@ func faultAt(t *testing.T, step int64, after bool, fault func(cancel func()) err
 	}
 	calls := texts.Calls()
 	if err == nil && (len(calls) != 1 || again.SID != receipt.SID) {
-		t.Errorf("an attempt that was answered was texted %d times, in sessions %s and %s", len(calls), receipt.SID, again.SID)
+		t.Errorf("an acknowledged attempt was sent %d times, in sessions %s and %s", len(calls), receipt.SID, again.SID)
 	}
 	for _, call := range calls {
 		if call.ID != calls[0].ID || call.Text != calls[0].Text {
@@ -203,7 +203,7 @@ func TestClaimWhoseNewsWasLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	if n := len(texts.Calls()); n != 1 {
-		t.Errorf("%d texts", n)
+		t.Errorf("%d SMS", n)
 	}
 }
 
@@ -225,7 +225,7 @@ func TestClockSetBack(t *testing.T) {
 	broken.Sender = sms.Func(func(context.Context, sms.Message) error { return errors.New("died") })
 	dying := verify.New(broken)
 	if _, err := dying.Request(t.Context(), request(2)); err == nil {
-		t.Fatal("the dying node answered")
+		t.Fatal("the node that died responded")
 	}
 	dying.Close()
 
@@ -233,7 +233,7 @@ func TestClockSetBack(t *testing.T) {
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
 	defer cancel()
 	if _, err := service.Request(ctx, request(1)); err != nil || len(texts.Calls()) != 1 {
-		t.Errorf("the acknowledged attempt: %v, %d texts", err, len(texts.Calls()))
+		t.Errorf("the acknowledged attempt: %v, %d SMS", err, len(texts.Calls()))
 	}
 	second, err := service.Request(ctx, request(2))
 	if err != nil || second.SID != first.SID {
@@ -286,7 +286,7 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 		}
 	}
 	if n := len(texts.Calls()); n != 1 {
-		t.Errorf("%d texts", n)
+		t.Errorf("%d SMS", n)
 	}
 }
 
@@ -299,7 +299,7 @@ func TestRefusedByItsOwnTwin(t *testing.T) {
 		t.Errorf("refused for a text that was its own: %v", late)
 	}
 	if n := texts.Count(); n != 1 {
-		t.Errorf("%d texts", n)
+		t.Errorf("%d SMS", n)
 	}
 }
 

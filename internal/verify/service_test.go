@@ -188,7 +188,7 @@ func TestNumberThatDoesNotReadBack(t *testing.T) {
 				t.Errorf("got %v", err)
 			}
 			if n := len(texts.Calls()); n != 0 {
-				t.Errorf("%d texts", n)
+				t.Errorf("%d SMS", n)
 			}
 		})
 	}

@@ -213,7 +213,7 @@ func TestCallsInsideATransactionThatIsNotSeen(t *testing.T) {
 				t.Error(err)
 			}
 		case <-time.After(20 * time.Second):
-			t.Fatal("a call waits for ever")
+			t.Fatal("a call waits forever")
 		}
 	}
 }

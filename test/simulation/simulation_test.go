@@ -52,7 +52,7 @@ func TestPump(t *testing.T) {
 			}
 			defaults, limits, nothing := results[0].pumped, results[1].pumped, results[2].pumped
 			if defaults > row.most || defaults*4 > limits || limits > 1_000 || nothing < 10*limits {
-				t.Errorf("%d texts with defaults, %d with limits only, %d with nothing", defaults, limits, nothing)
+				t.Errorf("%d SMS with defaults, %d with limits only, %d with nothing", defaults, limits, nothing)
 			}
 		})
 	}
@@ -67,7 +67,7 @@ func TestPumpFromNewAddresses(t *testing.T) {
 		t.Fatal(err)
 	}
 	if defaults, limits := results[0].pumped, results[1].pumped; defaults == 0 || defaults*10 > limits {
-		t.Errorf("%d texts with defaults, %d with limits only", defaults, limits)
+		t.Errorf("%d SMS with defaults, %d with limits only", defaults, limits)
 	}
 }
 
