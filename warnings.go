@@ -61,7 +61,7 @@ func trustsEverybody(engine *gin.Engine) bool {
 func (o Options) longTexts(catalog *texts.Catalog) string {
 	var long []string
 	for _, size := range catalog.Sizes() {
-		if size.Segments > 1 && (size.Kind.BringsToken() || o.ConcealAccounts) {
+		if size.Segments > 1 && (size.Kind.HasToken() || o.ConcealAccounts) {
 			long = append(long, size.String())
 		}
 	}

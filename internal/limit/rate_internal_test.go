@@ -86,7 +86,7 @@ func TestLimitGivesBack(t *testing.T) {
 		}
 	}
 	if takeOne() == 0 {
-		t.Error("giving back more than was taken makes room for more than the burst")
+		t.Error("giving back more than was taken allows more than the burst")
 	}
 }
 
@@ -119,7 +119,7 @@ func TestLimitAllowsSlowClocks(t *testing.T) {
 		level, _ = take(l, level, now+1000)
 	}
 	if _, wait := take(l, level, now); wait == 0 {
-		t.Error("a full limit lets through on a node whose clock is a second behind")
+		t.Error("a full limit allows more on a node whose clock is a second behind")
 	}
 }
 

@@ -274,7 +274,7 @@ func TestNodesShareTheGuard(t *testing.T) {
 		t.Error("a failure is not reported")
 	}
 	if ask(2) {
-		t.Error("a node forgets what it knew when its store fails")
+		t.Error("a node loses its counts when its store fails")
 	}
 }
 

@@ -148,7 +148,7 @@ func testAccountAddNeedsAValidation(t *testing.T, open opener) {
 	refused("no secret", n.add(alice, sid, ""))
 	refused("no sid", n.add(alice, "", secret))
 	if unknown.body != foreign.body || unknown.body != pending.body {
-		t.Errorf("told apart: %s, %s, %s", unknown.body, foreign.body, pending.body)
+		t.Errorf("distinguishable: %s, %s, %s", unknown.body, foreign.body, pending.body)
 	}
 	n.clock.advance(24 * time.Hour)
 	refused("expired", n.add(alice, sid, secret))

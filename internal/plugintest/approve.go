@@ -75,7 +75,7 @@ func testApproveReceivesAll(t *testing.T, open opener) {
 		i := <-asked
 		if i.Purpose != row.purpose || "+"+i.MSISDN != row.number || i.Country != row.country || i.Client != "127.0.0.1" ||
 			i.Header.Get("X-Captcha") != "solved" {
-			t.Errorf("%s: told %+v", row.number, i)
+			t.Errorf("%s: the hook got %+v", row.number, i)
 		}
 	}
 	named := start(t, open(t), approve(func(_ context.Context, i limits.ApprovalRequest) error {
@@ -311,7 +311,7 @@ func testApproveThatHangs(t *testing.T, open opener) {
 			t.Errorf("%v", err)
 		}
 	case <-time.After(patience):
-		t.Error("the hook was not told")
+		t.Error("the hook did not get it")
 	}
 	n.expectTexts(t, 0)
 }

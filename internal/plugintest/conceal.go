@@ -52,10 +52,10 @@ func expectSame(t *testing.T, real, decoy answer) {
 	realBody, realHeader := strip(real)
 	decoyBody, decoyHeader := strip(decoy)
 	if real.status != decoy.status || realBody != decoyBody || real.closed != decoy.closed {
-		t.Errorf("told apart: %d %s, %d %s", real.status, realBody, decoy.status, decoyBody)
+		t.Errorf("distinguishable: %d %s, %d %s", real.status, realBody, decoy.status, decoyBody)
 	}
 	if !maps.EqualFunc(realHeader, decoyHeader, slices.Equal) {
-		t.Errorf("told apart: headers %v, %v", realHeader, decoyHeader)
+		t.Errorf("distinguishable: headers %v, %v", realHeader, decoyHeader)
 	}
 }
 
@@ -105,7 +105,7 @@ func (tw *twins) each(ask func(n *node) answer) (real, decoy answer) {
 	real, decoy = ask(tw.real), ask(tw.decoy)
 	expectSame(tw.t, real, decoy)
 	if a, b := tw.calls[0], tw.calls[1]; a.Views() != b.Views() || a.Updates() != b.Updates() {
-		tw.t.Errorf("told apart: %d and %d reads, %d and %d writes", a.Views(), b.Views(), a.Updates(), b.Updates())
+		tw.t.Errorf("distinguishable: %d and %d reads, %d and %d writes", a.Views(), b.Views(), a.Updates(), b.Updates())
 	}
 	if a, b := len(tw.real.sms.Calls()), len(tw.decoy.sms.Calls()); a != b {
 		tw.t.Errorf("distinguishable: %d SMS and %d", a, b)
@@ -298,7 +298,7 @@ func testConcealedAccountAppearsAndDisappears(t *testing.T, open opener) {
 		ids[m.ID] = true
 	}
 	if len(ids) != 3 {
-		t.Errorf("%d message IDs: a gateway would drop a text", len(ids))
+		t.Errorf("%d message IDs: a gateway would drop an SMS", len(ids))
 	}
 }
 

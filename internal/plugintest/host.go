@@ -194,7 +194,7 @@ func testCloseWaitsForTheSMS(t *testing.T, open opener) {
 	})
 	select {
 	case <-closed:
-		t.Error("Close did not wait for the text")
+		t.Error("Close did not wait for the SMS")
 	default:
 	}
 	release()

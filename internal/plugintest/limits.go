@@ -241,7 +241,7 @@ func testLimitOfCountryAndAll(t *testing.T, open opener) {
 	let, _ := until(t, func(i int) answer { return n.asks("one", mobile(i, 1)) })
 	french, refused := until(t, func(i int) answer { return n.asks("one", fmt.Sprintf("+3361234567%d", i)) })
 	if let != 3 || french != 2 {
-		t.Errorf("%d British texts, then %d French ones", let, french)
+		t.Errorf("%d British SMS, then %d French ones", let, french)
 	}
 	expectLimited(t, refused, time.Hour)
 }

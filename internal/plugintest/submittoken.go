@@ -108,7 +108,7 @@ func testSubmitUnknownSessionOrSecret(t *testing.T, open opener) {
 		expectSubmit(t, unknown, http.StatusBadRequest, "M_INVALID_PARAM")
 		expectSubmit(t, foreign, http.StatusBadRequest, "M_INVALID_PARAM")
 		if unknown.body != foreign.body {
-			t.Errorf("told apart: %s, %s", unknown.body, foreign.body)
+			t.Errorf("distinguishable: %s, %s", unknown.body, foreign.body)
 		}
 		expectSubmit(t, submit(strings.ToUpper(sid), secret, n.token()), http.StatusBadRequest, "M_INVALID_PARAM")
 		expectSubmit(t, submit("with space", "with space", n.token()), http.StatusBadRequest, "M_INVALID_PARAM")
@@ -140,7 +140,7 @@ func testSubmitSessionPastItsLifetime(t *testing.T, open opener) {
 		expectSubmit(t, submit(sid, secret, n.token()), http.StatusBadRequest, "M_SESSION_EXPIRED")
 		// The next request starts again, in a session of its own.
 		if again := n.mustRequest(addPath, attempt(1)).text("sid"); again == sid {
-			t.Error("the expired session came back")
+			t.Error("the expired session exists again")
 		}
 		n.expectTexts(t, 2)
 	})

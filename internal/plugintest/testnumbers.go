@@ -68,7 +68,7 @@ func testTestNumberIsValidatedByItsCode(t *testing.T, open opener) {
 				expectSubmit(t, n.submit(sid, "of"+inGB[1:], code), http.StatusBadRequest, "M_TOKEN_INCORRECT")
 			}
 			if strings.Contains(n.logs.String(), code) {
-				t.Errorf("the log tells the code: %s", n.logs)
+				t.Errorf("the log contains the code: %s", n.logs)
 			}
 		})
 	}

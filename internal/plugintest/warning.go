@@ -88,7 +88,7 @@ func testWarnsAtStart(t *testing.T, open opener) {
 				t.Errorf("%d warnings, want %d: %s", got, want, log)
 			}
 			if strings.Contains(log, "123456") || strings.Contains(log, "654321") || strings.Contains(log, inFrance) {
-				t.Errorf("the log tells a code or a number: %s", log)
+				t.Errorf("the log contains a code or a number: %s", log)
 			}
 		})
 	}

@@ -96,7 +96,7 @@ func (c Config) custom() (map[string]map[Kind]string, error) {
 func canonical(name, tag string) (string, error) {
 	parsed, err := language.Parse(tag)
 	if err != nil || parsed.IsRoot() {
-		return "", fmt.Errorf(`threepid: %s: %q is no language tag that is known; such are "de" and "pt-BR" (BCP 47)`, name, tag)
+		return "", fmt.Errorf(`threepid: %s: %q is not a known language tag; examples are "de" and "pt-BR" (BCP 47)`, name, tag)
 	}
 	return parsed.String(), nil
 }
@@ -154,7 +154,7 @@ func nearest[V any](languages map[string]V, tag string) (string, bool) {
 // ended returns a text with the lines for browsers and Android. WebOTP's must be the last
 // line; the hash of an app may be anywhere.
 func (b builder) ended(w written, kind Kind) written {
-	if len(w) == 0 || !kind.BringsToken() {
+	if len(w) == 0 || !kind.HasToken() {
 		return w
 	}
 	last := len(w) - 1

@@ -42,10 +42,10 @@ func write(name, source string, kind Kind, c Config) (written, error) {
 		}
 		return b.String(), nil
 	}
-	if !kind.BringsToken() {
+	if !kind.HasToken() {
 		text, err := render(notice{Brand: c.Brand})
 		if err != nil {
-			return nil, fmt.Errorf("%w (all it may use is .Brand: it brings no token)", err)
+			return nil, fmt.Errorf("%w (it may use only .Brand, because its SMS contains no code)", err)
 		}
 		return written{text}, checked(name, text)
 	}
@@ -56,11 +56,11 @@ func write(name, source string, kind Kind, c Config) (written, error) {
 	}
 	w := written(strings.Split(text, placeholder))
 	if len(w) < 2 {
-		return nil, fmt.Errorf("threepid: %s must have {{.Token}} in it, as it is", name)
+		return nil, fmt.Errorf("threepid: %s must contain {{.Token}} unchanged", name)
 	}
 	data.Token = strings.Repeat("7", c.Digits)
 	if text, err = render(data); err != nil || text != w.with(data.Token) {
-		return nil, errors.Join(err, fmt.Errorf("threepid: %s must have {{.Token}} as it is, and not depend on it", name))
+		return nil, errors.Join(err, fmt.Errorf("threepid: %s must contain {{.Token}} unchanged, and nothing else may depend on it", name))
 	}
 	return w, checked(name, text)
 }
@@ -69,11 +69,11 @@ func write(name, source string, kind Kind, c Config) (written, error) {
 func checked(name, text string) error {
 	switch {
 	case text == "" || strings.TrimSpace(text) != text:
-		return fmt.Errorf("threepid: %s must not be empty, nor begin or end with a space", name)
+		return fmt.Errorf("threepid: %s must not be empty, and must not begin or end with a space", name)
 	case !utf8.ValidString(text):
 		return fmt.Errorf("threepid: %s is not UTF-8", name)
 	case strings.ContainsFunc(text, forbidden):
-		return fmt.Errorf("threepid: %s has a control character", name)
+		return fmt.Errorf("threepid: %s contains a control character", name)
 	}
 	return nil
 }

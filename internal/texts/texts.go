@@ -34,8 +34,8 @@ const (
 // Kinds are all kinds.
 func Kinds() []Kind { return []Kind{Add, Register, Password, TakenAdd, TakenRegister, Unknown} }
 
-// BringsToken reports whether a message of this kind has a code in it.
-func (k Kind) BringsToken() bool { return k == Add || k == Register || k == Password }
+// HasToken reports whether a message of this kind has a code in it.
+func (k Kind) HasToken() bool { return k == Add || k == Register || k == Password }
 
 // Language is the content of one file.
 type Language struct {

@@ -73,11 +73,11 @@ func TestWordings(t *testing.T) {
 		for tag, l := range builtIn(t) {
 			for _, kind := range texts.Kinds() {
 				text := c.Text(tag, kind, token)
-				if strings.Contains(text, token) != kind.BringsToken() || !kind.BringsToken() && strings.ContainsAny(text, "0123456789") {
-					t.Errorf("%s %s: %q has a token where it should not, or none", tag, kind, text)
+				if strings.Contains(text, token) != kind.HasToken() || !kind.HasToken() && strings.ContainsAny(text, "0123456789") {
+					t.Errorf("%s %s: %q contains a code where it must not, or none", tag, kind, text)
 				}
-				if kind.BringsToken() && strings.Index(text, token) > 10 {
-					t.Errorf("%s %s: a notification may cut the token off: %q", tag, kind, text)
+				if kind.HasToken() && strings.Index(text, token) > 10 {
+					t.Errorf("%s %s: a notification may cut off the code: %q", tag, kind, text)
 				}
 				if strings.Contains(text, name) != withBrand {
 					t.Errorf("%s %s: brand: %q", tag, kind, text)
@@ -201,7 +201,7 @@ func TestLanguageOfItsOwn(t *testing.T) {
 	swedish := map[texts.Kind]string{}
 	for _, kind := range texts.Kinds() {
 		swedish[kind] = "svenska"
-		if kind.BringsToken() {
+		if kind.HasToken() {
 			swedish[kind] = "{{.Token}} svenska"
 		}
 	}
@@ -232,7 +232,7 @@ func TestRefused(t *testing.T) {
 		"no token":              {texts.Register, "Hello {{.Brand}}", []string{`Options.Messages.Templates["de"].Register`, "{{.Token}}"}},
 		"a token in pieces":     {texts.Add, "{{slice .Token 0 2}} {{slice .Token 2}}", []string{`Options.Messages.Templates["de"].Add`, "{{.Token}}"}},
 		"a token that decides":  {texts.Add, `{{.Token}} {{if eq .Token "777777"}}x{{end}}`, []string{`Options.Messages.Templates["de"].Add`, "depend"}},
-		"a token in a notice":   {texts.TakenAdd, "No {{.Token}}", []string{`Options.Messages.Templates["de"].TakenAdd`, ".Token", "it brings no token"}},
+		"a token in a notice":   {texts.TakenAdd, "No {{.Token}}", []string{`Options.Messages.Templates["de"].TakenAdd`, ".Token", "its SMS contains no code"}},
 		"a control character":   {texts.Add, "{{.Token}}\t.", []string{`Options.Messages.Templates["de"].Add`, "control character"}},
 		"one that is made":      {texts.Unknown, "a{{print \"\\x1b\"}}b", []string{`Options.Messages.Templates["de"].Unknown`, "control character"}},
 		"a change of direction": {texts.Add, "\u202e{{.Token}}.", []string{`Options.Messages.Templates["de"].Add`, "control character"}},
@@ -297,7 +297,7 @@ func TestEnds(t *testing.T) {
 		_, ends, _ := strings.Cut(row.want, "\n")
 		for tag := range builtIn(t) {
 			for _, kind := range texts.Kinds() {
-				if got := row.c.Text(tag, kind, "730915"); strings.HasSuffix(got, ends) != kind.BringsToken() {
+				if got := row.c.Text(tag, kind, "730915"); strings.HasSuffix(got, ends) != kind.HasToken() {
 					t.Errorf("%s %s: %q", tag, kind, got)
 				}
 			}

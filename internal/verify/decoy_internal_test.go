@@ -48,7 +48,7 @@ func TestClaimedTurns(t *testing.T) {
 		}
 		same := claimed(s, request, true, "", fresh(99), spans, 4*minute)
 		if !bytes.Equal(same.Nonce, s.Nonce) {
-			t.Errorf("%s: a decoy that stays one has another nonce", row.name)
+			t.Errorf("%s: a decoy that remains one has another nonce", row.name)
 		}
 	}
 }
@@ -84,7 +84,7 @@ func TestDecoysTokenIsWrong(t *testing.T) {
 		sess, derived := ask(purpose, "to-"+string(purpose))
 		submitWrong(t, s, sess.SID, "to-"+string(purpose), derived)
 		if m, _ := sent.Last(); strings.Contains(m.Text, derived) {
-			t.Errorf("%s: text %q", purpose, m.Text)
+			t.Errorf("%s: the SMS is %q", purpose, m.Text)
 		}
 	}
 	sess, derived := ask(store.PurposePassword, "mine") // no decoy: shows how tokens are derived

@@ -296,7 +296,7 @@ func TestRefusedByItsOwnTwin(t *testing.T) {
 	t.Parallel()
 	_, texts, late := overtakenAt(t, claimStep, request(1))
 	if late != nil {
-		t.Errorf("refused for a text that was its own: %v", late)
+		t.Errorf("refused because of its own SMS: %v", late)
 	}
 	if n := texts.Count(); n != 1 {
 		t.Errorf("%d SMS", n)
@@ -354,7 +354,7 @@ func TestFailedSMSIsGivenBackOnce(t *testing.T) {
 	}
 	texts.FailAlways(nil)
 	if let := letThrough(t, service, 4); let != 2 {
-		t.Errorf("with one text of three used, %d were let through", let)
+		t.Errorf("with one SMS of three used, %d were allowed", let)
 	}
 }
 
@@ -365,7 +365,7 @@ func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 	inner, texts := memstore.New(), smstest.New()
 	service := oneAtATime(t, inner, inner, texts, 3)
 	if let := letThrough(t, service, 1); let != 1 {
-		t.Fatal("another session got no text")
+		t.Fatal("another session got no SMS")
 	}
 	texts.FailAlways(errors.New("down"))
 	if _, err := service.Request(t.Context(), request(1)); err == nil {
@@ -381,7 +381,7 @@ func TestFailedSMSIsNotGivenBackTwice(t *testing.T) {
 		t.Fatal(err)
 	}
 	if let := letThrough(t, service, 5); let != 3 { // one of them is a retry
-		t.Errorf("with one text of three used, %d were let through", let-1)
+		t.Errorf("with one SMS of three used, %d were allowed", let-1)
 	}
 }
 

@@ -64,7 +64,7 @@ func TestSettledByALateOwner(t *testing.T) {
 		t.Error("a late success does not count, or ended another's claim")
 	}
 	if got := settled(got, claim{sess: store.Session{ClaimID: "x"}}, store.OutcomeAccepted); got.Attempt != 1 {
-		t.Error("the attempt went back")
+		t.Error("the attempt decreased")
 	}
 }
 
@@ -163,7 +163,7 @@ func TestMessageID(t *testing.T) {
 	}
 	later := claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(2), spans, 11*minute)
 	if messageID(s, 1) == messageID(later, 1) {
-		t.Error("a text with a new token would be dropped as a duplicate")
+		t.Error("an SMS with a new code would be dropped as a duplicate")
 	}
 }
 
@@ -189,7 +189,7 @@ func TestRedact(t *testing.T) {
 		}
 	}
 	if !strings.Contains(got, "4477 stays") {
-		t.Errorf("too much went: %q", got)
+		t.Errorf("too much was removed: %q", got)
 	}
 }
 

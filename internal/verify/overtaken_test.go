@@ -69,7 +69,7 @@ func TestClientThatWasReplacedMeanwhile(t *testing.T) {
 		r.Client, r.PhoneNumber = client, number
 		receipt, err := others.Request(t.Context(), r)
 		if err != nil {
-			t.Errorf("%s asks for a text to %s: %v", client, number, err)
+			t.Errorf("%s requests an SMS to %s: %v", client, number, err)
 		}
 		return receipt.SID
 	}

@@ -58,7 +58,7 @@ func TestRefusedClaimLeavesNothing(t *testing.T) {
 	inner, _, late := overtakenAt(t, claimStep, r)
 	var refusal *verify.Error
 	if !errors.As(late, &refusal) || refusal.Code != verify.Limited {
-		t.Errorf("answered %v", late)
+		t.Errorf("got %v", late)
 	}
 	key := store.SessionKey(r.ClientSecret, r.Country, "447700900001")
 	rows, err := inner.View(t.Context(), store.Names{Session: store.SessionRef{Key: key}})
@@ -115,6 +115,6 @@ func expectCode(t *testing.T, err error, code verify.Code) {
 	t.Helper()
 	var refusal *verify.Error
 	if !errors.As(err, &refusal) || refusal.Code != code {
-		t.Errorf("answered %v, want code %d", err, code)
+		t.Errorf("got %v, want code %d", err, code)
 	}
 }

@@ -158,7 +158,7 @@ func TestClaimNotMade(t *testing.T) {
 				t.Errorf("error %v", err)
 			}
 			if len(texts.Calls()) > 0 {
-				t.Error("a text left without a claim")
+				t.Error("an SMS was sent without a claim")
 			}
 		})
 	}
@@ -226,7 +226,7 @@ func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 		begin := time.Now()
 		err := ask()
 		if took := time.Since(begin); took < slot {
-			t.Errorf("%s: answered %v after %v", name, err, took)
+			t.Errorf("%s: got %v after %v", name, err, took)
 		}
 	}
 }
@@ -251,7 +251,7 @@ func TestNothingIsComparedThatIsNotCounted(t *testing.T) {
 	_, right := failing.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: m.Text})
 	_, wrong := failing.Submit(t.Context(), verify.Submission{SID: receipt.SID, ClientSecret: "secret", Token: "wrong"})
 	if right == nil || wrong == nil || right.Error() != wrong.Error() {
-		t.Errorf("the right token is answered %v, a wrong one %v", right, wrong)
+		t.Errorf("the right token got %v, a wrong one %v", right, wrong)
 	}
 	if _, err := service.Validated(t.Context(), receipt.SID, "secret"); !errors.Is(err, verify.ErrNotValidated) {
 		t.Errorf("validated: %v", err)

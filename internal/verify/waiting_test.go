@@ -301,7 +301,7 @@ func TestNodeThatLosesItsDatabase(t *testing.T) {
 	defer cut.Close()
 	for range 2 { // the second time, the node remembers
 		if _, err := cut.Request(t.Context(), request(1)); err == nil {
-			t.Error("it said that the attempt was seen, and no other node knows")
+			t.Error("it returned success although no other node knows of the SMS")
 		}
 	}
 	if n := texts.Count(); n != 1 {
