@@ -25,7 +25,7 @@ func ExampleFunc() {
 	// true
 }
 
-func TestFuncHandsEverythingOn(t *testing.T) {
+func TestFuncPassesEverything(t *testing.T) {
 	t.Parallel()
 	type key struct{}
 	want := sms.Message{ID: "id", To: "+447700900001", Text: "123456", Country: "GB", Attempt: 3}

@@ -37,7 +37,7 @@ func scattered(i int) int64 { return int64(i*97) % 10_000 }
 
 func startOfWatch() *watch { return &watch{now: 1_700_000_000_000} }
 
-func TestGuardBlocksWhatNobodyConfirms(t *testing.T) {
+func TestGuardBlocksUnconfirmedNumbers(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	for i := range 20 {
@@ -53,7 +53,7 @@ func TestGuardBlocksWhatNobodyConfirms(t *testing.T) {
 	}
 }
 
-func TestGuardSparesWhatPeopleConfirm(t *testing.T) {
+func TestGuardAllowsConfirmedNumbers(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	for i := range 500 { // one in four validates after a minute
@@ -86,7 +86,7 @@ func TestGuardWindowSlides(t *testing.T) {
 	}
 }
 
-func TestGuardNoticesARush(t *testing.T) {
+func TestGuardNoticesABurst(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	texts := 0
@@ -162,9 +162,9 @@ func TestGuardBlocksForLonger(t *testing.T) {
 	}
 }
 
-// TestGuardBlocksForAsLongAsItMay causes enough blocks that doubling once more would overflow a
+// TestGuardBlocksUpToMaxBlock causes enough blocks that doubling once more would overflow a
 // duration.
-func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
+func TestGuardBlocksUpToMaxBlock(t *testing.T) {
 	t.Parallel()
 	g := guard
 	g.MinNumbers, g.InitialBlock, g.MaxBlock = 1, 7*24*time.Hour, 7*24*time.Hour
@@ -176,10 +176,10 @@ func TestGuardBlocksForAsLongAsItMay(t *testing.T) {
 	}
 }
 
-// TestGuardIsNotStuck sets a block with an end far in the future, as after a clock was set back. A
+// TestGuardAfterAClockWasSetBack sets a block with an end far in the future, as after a clock was set back. A
 // refused request writes nothing, so a client that waits for as long as the response says must
 // succeed.
-func TestGuardIsNotStuck(t *testing.T) {
+func TestGuardAfterAClockWasSetBack(t *testing.T) {
 	t.Parallel()
 	now := int64(1_700_000_000_000)
 	stored := state{Until: now + 365*24*60*minute, Count: 3}
@@ -204,7 +204,7 @@ func TestGuardAllowsSlowClocks(t *testing.T) {
 	}
 }
 
-func TestGuardTakesBackWhatWasNotSent(t *testing.T) {
+func TestGuardUncountsUnsentSMS(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	for i := range int64(100) {
@@ -265,10 +265,10 @@ func TestGuardBlocksACountryForAll(t *testing.T) {
 	}
 }
 
-// TestGuardForgetsWhatWasBeforeItBlocked reports, during a block, that an SMS before the block was
+// TestGuardForgetsCountsBeforeABlock reports, during a block, that an SMS before the block was
 // not sent, and that another one was validated. Neither changes the counts of the clients to which
 // the country is still open.
-func TestGuardForgetsWhatWasBeforeItBlocked(t *testing.T) {
+func TestGuardForgetsCountsBeforeABlock(t *testing.T) {
 	t.Parallel()
 	w := startOfWatch()
 	before := w.now

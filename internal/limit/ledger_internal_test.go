@@ -66,9 +66,9 @@ func TestGuardCountsAValidationOnce(t *testing.T) {
 	})
 }
 
-// TestRecordsLastAsLongAsWhatTheyRemember checks that each part of a record alone keeps the record
+// TestRecordsDoNotExpireTooEarly checks that each part of a record alone keeps the record
 // from expiring too early.
-func TestRecordsLastAsLongAsWhatTheyRemember(t *testing.T) {
+func TestRecordsDoNotExpireTooEarly(t *testing.T) {
 	t.Parallel()
 	at, later := start, start+300*minute
 	for name, row := range map[string]struct {

@@ -90,10 +90,10 @@ func TestLimitGivesBack(t *testing.T) {
 	}
 }
 
-// TestLimitIsNotStuck stores a level far in the future, as after a clock was set back or a limit
+// TestLimitAfterAClockWasSetBack stores a level far in the future, as after a clock was set back or a limit
 // was shortened. A refusal writes nothing, so a client that waits for as long as the response says
 // must succeed.
-func TestLimitIsNotStuck(t *testing.T) {
+func TestLimitAfterAClockWasSetBack(t *testing.T) {
 	t.Parallel()
 	l := limits.Limit{Burst: 2, Every: time.Minute}
 	now := int64(1_700_000_000_000)

@@ -22,10 +22,10 @@ func (h *hangingUp) Associate(ctx context.Context, a store.Association) error {
 	return h.Accounts.Associate(ctx, a)
 }
 
-// TestAddIsSpentThoughTheCallerHangsUp disconnects the caller after the account has the number and
+// TestAddIsConsumedWhenTheCallerDisconnects disconnects the caller after the account has the number and
 // before that is recorded. Otherwise a user could use this timing to add a released number again
 // with an old proof.
-func TestAddIsSpentThoughTheCallerHangsUp(t *testing.T) {
+func TestAddIsConsumedWhenTheCallerDisconnects(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
 	ctx, cancel := context.WithCancel(t.Context())

@@ -16,9 +16,9 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestClaimedTurns turns a session into a decoy and back. Codes and validations from before become
+// TestSessionBecomesADecoy turns a session into a decoy and back. Codes and validations from before become
 // invalid, but wrong tries still count.
-func TestClaimedTurns(t *testing.T) {
+func TestSessionBecomesADecoy(t *testing.T) {
 	t.Parallel()
 	validated := claimedSession()
 	validated.ValidatedAt, validated.WrongTries = minute, 2

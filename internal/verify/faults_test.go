@@ -182,9 +182,9 @@ func recovered(fn func() (verify.Receipt, error)) (r verify.Receipt, err error) 
 	return fn()
 }
 
-// TestClaimWhoseNewsWasLost stores the claim, but lets the store report an unknown outcome. The
+// TestClaimWithALostResponse stores the claim, but lets the store report an unknown outcome. The
 // request recognizes its own claim and continues.
-func TestClaimWhoseNewsWasLost(t *testing.T) {
+func TestClaimWithALostResponse(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
 	var updates atomic.Int64
@@ -256,9 +256,9 @@ func failFrom(n int64) func(op string) error {
 	}
 }
 
-// TestClockLeapsForwardDuringASend checks that a node does not send again because its clock jumps
+// TestClockJumpsForwardDuringASend checks that a node does not send again because its clock jumps
 // forward during a send.
-func TestClockLeapsForwardDuringASend(t *testing.T) {
+func TestClockJumpsForwardDuringASend(t *testing.T) {
 	t.Parallel()
 	st, texts, clock := memstore.New(), smstest.New(), newClock()
 	release := texts.Hold()
@@ -290,9 +290,9 @@ func TestClockLeapsForwardDuringASend(t *testing.T) {
 	}
 }
 
-// TestRefusedByItsOwnTwin sends one attempt twice. One of the requests takes the last SMS, after
+// TestRefusedByAnIdenticalRequest sends one attempt twice. One of the requests takes the last SMS, after
 // the limits have allowed the other one and before that claims.
-func TestRefusedByItsOwnTwin(t *testing.T) {
+func TestRefusedByAnIdenticalRequest(t *testing.T) {
 	t.Parallel()
 	_, texts, late := overtakenAt(t, claimStep, request(1))
 	if late != nil {

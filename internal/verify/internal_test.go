@@ -24,7 +24,7 @@ func claimedSession() store.Session {
 	return claimed(s, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(1), spans, 0)
 }
 
-func TestStanding(t *testing.T) {
+func TestAttemptStates(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()
 	lease := spans.lease.Milliseconds()
@@ -51,8 +51,8 @@ func TestStanding(t *testing.T) {
 	}
 }
 
-// TestSettledByALateOwner lets another request take over a claim before its first owner returns.
-func TestSettledByALateOwner(t *testing.T) {
+// TestOutcomeOfALateClaim lets another request take over a claim before its first owner returns.
+func TestOutcomeOfALateClaim(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
 	second := claimed(first, Request{Attempt: 1, Purpose: store.PurposeAdd}, false, "", fresh(2), spans, minute)
@@ -68,9 +68,9 @@ func TestSettledByALateOwner(t *testing.T) {
 	}
 }
 
-// TestHandleOfALateOwner records a delegate's handle after another request has taken over the
+// TestHandleOfALateClaim records a delegate's handle after another request has taken over the
 // claim. The handle is used if there is no other one and the token is the same.
-func TestHandleOfALateOwner(t *testing.T) {
+func TestHandleOfALateClaim(t *testing.T) {
 	t.Parallel()
 	first := claimedSession()
 	again := Request{Attempt: 2, Purpose: store.PurposeAdd}
@@ -93,7 +93,7 @@ func TestHandleOfALateOwner(t *testing.T) {
 	}
 }
 
-func TestTokenHangsOnAllItsParts(t *testing.T) {
+func TestTokenDependsOnAllItsParts(t *testing.T) {
 	t.Parallel()
 	s := claimedSession()
 	all := map[string]string{"": token(s.Nonce, s, "secret", 9)}
@@ -129,9 +129,9 @@ func TestTokenHangsOnAllItsParts(t *testing.T) {
 	}
 }
 
-// TestTokensAreEven sorts many tokens into a hundred bins. A truncation that prefers some values
+// TestTokensAreUniform sorts many tokens into a hundred bins. A truncation that prefers some values
 // would make guessing easier.
-func TestTokensAreEven(t *testing.T) {
+func TestTokensAreUniform(t *testing.T) {
 	t.Parallel()
 	const n = 20_000
 	var bins [100]int

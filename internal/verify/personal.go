@@ -121,7 +121,7 @@ func (s *Service) exportSessions(ctx context.Context, n phone.Number, x *export)
 func (s *Service) sessionsOf(ctx context.Context, msisdn string, limit int) ([]store.Session, error) {
 	finder, ok := s.Store.(store.History)
 	if !ok {
-		return nil, fmt.Errorf("threepid: find the sessions of a number: the store is no store.History: %w", store.ErrUnsupported)
+		return nil, fmt.Errorf("threepid: find the sessions of a number: the store does not implement store.History: %w", store.ErrUnsupported)
 	}
 	return finder.SessionsOf(ctx, msisdn, limit)
 }

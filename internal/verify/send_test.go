@@ -12,10 +12,10 @@ import (
 	"example.com/threepid/store/memstore"
 )
 
-// TestSenderThatKnowsAtTheEnd uses a sender that waits until its deadline and then reports that
+// TestSenderThatFailsAtTheDeadline uses a sender that waits until its deadline and then reports that
 // nothing was sent, as compose.Throttle may. That SMS does not count as one that may have been
 // sent.
-func TestSenderThatKnowsAtTheEnd(t *testing.T) {
+func TestSenderThatFailsAtTheDeadline(t *testing.T) {
 	t.Parallel()
 	inner := memstore.New()
 	c := config(inner, inner)

@@ -168,9 +168,9 @@ type failingReader struct{}
 
 func (failingReader) Read([]byte) (int, error) { return 0, errors.New("no entropy") }
 
-// TestNumberThatDoesNotReadBack uses a possible number whose E.164 form is parsed as a different
+// TestNumberThatParsesDifferentlyAgain uses a possible number whose E.164 form is parsed as a different
 // number. It is refused for every purpose.
-func TestNumberThatDoesNotReadBack(t *testing.T) {
+func TestNumberThatParsesDifferentlyAgain(t *testing.T) {
 	t.Parallel()
 	for _, purpose := range []store.Purpose{store.PurposeAdd, store.PurposeRegister, store.PurposePassword} {
 		t.Run(string(purpose), func(t *testing.T) {
@@ -231,9 +231,9 @@ func TestResponsesThatMustNotDifferTakeTheirSlot(t *testing.T) {
 	}
 }
 
-// TestNothingIsComparedThatIsNotCounted lets the store fail to count a try. The right code and a
+// TestTokensAreCountedBeforeTheyAreCompared lets the store fail to count a try. The right code and a
 // wrong one then get the same response.
-func TestNothingIsComparedThatIsNotCounted(t *testing.T) {
+func TestTokensAreCountedBeforeTheyAreCompared(t *testing.T) {
 	t.Parallel()
 	inner, texts := memstore.New(), smstest.New()
 	c := config(inner, inner)

@@ -79,9 +79,9 @@ func TestEveryMissingFieldIsNamed(t *testing.T) {
 	}
 }
 
-// TestBodiesThatTwoReadersMayReadTwoWays checks that bodies which parsers interpret differently are
+// TestAmbiguousBodiesAreRefused checks that bodies which parsers interpret differently are
 // refused, without a panic.
-func TestBodiesThatTwoReadersMayReadTwoWays(t *testing.T) {
+func TestAmbiguousBodiesAreRefused(t *testing.T) {
 	t.Parallel()
 	const rest = `"client_secret":"a","country":"GB","phone_number":"07700900001"`
 	for name, body := range map[string]string{
@@ -113,7 +113,7 @@ func TestBodiesThatTwoReadersMayReadTwoWays(t *testing.T) {
 	}
 }
 
-func TestFormsThatTwoReadersMayReadTwoWays(t *testing.T) {
+func TestAmbiguousFormsAreRefused(t *testing.T) {
 	t.Parallel()
 	for name, form := range map[string]string{
 		"a name twice":          "sid=a&client_secret=b&token=1&token=2",

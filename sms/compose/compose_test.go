@@ -159,9 +159,9 @@ func TestRetry(t *testing.T) {
 	}
 }
 
-// TestRetryRemembersWhatMayHaveLeft lets the first try perhaps send the SMS, and the second one
+// TestRetryReportsUncertainSends lets the first try perhaps send the SMS, and the second one
 // certainly not. The error must not say that nothing was sent.
-func TestRetryRemembersWhatMayHaveLeft(t *testing.T) {
+func TestRetryReportsUncertainSends(t *testing.T) {
 	t.Parallel()
 	for _, then := range []error{errBusy, errNoCredit} {
 		synctest.Test(t, func(t *testing.T) {

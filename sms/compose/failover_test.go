@@ -32,9 +32,9 @@ func failover(t *testing.T, o compose.FailoverOptions, senders ...sms.Sender) *c
 	return f
 }
 
-// TestFailoverRemembersWhatMayHaveLeft lets the first provider perhaps send an SMS to a number that
+// TestFailoverReportsUncertainSends lets the first provider perhaps send an SMS to a number that
 // the second one rejects. The result must not be that nothing was sent.
-func TestFailoverRemembersWhatMayHaveLeft(t *testing.T) {
+func TestFailoverReportsUncertainSends(t *testing.T) {
 	t.Parallel()
 	f := failover(t, compose.FailoverOptions{ContinueOnUncertain: true}, fail(errUncertain), fail(errRefused))
 	if err := f.Send(t.Context(), message(1)); !errors.Is(err, sms.ErrUncertain) || errors.Is(err, sms.ErrRejected) {
@@ -191,9 +191,9 @@ func TestBreaker(t *testing.T) {
 	})
 }
 
-// TestRejectionsBreakNothing checks that rejected numbers do not open the circuit breaker of a
+// TestRejectionsDoNotOpenTheBreaker checks that rejected numbers do not open the circuit breaker of a
 // provider.
-func TestRejectionsBreakNothing(t *testing.T) {
+func TestRejectionsDoNotOpenTheBreaker(t *testing.T) {
 	t.Parallel()
 	one, two := fail(errRefused), smstest.New()
 	f := failover(t, compose.FailoverOptions{FailureThreshold: 2}, one, two)
@@ -207,8 +207,8 @@ func TestRejectionsBreakNothing(t *testing.T) {
 	}
 }
 
-// TestAllPassedOver checks that all providers are tried if all would be skipped.
-func TestAllPassedOver(t *testing.T) {
+// TestAllProvidersSkipped checks that all providers are tried if all would be skipped.
+func TestAllProvidersSkipped(t *testing.T) {
 	t.Parallel()
 	one, two := fail(errBusy), fail(errBusy)
 	f := failover(t, compose.FailoverOptions{FailureThreshold: 1}, one, two)

@@ -79,9 +79,9 @@ func answerOf(tb testing.TB, code, format string) (status int, body string) {
 	return status, fmt.Sprintf(format, words)
 }
 
-// TestStrangers checks responses of other servers in the gateway's place. The status alone does not
+// TestResponsesOfOtherServers checks responses of other servers in the gateway's place. The status alone does not
 // mean that a message was accepted.
-func TestStrangers(t *testing.T) {
+func TestResponsesOfOtherServers(t *testing.T) {
 	t.Parallel()
 	for name, open := range map[string]providertest.Open{"Kannel": openKannel, "Jasmin": openJasmin} {
 		for _, row := range []struct {

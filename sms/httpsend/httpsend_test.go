@@ -41,9 +41,9 @@ func (s stalling) Close() error {
 	return s.Conn.Close()
 }
 
-// TestWhatArrivedIsUncertain lets a complete request arrive, and its context end before the client
+// TestArrivedRequestIsUncertain lets a complete request arrive, and its context end before the client
 // has finished writing it.
-func TestWhatArrivedIsUncertain(t *testing.T) {
+func TestArrivedRequestIsUncertain(t *testing.T) {
 	t.Parallel()
 	for name, http2 := range map[string]bool{"HTTP/1.1": false, "HTTP/2": true} {
 		t.Run(name, func(t *testing.T) {

@@ -195,9 +195,9 @@ func TestConnectionsAreReused(t *testing.T) {
 	}
 }
 
-// TestADeadConnectionIsOnePost uses a gateway that closes used connections. It may have accepted
+// TestDeadConnectionPostsOnce uses a gateway that closes used connections. It may have accepted
 // the SMS, so the request must not be repeated.
-func TestADeadConnectionIsOnePost(t *testing.T) {
+func TestDeadConnectionPostsOnce(t *testing.T) {
 	t.Parallel()
 	var posts, hangUp atomic.Int64
 	var warm sync.WaitGroup

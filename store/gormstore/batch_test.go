@@ -110,7 +110,7 @@ func TestWaitingUnitsShareACommit(t *testing.T) {
 }
 
 // A unit without others runs one BEGIN, one read and one COMMIT.
-func TestALoneUnitHasItsTransactionForItself(t *testing.T) {
+func TestLoneUnitHasItsOwnTransaction(t *testing.T) {
 	t.Parallel()
 	s, f := openFaulty(t)
 	if err := put(t.Context(), s, numbered(1)); err != nil {
@@ -150,7 +150,7 @@ var errOwn = errors.New("the unit's own error")
 
 // A unit that fails, panics, ends its goroutine, cannot be stored or is late affects none of the 31
 // others in its batch, whatever its position, although all of them write the same record.
-func TestAFailedUnitHarmsNoOther(t *testing.T) {
+func TestFailedUnitAffectsNoOther(t *testing.T) {
 	t.Parallel()
 	const callers = 32
 	ended, cancel := context.WithCancel(t.Context())
@@ -227,7 +227,7 @@ func (c *lateContext) Err() error {
 }
 
 // No caller returns before its unit is stored, or with the outcome of another unit in its batch.
-func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
+func TestNoCallerReturnsBeforeTheCommit(t *testing.T) {
 	t.Parallel()
 	const callers = 4
 	s, f := openFaulty(t)
@@ -269,7 +269,7 @@ func TestNobodyReturnsBeforeTheCommit(t *testing.T) {
 }
 
 // After a failed commit, only the units that cannot be committed alone fail.
-func TestAFailedCommitIsRunAgain(t *testing.T) {
+func TestFailedCommitIsRetried(t *testing.T) {
 	t.Parallel()
 	const callers = 5
 	s, f := openFaulty(t)
@@ -309,7 +309,7 @@ func TestAFailedCommitIsRunAgain(t *testing.T) {
 
 // A failed statement may have rolled back the batch: all units run again, and only the one that
 // causes the failure fails.
-func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
+func TestFailedStatementFailsOneUnit(t *testing.T) {
 	t.Parallel()
 	const callers, failing = 32, 4
 	s, _ := openFaulty(t)
@@ -332,7 +332,7 @@ func TestAFailedStatementIsTheUnitsAlone(t *testing.T) {
 }
 
 // If a transaction cannot begin, all units of its batch fail.
-func TestAFailedBeginFailsAllUnits(t *testing.T) {
+func TestFailedBeginFailsAllUnits(t *testing.T) {
 	t.Parallel()
 	if testing.Short() {
 		t.Skip("it waits ten seconds for a lock")
@@ -360,7 +360,7 @@ func TestAFailedBeginFailsAllUnits(t *testing.T) {
 }
 
 // A caller that gives up while it waits only leaves the queue.
-func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
+func TestCancelledCallerDoesNotAffectOthers(t *testing.T) {
 	t.Parallel()
 	const callers = 6
 	s, _ := openFaulty(t)
@@ -388,7 +388,7 @@ func TestACallerThatLeavesDoesNotStopTheOthers(t *testing.T) {
 }
 
 // A stalled batch, for example one whose connection is dead, delays the next one only briefly.
-func TestAStalledBatchIsNotWaitedFor(t *testing.T) {
+func TestStalledBatchDoesNotDelayTheNext(t *testing.T) {
 	t.Parallel()
 	s, _ := openFaulty(t)
 	gormstore.SetStallTimeout(s, 20*time.Millisecond)
@@ -458,7 +458,7 @@ func faultyUpdate(s *gormstore.Store, i int) (err error) {
 
 // A unit that has panicked is not run again with its batch, even if another unit makes the batch
 // run again: nobody would receive its rows, and the batch would wait forever.
-func TestAPanicInABatchThatRunsAgain(t *testing.T) {
+func TestPanicInABatchThatIsRetried(t *testing.T) {
 	t.Parallel()
 	const callers, panics, taken = 8, 2, 5
 	s, _ := openFaulty(t)

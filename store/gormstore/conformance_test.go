@@ -106,7 +106,7 @@ func openTwoHosts(tb testing.TB) storetest.Node {
 }
 
 // A unit that must wait does so before it reads, so that it need not run again.
-func TestDeferredTransactionsDoNotRunInVain(t *testing.T) {
+func TestDeferredTransactionsAreNotRetried(t *testing.T) {
 	t.Parallel()
 	const callers, each = 4, 10
 	s := openTwoHosts(t)

@@ -109,7 +109,7 @@ func TestMigrateFromVersion5(t *testing.T) {
 	}
 }
 
-func TestMigrateGoesOnWhereItWasCutOff(t *testing.T) {
+func TestMigrateContinuesAfterAnInterruption(t *testing.T) {
 	t.Parallel()
 	db := openHost(t, nil)
 	newStore(t, db, gormstore.Options{})
@@ -125,7 +125,7 @@ func TestMigrateGoesOnWhereItWasCutOff(t *testing.T) {
 }
 
 // The error at the start, or of the call that needs it, names what is missing.
-func TestTablesTakenAway(t *testing.T) {
+func TestMissingTables(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct{ statement, names string }{
 		{"DROP TABLE threepid_sessions", "threepid_sessions"},

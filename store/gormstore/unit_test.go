@@ -41,7 +41,7 @@ func TestErrorsContainNoValues(t *testing.T) {
 }
 
 // Errors of change are not treated as the database's, whatever they contain.
-func TestUpdateDoesNotRunAgainForTheUnitsError(t *testing.T) {
+func TestUpdateIsNotRetriedAfterTheUnitsError(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
 	own, runs := errors.New("database is locked"), 0
@@ -127,7 +127,7 @@ func (s stateError) Error() string    { return "error " + string(s) }
 func (s stateError) SQLState() string { return string(s) }
 
 // A unit does not wait forever for a database that does not come back.
-func TestLostConnectionsAreTriedABoundedNumberOfTimes(t *testing.T) {
+func TestRetriesAfterLostConnectionsAreBounded(t *testing.T) {
 	t.Parallel()
 	s, f := openFaulty(t)
 	tries := 0
@@ -145,7 +145,7 @@ func TestLostConnectionsAreTriedABoundedNumberOfTimes(t *testing.T) {
 }
 
 // A unit that waits for another one returns when its context ends.
-func TestWaitingUpdateHeedsItsContext(t *testing.T) {
+func TestWaitingUpdateReturnsWhenItsContextEnds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
 	start := time.Now()
@@ -170,7 +170,7 @@ func TestWaitingUpdateHeedsItsContext(t *testing.T) {
 }
 
 // A unit that has begun is completed.
-func TestUpdateIsNotCutOffByItsContext(t *testing.T) {
+func TestUpdateCompletesAfterItsContextEnds(t *testing.T) {
 	t.Parallel()
 	s := newStore(t, openHost(t, nil), gormstore.Options{})
 	ctx, cancel := context.WithCancel(t.Context())

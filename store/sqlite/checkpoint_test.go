@@ -26,7 +26,7 @@ func TestWALStaysBounded(t *testing.T) {
 }
 
 // Changes reach the file within moments, and not only when the WAL is full.
-func TestWALIsTakenBack(t *testing.T) {
+func TestWALIsCheckpointed(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
 	s := open(t, path)

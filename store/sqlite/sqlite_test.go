@@ -70,7 +70,7 @@ func find(ctx context.Context, s store.Store, sid string) error {
 	return err
 }
 
-func TestOpenAgainFindsWhatWasKept(t *testing.T) {
+func TestReopenFindsTheRows(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
 	first := open(t, path)
@@ -150,7 +150,7 @@ func TestRelativePathAndLink(t *testing.T) {
 	}
 }
 
-func TestNewFileIsTheOwnersAlone(t *testing.T) {
+func TestNewFileIsPrivate(t *testing.T) {
 	t.Parallel()
 	path := filepath.Join(t.TempDir(), "threepid.db")
 	s := open(t, path)

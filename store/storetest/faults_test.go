@@ -12,7 +12,7 @@ import (
 
 func never(string) error { return nil }
 
-func TestWrappersPassEverythingOn(t *testing.T) {
+func TestWrappersPassEverything(t *testing.T) {
 	t.Parallel()
 	storetest.Run(t, func(testing.TB) store.Store {
 		return storetest.Counting(storetest.Failing(storetest.FailingAfter(memstore.New(), never), never))

@@ -139,7 +139,7 @@ func TestEachCheckFailsOnSomeBrokenStore(t *testing.T) {
 	}
 }
 
-func TestChecksPassTheOpenersErrorOn(t *testing.T) {
+func TestChecksReturnTheErrorOfOpen(t *testing.T) {
 	t.Parallel()
 	refused := errors.New("refused")
 	for _, c := range storetest.Checks() {

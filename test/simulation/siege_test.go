@@ -8,9 +8,9 @@ import (
 	"example.com/threepid"
 )
 
-// TestSiegeLeavesTheOwnerRoom lets clients request codes for a number and guess every hour for 60
+// TestSiegeDoesNotLockOutTheOwner lets clients request codes for a number and guess every hour for 60
 // days. Its owner, who tries every six hours, can still validate it.
-func TestSiegeLeavesTheOwnerRoom(t *testing.T) {
+func TestSiegeDoesNotLockOutTheOwner(t *testing.T) {
 	t.Parallel()
 	for _, row := range []struct {
 		clients int
