@@ -129,6 +129,13 @@ func TestModel(t *testing.T) {
 		{"released while two add it, one of which takes it off again", nil, append(proved("111111"),
 			at(20, 40, call{op: addNumber, user: 1}), at(20, 80, call{op: addNumber, user: 1, result: refused}),
 			at(50, 70, call{op: release, result: noAccount}), at(90, 91, call{op: ownerOf})), true},
+		{"a release that starts again voids a code that was sent in the meantime", nil, slices.Concat(proved("111111"), []*call{
+			at(20, 40, call{op: addNumber, user: 1}), at(20, 45, call{op: addNumber, user: 1, result: refused}),
+			at(30, 80, call{op: release, result: noAccount}), at(50, 51, call{op: requestToken, attempt: 9, result: notInUse}),
+		}, asked(55, 2, "333333"), []*call{at(90, 91, call{op: submitToken, code: "222222", result: expired})}), true},
+		{"a release voids a code that is sent after it", nil, slices.Concat(proved("111111"), []*call{
+			at(20, 30, call{op: release, result: noAccount}),
+		}, asked(55, 2, "333333"), []*call{at(90, 91, call{op: submitToken, code: "222222", result: expired})}), false},
 		{"added again by the same user", nil, append(proved("111111"),
 			at(20, 29, call{op: addNumber, user: 1}), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf, user: 1})), true},
 		{"added and lost", nil, append(proved("111111"), at(20, 29, call{op: addNumber, user: 1}), at(40, 41, call{op: ownerOf})), false},

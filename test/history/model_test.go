@@ -79,6 +79,8 @@ const (
 
 	stepVoid // a release or removal voids all proofs of the number
 	stepFree // a release or removal takes the number from its account
+
+	stepVoidAgain // perhaps a release voids all proofs again, because the account has changed
 )
 
 // step is something that happens at one instant within its interval.
@@ -129,6 +131,8 @@ func (s state) after(p step) []state {
 		return s.void(p)
 	case stepFree:
 		return s.free(p)
+	case stepVoidAgain:
+		return []state{s, s.voided()}
 	case stepAdd, stepAddInUse, stepAddRefused, stepMaybeTake, stepMaybeAssociate:
 		return s.add(p)
 	default:
@@ -157,11 +161,8 @@ func (s state) void(p step) []state {
 	bit := uint64(1) << p.release
 	var next []state
 	if p.user == nobody || s.owner == p.user || p.soft {
-		voided := s
+		voided := s.voided()
 		voided.began |= bit
-		for i := range voided.sessions {
-			voided.sessions[i].current, voided.sessions[i].validated, voided.sessions[i].taken = false, false, 0
-		}
 		next = append(next, voided)
 	}
 	if p.user != nobody && (s.owner != p.user || p.soft) {
@@ -169,6 +170,14 @@ func (s state) void(p step) []state {
 		next = append(next, s)
 	}
 	return next
+}
+
+// voided returns the state after all proofs of the number were voided.
+func (s state) voided() state {
+	for i := range s.sessions {
+		s.sessions[i].current, s.sessions[i].validated, s.sessions[i].taken = false, false, 0
+	}
+	return s
 }
 
 // free ends a release or removal. The two are not one step: between them, another user may prove
@@ -389,7 +398,7 @@ func (p step) name() string {
 		stepRedeem: "redeem", stepMaybeRedeem: "redeem",
 		stepAdd: "add", stepAddInUse: "add: in use", stepAddRefused: "add: refused",
 		stepMaybeTake: "add: take", stepMaybeAssociate: "add: associate",
-		stepVoid: "void", stepFree: "free",
+		stepVoid: "void", stepFree: "free", stepVoidAgain: "void again",
 	}[p.kind]
 }
 
@@ -398,7 +407,7 @@ func (p step) String() string {
 	if p.maybe {
 		out += "?"
 	}
-	if !slices.Contains([]kind{stepOwned, stepUnowned, stepOwner, stepVoid, stepFree}, p.kind) {
+	if !slices.Contains([]kind{stepOwned, stepUnowned, stepOwner, stepVoid, stepFree, stepVoidAgain}, p.kind) {
 		out += fmt.Sprintf(" session %d", p.session)
 	}
 	if p.attempt != 0 {

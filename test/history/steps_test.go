@@ -268,6 +268,10 @@ func (p *partition) release(c *call) {
 	p.releases++
 	p.put(c, voids)
 	p.put(c, frees)
+	if p.any(c, changesOwner) {
+		// It starts again if the account has changed before it could remove the number.
+		p.put(c, step{kind: stepVoidAgain, maybe: true})
+	}
 }
 
 func changesOwner(c *call) bool {
