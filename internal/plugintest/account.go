@@ -215,8 +215,8 @@ func testAccountAddByTheSameUserAgain(t *testing.T, open opener) {
 	expect(t, n.add(bob, sid, secret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testAccountFreedNumberIsProvedAgain has validations of a number that then leaves its account: the
-// holder's own, another user's, and one whose code is submitted later.
+// testAccountFreedNumberIsProvedAgain obtains validations of a number that then leaves its account:
+// the holder's own, another user's, and one whose code is submitted later. None of them counts.
 func testAccountFreedNumberIsProvedAgain(t *testing.T, open opener) {
 	for name, free := range map[string]func(n *node) error{
 		"deleted": func(n *node) error {

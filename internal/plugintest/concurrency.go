@@ -177,8 +177,8 @@ func testCallerHangsUp(t *testing.T, open opener) {
 	n.expectTexts(t, 1)
 }
 
-// testLeaseOfANodeThatDied has a claim of a node that died: the retry waits until the lease ends
-// and then sends the same message again.
+// testLeaseOfANodeThatDied leaves the claim of a node that died. The retry waits until the lease
+// ends and then sends the same message again.
 func testLeaseOfANodeThatDied(t *testing.T, open opener) {
 	st := open(t)
 	dying := smstest.New()

@@ -55,8 +55,8 @@ func (h *hungUp) View(ctx context.Context, names store.Names) (store.Rows, error
 	return h.Store.View(ctx, names)
 }
 
-// testEventsOfAClientThatHangsUp has a unit of work that ends because its client disconnects, which
-// is no failure of the store.
+// testEventsOfAClientThatHangsUp ends a unit of work by disconnecting the client, which is no
+// failure of the store.
 func testEventsOfAClientThatHangsUp(t *testing.T, open opener) {
 	var h heard
 	st := &hungUp{Store: open(t)}

@@ -203,8 +203,8 @@ func testCloseWhileAnSMSIsNotRecorded(t *testing.T, open opener) {
 	}
 }
 
-// testTokenSettlesItsAttempt has a node that died before it recorded an SMS that arrived: the
-// submitted code proves that it did.
+// testTokenSettlesItsAttempt lets a node die before it records an SMS that arrived. The submitted
+// code proves that it did.
 func testTokenSettlesItsAttempt(t *testing.T, open opener) {
 	inner := open(t)
 	dead := start(t, flaky(inner, allButTheClaim))

@@ -137,8 +137,9 @@ func testGuardBlocksACountry(t *testing.T, open opener) {
 	}
 }
 
-// testGuardBlocksACountryForAll has an attacker with an endless supply of clients, such as an IPv6
-// network: the guard notices that a blocked country is open to each new one of them.
+// testGuardBlocksACountryForAll simulates an attacker with an endless supply of clients, such as an
+// IPv6 network. A blocked country is open to each new client, and the guard notices that they do
+// not validate.
 func testGuardBlocksACountryForAll(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -155,8 +156,8 @@ func testGuardBlocksACountryForAll(t *testing.T, open opener) {
 	expect(t, n.asks(newSecret(), mobile(91, 1)), http.StatusOK, "")
 }
 
-// testGuardBlocksANetwork has an attacker with an IPv6 network: the network is blocked, and the
-// country stays open to clients of other networks.
+// testGuardBlocksANetwork simulates an attacker with an IPv6 network. The network is blocked, and
+// the country stays open to clients of other networks.
 func testGuardBlocksANetwork(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))
@@ -188,8 +189,8 @@ func testGuardBlocksANetwork(t *testing.T, open opener) {
 	}
 }
 
-// testGuardJudgesWithoutNewcomers has only clients whose SMS no longer count: the guard still
-// judges what was counted before.
+// testGuardJudgesWithoutNewcomers sends requests only from clients whose SMS no longer count. The
+// guard still judges the earlier counts.
 func testGuardJudgesWithoutNewcomers(t *testing.T, open opener) {
 	var heard heardBlocks
 	n := start(t, open(t), guarded(&heard))

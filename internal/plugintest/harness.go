@@ -106,7 +106,7 @@ func startOn(tb testing.TB, router *gin.Engine, st Store, sender sms.Sender, l *
 	return n
 }
 
-// checkLogs fails the test if a code, a secret or a whole number was logged.
+// checkLogs fails the test if a code, a secret or a complete number was logged.
 func (n *node) checkLogs() {
 	n.tb.Helper()
 	text := n.logs.String()
@@ -138,7 +138,7 @@ func (n *node) checkEvents() {
 	}
 }
 
-// secretsIn returns the codes, secrets and whole numbers in a text.
+// secretsIn returns the codes, secrets and complete numbers in a text.
 func (n *node) secretsIn(text string) (found []string) {
 	secrets := map[string]bool{secret: true, msisdn: true, spoken[1:]: true}
 	tokens := map[string]bool{}

@@ -51,8 +51,8 @@ func (n *node) expectVoid(t *testing.T, sid, clientSecret string) {
 	expect(t, n.add(alice, sid, clientSecret), http.StatusBadRequest, "M_THREEPID_AUTH_FAILED")
 }
 
-// testRecycledNumberVoidsValidations has validations of the previous holder for every purpose,
-// after which the new holder gets the number.
+// testRecycledNumberVoidsValidations obtains validations for every purpose as the previous holder,
+// before the new holder gets the number.
 func testRecycledNumberVoidsValidations(t *testing.T, open opener) {
 	for name, change := range map[string]func(*threepid.Options){
 		"limits off": func(*threepid.Options) {}, "limited": limited,
@@ -145,7 +145,7 @@ func testRecycledNumberGetsANewCode(t *testing.T, open opener) {
 	}
 }
 
-// testRecycledNumberWithoutAnAccount has a host that keeps its accounts itself, and a number
+// testRecycledNumberWithoutAnAccount uses a host that keeps its accounts itself, and a number
 // without an account.
 func testRecycledNumberWithoutAnAccount(t *testing.T, open opener) {
 	for name, change := range map[string]func(Store) func(*threepid.Options){

@@ -87,7 +87,7 @@ func testUnblockWrongCodes(t *testing.T, open opener) {
 	expectSubmit(t, n.submit(sid, secret, n.token()), http.StatusOK, "")
 }
 
-// testOperatorsNumbers has numbers in all forms that operators use.
+// testOperatorsNumbers uses numbers in all forms that operators use.
 func testOperatorsNumbers(t *testing.T, open opener) {
 	n := start(t, open(t), authenticated)
 	ctx := t.Context()
