@@ -320,7 +320,8 @@ func testObserverThatBlocks(t *testing.T, open opener) {
 		total += e.Count
 	}
 	received := len(all[observe.Refusal](t, n, &h))
-	if total == 0 || total+received != calls {
+	const reports = 1 // of blocks, which may also have been dropped
+	if total == 0 || total+received < calls || total+received > calls+reports {
 		t.Errorf("%d dropped and %d received of %d", total, received, calls)
 	}
 
