@@ -70,7 +70,7 @@ func (d *description) close(at string) {
 // place is a JSON pointer into the description.
 func place(root string, names ...string) string {
 	for _, name := range names {
-		root += "/" + strings.NewReplacer("~", "~0", "/", "~1").Replace(name)
+		root += "/" + strings.ReplaceAll(strings.ReplaceAll(name, "~", "~0"), "/", "~1")
 	}
 	return root
 }
@@ -84,7 +84,7 @@ func (d *description) find(at string) (any, string, bool) {
 		if !ok {
 			return nil, "", false
 		}
-		if here, ok = inside[strings.NewReplacer("~1", "/", "~0", "~").Replace(name)]; !ok {
+		if here, ok = inside[strings.ReplaceAll(strings.ReplaceAll(name, "~1", "/"), "~0", "~")]; !ok {
 			return nil, "", false
 		}
 		came += "/" + name
